@@ -1,0 +1,63 @@
+# Needs make, git and Python 3.11, 3.12 or 3.13 (another than python3: make PYTHON=python3.12 ...).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint dryrun install lock clean
+
+help: ## List the targets (the default)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: install ## Install, then train small networks on this machine and draw every figure (runs/demo)
+	$(BIN)/snakemake --profile demo figures/all
+
+test: install ## Install, then run the tests
+	$(BIN)/python -m pytest -n 2
+
+lint: install ## Check style and types of the package and of the workflow
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+dryrun: install ## Count the jobs of the paper's workflow without running any
+	$(BIN)/snakemake --quiet host rules reason --dry-run figures/all
+
+install: $(VENV)/.installed ## Create .venv from envs/requirements.txt (again only when that changed)
+
+# The project itself: pyproject.toml has its entry points.
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# What it depends on. The lock is also the build constraint, so that a package that
+# comes as source is built with the setuptools that the lock names. Compiled now, once:
+# a cell of the demo trains for two seconds, and importing torch uncompiled takes two more.
+$(VENV)/.locked: envs/requirements.txt $(VENV)/.uv
+	$(UV) pip install --python $(BIN)/python --require-hashes --compile-bytecode \
+	    --build-constraints envs/requirements.txt --requirements envs/requirements.txt
+	@touch $@
+
+$(VENV)/.uv: envs/bootstrap.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || \
+	    { echo "error: '$(PYTHON)' is not Python 3.11, 3.12 or 3.13; name one with: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	    { echo "error: '$(PYTHON)' cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement envs/bootstrap.txt
+	@touch $@
+
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+    --no-emit-index-url --custom-compile-command "make lock" $(UPGRADE)
+
+lock: $(VENV)/.uv ## Compile envs/*.txt again (to the newest versions: make lock UPGRADE=--upgrade)
+	$(COMPILE) --output-file envs/bootstrap.txt envs/bootstrap.in
+	$(COMPILE) --output-file envs/requirements.txt --extra dev pyproject.toml envs/requirements.in
+
+clean: ## Remove the demo's run and the caches; results/, figures/ and .venv stay
+	rm -rf runs/demo build .pytest_cache .mypy_cache .ruff_cache
+	find src tests workflow -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

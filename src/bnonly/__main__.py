@@ -1,0 +1,3 @@
+from bnonly.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""What a trained network looks like inside, from its weights file (Section 5)."""

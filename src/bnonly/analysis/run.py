@@ -1,0 +1,83 @@
+"""Analysis of one trained cell, and confirmation of its weights file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bnonly import paths, schemas, weights
+from bnonly.analysis.activations import activations
+from bnonly.analysis.clamping import clamping
+from bnonly.data import ArraySource, open_source
+from bnonly.devices import choose_device
+from bnonly.errors import UserError
+from bnonly.evaluate import Scores, evaluate
+from bnonly.spec import Cell
+
+
+def _open(folder: Path, cell: Cell | None, data_root: Path, device_name: str, threads: int) -> tuple[
+    torch.nn.Module, Cell, ArraySource, torch.device
+]:
+    torch.set_num_threads(threads)
+    device = choose_device(device_name)
+    torch.set_deterministic_debug_mode("error")
+    model, found, classes = weights.rebuild(paths.weights(folder), cell)
+    source = open_source(found.recipe, data_root, device)
+    if source.classes != classes:
+        raise UserError(f"{paths.weights(folder)}: has {classes} classes, {found.recipe.dataset} in {data_root} has {source.classes}")
+    return model.to(device), found, source, device
+
+
+def analyse_cell(folder: Path, cell: Cell | None, data_root: Path, device_name: str = "auto", threads: int = 1) -> None:
+    """Write a cell's clamping and activation files from its weights file.
+
+    Parameters
+    ----------
+    folder : Path
+        The cell's folder.
+    cell : Cell, optional
+        What it must be.
+    data_root : Path
+        Folder of prepared data.
+    device_name, threads
+        As in `bnonly.train.run.train_cell`.
+    """
+    model, found, source, device = _open(folder, cell, data_root, device_name, threads)
+    batch = found.recipe.batch_size
+    schemas.write(paths.clamping(folder), "clamping", clamping(model, source, batch, device), found)
+    schemas.write(paths.activations(folder), "activations", activations(model, source, batch, device), found)
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What `verify_cell` measured: the recorded scores, those of the rebuilt network, and the file's size in bytes."""
+
+    recorded: Scores
+    rebuilt: Scores
+    size: int
+    images: int
+
+    @property
+    def agrees(self) -> bool:
+        """Equal, or within two images of the test set: another machine may round another way."""
+        return max(
+            abs(self.recorded.top1 - self.rebuilt.top1), abs(self.recorded.top5 - self.rebuilt.top5)
+        ) * self.images <= 2.000001
+
+
+def verify_cell(
+    folder: Path, cell: Cell | None, data_root: Path, device_name: str = "auto", threads: int = 1
+) -> Verified:
+    """Rebuild a cell's network from its weights file and its seed, and score it again."""
+    table, label = schemas.read(paths.metrics(folder), "metrics", cell=cell)
+    model, found, source, device = _open(folder, cell, data_root, device_name, threads)
+    schemas.check_cell(paths.metrics(folder), label, None, found)
+    last = table.slice(table.num_rows - 1).to_pylist()[0]
+    return Verified(
+        Scores(last["test_loss"], last["test_top1"], last["test_top5"]),
+        evaluate(model, source.test_batches(found.recipe.batch_size), device),
+        paths.weights(folder).stat().st_size,
+        source.test_images,
+    )

@@ -1,0 +1,36 @@
+"""The networks of the paper, one family a file; `build` makes any of them."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from bnonly.spec import Architecture
+
+
+def build(architecture: Architecture, classes: int) -> nn.Module:
+    """Build a network for images of three channels; its values are set by `bnonly.regimes`.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Family, depth and channels.
+    classes : int
+        Outputs of the linear layer.
+
+    Returns
+    -------
+    torch.nn.Module
+        Maps images (batch, 3, height, width) to logits (batch, classes).
+    """
+    # Imported here, so that a CIFAR cell does not pay for torchvision (some two seconds).
+    if architecture.family == "cifar-resnet":
+        from bnonly.archs.cifar_resnet import CifarResNet
+
+        return CifarResNet(architecture.depth, architecture.channels, classes)
+    if architecture.family == "vgg":
+        from bnonly.archs.vgg import Vgg
+
+        return Vgg(architecture.depth, architecture.channels, classes)
+    from bnonly.archs.imagenet_resnet import imagenet_resnet
+
+    return imagenet_resnet(architecture.depth, architecture.channels, classes)

@@ -1,0 +1,228 @@
+"""`bnonly`: every step by hand, without Snakemake."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bnonly import grid, paths, spec
+from bnonly.errors import UserError
+
+DESCRIPTION = """\
+Reproduce "Training BatchNorm and Only BatchNorm" (ICLR 2021), one step at a time.
+The workflow (snakemake figures/all) takes the same steps for the whole paper; see README.md.
+"""
+
+EXAMPLES = """\
+examples:
+  bnonly --profile demo train ResNet-14 bn --seed 0   train one cell of the demo (seconds on a laptop)
+  bnonly --profile demo figure fig02                  draw a figure from the cells that are trained
+  bnonly --profile demo verify ResNet-14 bn           rebuild the network from its small weights file, score it again
+  bnonly cells --figure fig05                         list the trainings behind a figure of the paper
+  bnonly --profile demo status                        what is trained, missing or made by another configuration
+"""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Where things are: the configuration, the run's folder (made current), the prepared data."""
+
+    grid: grid.Grid
+    data: Path
+
+
+def _setup(options: argparse.Namespace) -> Setup:
+    source = Path(options.config)
+    if not source.exists():
+        raise UserError(f"{source}: no such file; run bnonly from the repository's root, or name one with --config")
+    over: list[dict[str, Any]] = []
+    folder = Path(options.directory) if options.directory else None
+    if options.profile:
+        profile = _profile(options.profile)
+        settings = grid.read_yaml(profile)
+        files = settings.get("configfile", [])
+        for name in [files] if isinstance(files, str) else files:
+            over.append(grid.read_yaml(profile.parent / name))
+        if folder is None and settings.get("directory"):
+            folder = Path(settings["directory"])
+    data = Path(options.data or os.environ.get("BNONLY_DATA") or source.parent / "data").resolve()
+    setup = Setup(grid.load(source, *over), data)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.chdir(folder)
+    return setup
+
+
+def _profile(name: str) -> Path:
+    for candidate in (Path(name), Path("workflow/profiles") / name):
+        if (candidate / "config.yaml").exists():
+            return candidate / "config.yaml"
+    known = sorted(p.parent.name for p in Path("workflow/profiles").glob("*/config.yaml"))
+    raise UserError(f"--profile {name}: no such profile; {', '.join(known) or 'run bnonly from the repository root'}")
+
+
+def _cell(options: argparse.Namespace) -> tuple[spec.Cell, Path, Path]:
+    """Return the cell that was asked for, its folder, and the data's folder."""
+    if options.spec:
+        cell = spec.parse(options.spec)
+        data = Path(options.data or os.environ.get("BNONLY_DATA") or "data").resolve()
+        return cell, paths.cell_dir(*cell.key), data
+    if not options.architecture or not options.regime:
+        raise UserError("name an architecture and a regime, for example: bnonly train ResNet-14 bn --seed 0")
+    setup = _setup(options)
+    cell = setup.grid.cell(options.architecture, options.regime, options.seed)
+    return cell, paths.cell_dir(*cell.key), setup.data
+
+
+def _train(options: argparse.Namespace) -> int:
+    cell, folder, data = _cell(options)
+    from bnonly.train.run import Stopped, train_cell
+
+    try:
+        train_cell(cell, folder, data, options.device, options.threads, options.quiet)
+    except Stopped as stop:
+        print(f"bnonly: stopped by a signal, checkpoint saved; the same command continues: {stop}", file=sys.stderr)
+        return 128 + stop.number
+    return 0
+
+
+def _analyse(options: argparse.Namespace) -> int:
+    cell, folder, data = _cell(options)
+    from bnonly.analysis.run import analyse_cell
+
+    analyse_cell(folder, cell, data, options.device, options.threads)
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    cell, folder, data = _cell(options)
+    from bnonly.analysis.run import verify_cell
+
+    found = verify_cell(folder, cell, data, options.device, options.threads)
+    print(
+        f"{cell}: {paths.weights(folder)} ({found.size / 1000:.1f} kB) rebuilds a network with test accuracy "
+        f"{100 * found.rebuilt.top1:.2f}%; recorded {100 * found.recorded.top1:.2f}%"
+    )
+    if not found.agrees:
+        raise UserError(f"{folder}: the rebuilt network does not have the recorded accuracy; train the cell again")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    cell, folder, _ = _cell(options)
+    from bnonly import schemas
+
+    table, label = schemas.read(paths.metrics(folder), "metrics", cell=cell)
+    print(json.dumps({k: v for k, v in label.items() if k != "kind"}, indent=2, sort_keys=True))
+    print(f"{'epoch':>5} {'lr':>8} {'train loss':>10} {'train':>7} {'test loss':>9} {'test':>7} {'top-5':>7} {'images/s':>9}")
+    for r in table.to_pylist():
+        print(
+            f"{r['epoch']:5d} {r['lr']:8.4g} {r['train_loss']:10.4f} {100 * r['train_top1']:6.2f}% {r['test_loss']:9.4f} "
+            f"{100 * r['test_top1']:6.2f}% {100 * r['test_top5']:6.2f}% {r['images_per_second']:9.0f}"
+        )
+    return 0
+
+
+def _cells(options: argparse.Namespace) -> int:
+    setup = _setup(options)
+    if options.figure:
+        from bnonly.outputs import ask
+        from bnonly.figures.request import cells
+
+        keys = [(a, r, int(s)) for a, r, s, _ in cells(ask(setup.grid, options.figure))]
+    else:
+        keys = list(setup.grid.cells) if options.all else sorted(setup.grid.on_default(), key=list(setup.grid.cells).index)
+    for key in keys:
+        print(setup.grid.cells[key].digest(), paths.cell_dir(*key))
+    print(f"{len(keys)} cells", file=sys.stderr)
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    setup = _setup(options)
+    from bnonly.status import survey
+
+    print(survey(setup.grid))
+    return 0
+
+
+def _figure(options: argparse.Namespace) -> int:
+    from bnonly.outputs import ask, render
+
+    asked = json.loads(options.request) if options.request else ask(_setup(options).grid, options.name)
+    for path in render(asked):
+        print(path)
+    return 0
+
+
+def _counts(options: argparse.Namespace) -> int:
+    setup = _setup(options)
+    from bnonly.counts import write_counts
+
+    print(write_counts(setup.grid))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "bnonly", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", default="config.yaml", metavar="FILE", help="the configuration (default: config.yaml)")
+    parser.add_argument("--profile", metavar="NAME", help="a profile of workflow/profiles, as Snakemake's --profile: demo")
+    parser.add_argument("--directory", "-C", metavar="FOLDER", help="where results/ and figures/ are (default: here, or the profile's)")
+    parser.add_argument("--data", metavar="FOLDER", help="prepared data sets (default: $BNONLY_DATA, or data/ beside the configuration)")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub.set_defaults(run=run)
+        return sub
+
+    def of_cell(name: str, run: Any, text: str, computes: bool = True) -> argparse.ArgumentParser:
+        sub = command(name, run, text)
+        sub.add_argument("architecture", nargs="?", help="for example ResNet-110")
+        sub.add_argument("regime", nargs="?", help="for example bn")
+        sub.add_argument("--seed", type=int, default=0, help="replicate (default: 0)")
+        sub.add_argument("--spec", metavar="JSON", help="the cell's canonical specification instead; the workflow gives this")
+        if computes:
+            sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: a GPU if there is one)")
+            sub.add_argument("--threads", type=int, default=max(1, min(4, os.cpu_count() or 1)), help="CPU threads")
+        return sub
+
+    train = of_cell("train", _train, "train one cell, or go on with it where it was stopped")
+    train.add_argument("--quiet", action="store_true", help="no progress")
+    of_cell("analyse", _analyse, "measure clamping and dead activations of a trained cell (Figures 6, 7, 23-25)")
+    of_cell("verify", _verify, "rebuild a network from its weights file and its seed, and confirm its accuracy")
+    of_cell("show", _show, "print a cell's provenance and its epochs", computes=False)
+    cells = command("cells", _cells, "list the cells of the grid with their digests")
+    cells.add_argument("--figure", metavar="NAME", help="only those behind a figure or table, for example fig05")
+    cells.add_argument("--all", action="store_true", help="also those made on request only")
+    command("status", _status, "say what is trained, missing, stale or damaged, per experiment and figure")
+    figure = command("figure", _figure, "draw a figure, or write a table, from trained cells")
+    figure.add_argument("name", help="fig01 ... fig25, table1, table_b, table_c1, table_c2, text_only")
+    figure.add_argument("--request", metavar="JSON", help="what to draw, resolved; the workflow gives this")
+    command("counts", _counts, "count every architecture's parameters by building it (Table 1)")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit status: 0, or 2 after one line that says what is wrong."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except UserError as problem:
+        print(f"bnonly: error: {problem}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

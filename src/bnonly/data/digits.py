@@ -1,0 +1,44 @@
+"""Scikit-learn's handwritten digits: 1,797 real images of 8 x 8 pixels in 17 grey levels (Alpaydin and Kaynak 1998)."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+
+from bnonly.data.arrays import ImageArrays
+from bnonly.datasets import DATASETS
+from bnonly.errors import UserError
+
+
+def load() -> ImageArrays:
+    """Read the digits from scikit-learn's package, as three equal channels, split once and for all into train and test.
+
+    The file is read directly: importing scikit-learn takes longer than training a small cell.
+
+    Raises
+    ------
+    UserError
+        If scikit-learn is not installed or its file is not as expected.
+    """
+    package = importlib.util.find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise UserError("data set digits comes inside scikit-learn, which is not installed; pip install scikit-learn")
+    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    try:
+        with gzip.open(path, "rt") as stream:
+            table = np.loadtxt(stream, delimiter=",", dtype=np.int64)
+    except (OSError, EOFError, ValueError) as problem:
+        raise UserError(f"{path}: not scikit-learn's digits ({problem}); reinstall scikit-learn") from None
+    info = DATASETS["digits"]
+    if table.shape != (info.train_images + info.test_images, 65) or not (0 <= table.min() and table[:, :64].max() <= 16):
+        raise UserError(f"{path}: not scikit-learn's digits (1,797 rows of 64 pixels and a label); reinstall scikit-learn")
+    # The file is ordered by writer; a fixed shuffle gives both parts every hand.  Philox's raw words never change.
+    table = table[np.argsort(np.random.Philox(key=0).random_raw(len(table)), kind="stable")]
+    grey = np.round(table[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+    images = np.repeat(grey, 3, axis=1)
+    labels = table[:, 64]
+    n = info.train_images
+    return ImageArrays(images[:n], labels[:n], images[n:], labels[n:], info.classes)

@@ -1,0 +1,1 @@
+"""Figures 1-25: one module each, `NEEDS` and `draw`, discovered by name."""

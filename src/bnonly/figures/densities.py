@@ -1,0 +1,189 @@
+"""Histograms of channel values, a panel an architecture: Figures 4, 15-22 (gamma, beta) and 23-25 (activations)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bnonly.figures.data import Architecture, Panel, Pooled, Results
+from bnonly.figures.sheet import COLUMN, PAGE, Sheet
+from bnonly.figures.style import NOTE_SIZE, of_regimes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a histogram is of.
+
+    Attributes
+    ----------
+    kind, column : str
+        Which file of a cell, and which column of it.
+    heading : str
+        Above the figure.
+    label : str
+        Of the x axis.
+    unit_range : bool
+        Whether the values lie in [0, 1]; otherwise the axis follows the data.
+    """
+
+    kind: str
+    column: str
+    heading: str
+    label: str
+    unit_range: bool = False
+
+
+GAMMA = Quantity("batchnorm", "gamma_end", "Distribution of γ", "Value")
+BETA = Quantity("batchnorm", "beta_end", "Distribution of β", "Value")
+ZERO = Quantity("activations", "zero", "Histogram of Pr[activation = 0]", "Pr[activation = 0]", unit_range=True)
+
+#: Most bins of a histogram, and how many values a bin should hold on average before there are more.
+BINS, VALUES_A_BIN = 60, 8
+UNIT_BINS = 20
+#: Share of each regime's values that may lie outside the axis where a few of them are far away.
+TAIL = 0.005
+
+
+def case_studies(sheet: Sheet, data: Results, quantity: Quantity) -> None:
+    """Draw one panel for each case study (Figure 4)."""
+    shown = [(panel, architecture) for panel in data.panels for architecture in panel.architectures]
+    sheet.grid(len(shown), len(shown), COLUMN if len(shown) > 1 else 3.4, 1.9)
+    for ax, (panel, architecture) in zip(sheet.axes, shown, strict=True):
+        _histogram(sheet, ax, data, panel, architecture, quantity)
+        ax.set_title(f"{quantity.heading} - {short_name(panel, architecture)} for {panel.dataset_title}", fontsize=6.5)
+    _share_labels(sheet, len(shown), quantity)
+
+
+def family(sheet: Sheet, data: Results, quantity: Quantity) -> None:
+    """Draw one panel for each architecture of the figure's one experiment (Figures 15-25)."""
+    (panel,) = data.panels
+    count = len(panel.architectures)
+    columns = {1: 1, 2: 2, 4: 2, 7: 4, 8: 4}.get(count, 3 if count < 9 else 4)
+    width = {1: 3.4, 2: COLUMN}.get(columns, PAGE)
+    sheet.grid(count, columns, width, 1.55)
+    sheet.heading(f"{quantity.heading} for {panel.dataset_title}")
+    for ax, architecture in zip(sheet.axes, panel.architectures, strict=True):
+        _histogram(sheet, ax, data, panel, architecture, quantity)
+        ax.set_title(short_name(panel, architecture))
+    _share_labels(sheet, columns, quantity)
+
+
+def short_name(panel: Panel, architecture: Architecture) -> str:
+    """Return an architecture's label without the data set that the panel names anyway."""
+    return architecture.label.removeprefix(f"{panel.dataset_title}-")
+
+
+def bin_edges(samples: list[np.ndarray]) -> np.ndarray:
+    """Return equal bins for all samples together, one of them centred on zero.
+
+    A spike at zero is then one bin, not two halves.  The bins span all values, or all but `TAIL` of each sample at
+    either end where the rest would squeeze the distribution into a corner.
+
+    Parameters
+    ----------
+    samples : list of numpy.ndarray
+        Finite values; empty samples are passed over.
+    """
+    import numpy as np
+
+    samples = [s for s in samples if s.size]
+    if not samples:
+        return np.array([-0.5, 0.5])
+    low, high = min(s.min() for s in samples), max(s.max() for s in samples)
+    inner = [np.quantile(s, [TAIL, 1 - TAIL]) for s in samples]
+    inner_low, inner_high = min(q[0] for q in inner), max(q[1] for q in inner)
+    if high - low > 1.6 * (inner_high - inner_low) and inner_high > inner_low:
+        low, high = inner_low, inner_high
+    if high - low < 1e-6:  # a constant
+        low, high = low - 0.5, high + 0.5
+    wanted = min(BINS, max(8, max(s.size for s in samples) // VALUES_A_BIN))
+    width = (high - low) / wanted
+    first, last = math.floor(low / width + 0.5), math.floor(high / width + 0.5)
+    return (np.arange(first, last + 2) - 0.5) * width
+
+
+def _histogram(
+    sheet: Sheet, ax: Axes, data: Results, panel: Panel, architecture: Architecture, quantity: Quantity
+) -> None:
+    import numpy as np
+
+    pools = {r: data.pooled(quantity.kind, quantity.column, panel, architecture, r) for r in panel.regimes}
+    if quantity.unit_range:
+        edges = np.linspace(0.0, 1.0, UNIT_BINS + 1)
+    else:
+        edges = bin_edges([pool.values for pool in pools.values()])
+    dashes = ("-", (0, (3, 1)), (0, (1, 1)))
+    for i, (regime, style) in enumerate(of_regimes(panel.regimes).items()):
+        pool = pools[regime]
+        counts = np.histogram(pool.values, edges)[0]
+        density = counts / (max(pool.values.size, 1) * np.diff(edges))
+        ax.stairs(density, edges, fill=True, color=style.color, alpha=0.22, linewidth=0, zorder=2 + i)
+        line = ax.stairs(density, edges, color=style.color, linewidth=0.9, linestyle=dashes[i % 3], zorder=4 + i)
+        sheet.entry(data.labels[regime], line)
+        _record(sheet, data, panel, architecture, regime, quantity, pool, edges, counts, density)
+    _say_diverged(ax, data, pools)
+    ax.set_xlim(edges[0], edges[-1])
+    ax.set_ylim(bottom=0)
+    ax.locator_params(axis="x", nbins=6, steps=[1, 2, 2.5, 5, 10])
+    ax.locator_params(axis="y", nbins=5)
+    ax.xaxis.grid(False)
+
+
+def _record(
+    sheet: Sheet,
+    data: Results,
+    panel: Panel,
+    architecture: Architecture,
+    regime: str,
+    quantity: Quantity,
+    pool: Pooled,
+    edges: np.ndarray,
+    counts: np.ndarray,
+    density: np.ndarray,
+) -> None:
+    """Keep the bins for the CSV, and note what the histogram leaves out."""
+    import pandas as pd
+
+    inside = int(counts.sum())
+    frame = pd.DataFrame({"left": edges[:-1], "right": edges[1:], "count": counts, "density": density})
+    frame.insert(0, "panel", panel.experiment)
+    frame.insert(1, "architecture", architecture.name)
+    frame.insert(2, "regime", regime)
+    frame.insert(3, "quantity", quantity.column)
+    frame = frame.assign(
+        n=pool.runs,
+        diverged=pool.diverged,
+        values=pool.values.size,
+        outside=pool.values.size - inside,
+        not_finite=pool.dropped,
+        label=data.labels[regime],
+        title=panel.title,
+        dataset=panel.dataset_title,
+    )
+    sheet.record(frame)
+    if inside < pool.values.size:
+        sheet.note(f"Up to {100 * TAIL:g} % of a distribution's values lie beyond either end of its axis.")
+    if pool.dropped:
+        sheet.note(
+            f"{architecture.label}, {data.labels[regime]}: {pool.dropped} values are not finite and are left out."
+        )
+
+
+def _say_diverged(ax: Axes, data: Results, pools: dict[str, Pooled]) -> None:
+    lines = [f"{data.labels[r]}: {p.diverged}/{p.runs} diverged" for r, p in pools.items() if p.diverged]
+    if lines:
+        ax.text(0.98, 0.97, "\n".join(lines), transform=ax.transAxes, ha="right", va="top", fontsize=NOTE_SIZE)
+
+
+def _share_labels(sheet: Sheet, columns: int, quantity: Quantity) -> None:
+    """Name the axes once a row and once a column."""
+    for i, ax in enumerate(sheet.axes):
+        if i % columns == 0:
+            ax.set_ylabel("Density")
+        if i + columns >= len(sheet.axes):
+            ax.set_xlabel(quantity.label)

@@ -1,0 +1,22 @@
+"""Figure 1: accuracy with all parameters trainable, and with γ and β disabled (Section 1).
+
+Depth and width on CIFAR-10, depth on ImageNet (top-1).  In the paper γ and β
+are worth 0.5 % to 2 % on CIFAR-10 and 2 % on ImageNet.
+"""
+
+from bnonly.figures.data import Results
+from bnonly.figures.lines import View, accuracy
+from bnonly.figures.request import Need
+from bnonly.figures.sheet import Sheet
+
+NEEDS = tuple(Need(experiment, ("all", "all_noaffine")) for experiment in ("cifar-depth", "cifar-width", "imagenet"))
+
+
+def draw(sheet: Sheet, data: Results) -> None:
+    """Draw the figure."""
+    views = (
+        View("cifar-depth", limits=(89, 96)),
+        View("cifar-width", limits=(89, 96)),
+        View("imagenet", "Top-1 Test Accuracy (%)", limits=(68, 80)),
+    )
+    accuracy(sheet, data, views, columns=3, chance=False)

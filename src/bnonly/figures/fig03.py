@@ -1,0 +1,20 @@
+"""Figure 3: BatchNorm parameter count and accuracy when scaling depth and width (Section 4).
+
+Training only BatchNorm on CIFAR-10.  A regression line each, over the means: slope for a doubling of the
+count, Pearson's r, r² and p.  What the paper prints as r² fits its p values only as r.
+"""
+
+from bnonly.figures.data import Results
+from bnonly.figures.request import Need
+from bnonly.figures.scatter import DEPTH, WIDTH, regressions
+from bnonly.figures.sheet import Sheet
+
+NEEDS = (
+    Need("cifar-depth", ("bn",)),
+    Need("cifar-width", ("bn",)),
+)
+
+
+def draw(sheet: Sheet, data: Results) -> None:
+    """Draw the figure."""
+    regressions(sheet, data, (DEPTH, WIDTH), "Thousands of BatchNorm Parameters (log scale)", limits=(45, 85))

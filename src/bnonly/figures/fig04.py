@@ -1,0 +1,20 @@
+"""Figure 4: the distribution of γ for the case studies, ResNet-110 and ResNet-101 (Section 5).
+
+Pooled over replicates, with all parameters trainable and with BatchNorm alone.  In the paper the latter
+has a spike at zero.
+"""
+
+from bnonly.figures.data import Results
+from bnonly.figures.densities import GAMMA, case_studies
+from bnonly.figures.request import Need
+from bnonly.figures.sheet import Sheet
+
+NEEDS = tuple(
+    Need(experiment, ("all", "bn"), ("metrics", "batchnorm"), case_study=True)
+    for experiment in ("cifar-depth", "imagenet")
+)
+
+
+def draw(sheet: Sheet, data: Results) -> None:
+    """Draw the figure."""
+    case_studies(sheet, data, GAMMA)

@@ -1,0 +1,20 @@
+"""Figure 5: fraction of γ parameters with |γ| below 0.01, 0.05 and 0.1 (Section 5).
+
+Of each run, then mean and standard deviation over replicates, with all parameters trainable and with BatchNorm alone.
+"""
+
+from bnonly.figures.data import Results
+from bnonly.figures.lines import thresholds
+from bnonly.figures.request import Need
+from bnonly.figures.sheet import Sheet
+
+NEEDS = tuple(
+    Need(experiment, ("all", "bn"), ("metrics", "batchnorm"))
+    for experiment in ("cifar-depth", "cifar-width", "imagenet")
+)
+
+
+def draw(sheet: Sheet, data: Results) -> None:
+    """Draw the figure."""
+    labels = {panel.experiment: "Fraction of |γ| < t (%)" for panel in data.panels}
+    thresholds(sheet, data, data.small_gammas, labels, limits=(0, 70))

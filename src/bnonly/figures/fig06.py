@@ -1,0 +1,22 @@
+"""Figure 6: accuracy change when clamping γ values below 0.01, 0.05 and 0.1 to 0 (Section 5).
+
+In percentage points against the untouched network.  In the paper clamping below 0.01 changes nothing:
+such features are disabled.
+"""
+
+from bnonly.figures.data import Results
+from bnonly.figures.lines import thresholds
+from bnonly.figures.request import Need
+from bnonly.figures.sheet import Sheet
+
+NEEDS = tuple(
+    Need(experiment, ("all", "bn"), ("metrics", "clamping"))
+    for experiment in ("cifar-depth", "cifar-width", "imagenet")
+)
+
+
+def draw(sheet: Sheet, data: Results) -> None:
+    """Draw the figure."""
+    labels = {panel.experiment: "Change in Accuracy (%)" for panel in data.panels}
+    labels["imagenet"] = "Change in Top-1 Accuracy (%)"
+    thresholds(sheet, data, data.clamping_change, labels, limits=(-8, 0))

@@ -1,0 +1,16 @@
+"""Figure 8: accuracy of VGG networks with all parameters trainable, and with γ and β disabled (Appendix C).
+
+Figure 1 for networks without residual connections, where γ and β make no difference in the paper.
+"""
+
+from bnonly.figures.data import Results
+from bnonly.figures.lines import View, accuracy
+from bnonly.figures.request import Need
+from bnonly.figures.sheet import Sheet
+
+NEEDS = (Need("vgg", ("all", "all_noaffine")),)
+
+
+def draw(sheet: Sheet, data: Results) -> None:
+    """Draw the figure."""
+    accuracy(sheet, data, (View("vgg", limits=(89, 96)),), columns=1, chance=False)

@@ -1,0 +1,19 @@
+"""Figure 12: accuracy with shortcut and output layers trainable in addition to BatchNorm (Appendix G).
+
+Depth and width on CIFAR-10 above, top-1 and top-5 on ImageNet below.
+"""
+
+from bnonly.figures.data import Results
+from bnonly.figures.lines import FOUR_VIEWS, accuracy
+from bnonly.figures.request import Need
+from bnonly.figures.sheet import Sheet
+
+NEEDS = tuple(
+    Need(experiment, ("all", "bn", "bn_short_out", "short_out"))
+    for experiment in ("cifar-depth", "cifar-width", "imagenet")
+)
+
+
+def draw(sheet: Sheet, data: Results) -> None:
+    """Draw the figure."""
+    accuracy(sheet, data, FOUR_VIEWS, columns=2)

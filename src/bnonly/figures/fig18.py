@@ -1,0 +1,16 @@
+"""Figure 18: the distributions of β for the wide CIFAR-10 ResNets (Appendix H).
+
+Pooled over replicates, with all parameters trainable and with BatchNorm alone.
+"""
+
+from bnonly.figures.data import Results
+from bnonly.figures.densities import BETA, family
+from bnonly.figures.request import Need
+from bnonly.figures.sheet import Sheet
+
+NEEDS = (Need("cifar-width", ("all", "bn"), ("metrics", "batchnorm")),)
+
+
+def draw(sheet: Sheet, data: Results) -> None:
+    """Draw the figure."""
+    family(sheet, data, BETA)

@@ -1,0 +1,16 @@
+"""Figure 20: the distributions of β for the ImageNet ResNets (Appendix H).
+
+Pooled over replicates, with all parameters trainable and with BatchNorm alone.
+"""
+
+from bnonly.figures.data import Results
+from bnonly.figures.densities import BETA, family
+from bnonly.figures.request import Need
+from bnonly.figures.sheet import Sheet
+
+NEEDS = (Need("imagenet", ("all", "bn"), ("metrics", "batchnorm")),)
+
+
+def draw(sheet: Sheet, data: Results) -> None:
+    """Draw the figure."""
+    family(sheet, data, BETA)

@@ -1,0 +1,17 @@
+"""Figure 23: histograms of Pr[activation = 0] of each ReLU channel for the deep CIFAR-10 ResNets (Appendix I).
+
+Over all test images and pixels, pooled over replicates.  In the paper, with BatchNorm alone, many
+channels are always off or always on.
+"""
+
+from bnonly.figures.data import Results
+from bnonly.figures.densities import ZERO, family
+from bnonly.figures.request import Need
+from bnonly.figures.sheet import Sheet
+
+NEEDS = (Need("cifar-depth", ("all", "bn"), ("metrics", "activations")),)
+
+
+def draw(sheet: Sheet, data: Results) -> None:
+    """Draw the figure."""
+    family(sheet, data, ZERO)

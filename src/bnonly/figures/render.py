@@ -1,0 +1,114 @@
+"""Draw a figure from its request, and write it as PDF, PNG and CSV: the same bytes whenever it is drawn again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+from bnonly import paths, schemas
+from bnonly.datasets import DATASETS
+from bnonly.figures import catalog
+from bnonly.figures.data import Results
+from bnonly.figures.lines import axis_title
+from bnonly.figures.sheet import Sheet
+from bnonly.figures.style import RC
+
+#: The title of a run that is the paper's own (config.yaml).
+PAPER_RUN = "paper"
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """Use matplotlib's defaults and this project's style, whatever the user's matplotlibrc says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        parameters: Any = matplotlib.rcParams
+        parameters.update(RC)
+        yield
+
+
+def compose(asked: dict[str, Any], root: Path = Path(".")) -> Sheet:
+    """Draw a figure; call it within `look`.
+
+    Parameters
+    ----------
+    asked : dict
+        What `bnonly.figures.request.request` returned for the figure.
+    root : Path
+        The run's folder, where ``results/`` is.
+
+    Raises
+    ------
+    UserError
+        If there is no such figure, or a result is absent, damaged or of another configuration.
+    """
+    module = catalog.module(asked["name"])
+    data = Results(asked, root)
+    sheet = Sheet()
+    module.draw(sheet, data)
+    diverged, runs = data.diverged()
+    if diverged:
+        sheet.note(f"{diverged} of {runs} runs diverged (div.); they count with what was measured when they stopped.")
+    for text in provenance(data):
+        sheet.note(text)
+    sheet.finish()
+    return sheet
+
+
+def provenance(data: Results) -> list[str]:
+    """Say what a reader must not take for the paper's: other data, or another configuration."""
+    lines = []
+    if data.run != PAPER_RUN:
+        lines.append(f"Run: {data.run}, not the paper's configuration.")
+    others = {axis_title(p): p.dataset_title for p in data.panels if not p.paper_data}
+    if others:
+        wanted = " or ".join(info.title for info in DATASETS.values() if info.paper)
+        if len(others) < len({axis_title(p) for p in data.panels}):
+            found = "; ".join(f"{title}: {dataset}" for title, dataset in others.items())
+        else:
+            found = ", ".join(dict.fromkeys(others.values()))
+        lines.append(f"Data: {found}, not the paper's {wanted}.")
+    return [" ".join(lines)] if lines else []
+
+
+def render(asked: dict[str, Any], folder: Path = paths.FIGURES, root: Path = Path(".")) -> list[Path]:
+    """Draw a figure and write its files.
+
+    Parameters
+    ----------
+    asked : dict
+        What `bnonly.figures.request.request` returned for the figure.
+    folder : Path
+        Where to write, relative to `root`.
+    root : Path
+        The run's folder.
+
+    Returns
+    -------
+    list of Path
+        The PDF, PNG (200 dpi) and CSV file.
+
+    Raises
+    ------
+    UserError
+        If a result is absent, damaged or of another configuration, or a file cannot be written.
+    """
+    name = asked["name"]
+    made = [root / folder / f"{name}.{suffix}" for suffix in paths.FIGURE_FORMATS]
+    with look():
+        sheet = compose(asked, root)
+        for path in made:
+            with schemas.atomic(path) as stream:
+                if path.suffix == ".csv":
+                    stream.write(sheet.numbers.to_csv(index=False, float_format="%.10g").encode())
+                elif path.suffix == ".pdf":
+                    # Without dates and versions, so that equal figures are equal files.
+                    metadata = {"Title": catalog.title(name), "Producer": None, "CreationDate": None}
+                    sheet.figure.savefig(stream, format="pdf", metadata=metadata)
+                else:
+                    sheet.figure.savefig(stream, format="png", metadata={"Software": None})
+    return made

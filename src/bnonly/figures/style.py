@@ -1,0 +1,144 @@
+"""How the figures look: type, lines, and one colour, marker and dash for every regime (standard library only).
+
+The colours follow the paper's (blue: everything trains, red: BatchNorm, green: random weights).  Within a figure they
+differ in lightness as well as in hue, so that they stay apart in grey and for colour-blind readers, and each regime
+has a marker and a dash of its own besides.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+#: matplotlib's parameters, laid over its defaults: a user's matplotlibrc must not change the paper's figures.
+RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, has gamma and beta, is the same on every machine
+    "mathtext.fontset": "dejavusans",
+    "font.size": 7.0,
+    "axes.labelsize": 7.0,
+    "axes.titlesize": 7.0,
+    "figure.titlesize": 8.0,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "legend.fontsize": 6.5,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": "0.25",
+    "axes.labelcolor": "0.1",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.5,
+    "xtick.color": "0.25",
+    "ytick.color": "0.25",
+    "xtick.labelcolor": "0.1",
+    "ytick.labelcolor": "0.1",
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.pad": 2.0,
+    "ytick.major.pad": 2.0,
+    "axes.labelpad": 2.5,
+    "axes.titlepad": 4.0,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.6,
+    "legend.frameon": False,
+    "legend.handlelength": 2.6,
+    "legend.columnspacing": 1.6,
+    "legend.handletextpad": 0.5,
+    "legend.labelspacing": 0.35,
+    "legend.borderaxespad": 0.0,
+    "legend.borderpad": 0.2,
+    "figure.constrained_layout.h_pad": 0.03,
+    "figure.constrained_layout.w_pad": 0.03,
+    "figure.constrained_layout.hspace": 0.03,
+    "figure.constrained_layout.wspace": 0.03,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "savefig.dpi": 200,
+}
+
+CHANCE = "0.45"
+NOTE_SIZE = 6.0
+
+
+@dataclass(frozen=True)
+class Style:
+    """Colour, marker and dash of one series."""
+
+    color: str
+    marker: str
+    dash: Any = "-"
+
+    def line(self) -> dict[str, Any]:
+        """Return the keywords of a line with markers and error bars."""
+        return {
+            "color": self.color,
+            "marker": self.marker,
+            "linestyle": self.dash,
+            "markeredgecolor": "white",
+            "markeredgewidth": 0.4,
+            "elinewidth": 0.9,
+            "capsize": 1.6,
+            "capthick": 0.9,
+            "zorder": 3,
+        }
+
+    def lighter(self, share: float) -> str:
+        """Return the colour mixed with white, `share` of it white."""
+        parts = (int(self.color[i : i + 2], 16) for i in (1, 3, 5))
+        return "#" + "".join(f"{round(p + (255 - p) * share):02x}" for p in parts)
+
+
+REGIMES: dict[str, Style] = {
+    "all": Style("#0b4c8c", "o"),
+    "all_noaffine": Style("#c490d6", "D", (0, (4, 1.4))),
+    "bn": Style("#cc3b11", "s"),
+    "rand2": Style("#55be9b", "^", (0, (4, 1.4))),
+    "bn_out": Style("#b079cc", "D", (0, (5, 1.2, 1, 1.2))),
+    "out": Style("#e8b923", "v", (0, (2, 1))),
+    "all_alt": Style("#6ba3d6", "P", (0, (4, 1.4))),
+    "bn_alt": Style("#f7ae86", "X", (0, (4, 1.4))),
+    "bn_short_out": Style("#c46bb0", "D", (0, (5, 1.2, 1, 1.2))),
+    "short_out": Style("#e0ac1c", "v", (0, (2, 1))),
+    "rand4": Style("#2e9a7b", "v", (0, (2, 1))),
+    "rand8": Style("#176b55", "D", (0, (5, 1.2, 1, 1.2))),
+    "rand16": Style("#063a2d", "P", (0, (1, 1))),
+    "rand2_out": Style("#86b83c", "<", (0, (2, 1))),
+}
+
+#: Figures 3 and 10 colour by what grows, not by regime.
+GROWTH: dict[str, Style] = {
+    "depth": Style("#0b4c8c", "o"),
+    "width": Style("#cc3b11", "s", (0, (4, 1.4))),
+    "small": Style("#35a184", "^", (0, (1, 1))),
+}
+
+_OTHERS = (
+    Style("#5a4a3a", "p", (0, (3, 1))),
+    Style("#9a8c2c", "h", (0, (1, 1))),
+    Style("#a3415f", "*", (0, (5, 1.2, 1, 1.2))),
+    Style("#3f7fa0", ">", (0, (2, 1))),
+    Style("#8f8f8f", "8", (0, (4, 1.4))),
+)
+
+
+def of_regimes(names: Sequence[str]) -> dict[str, Style]:
+    """Return the style of each regime of a figure.
+
+    A regime that is not in `REGIMES` gets a style that depends on its name, so that it mostly looks the same in every
+    figure, moved on where two such regimes of one figure would look alike.
+    """
+    styles: dict[str, Style] = {}
+    for name in names:
+        if name in REGIMES:
+            styles[name] = REGIMES[name]
+            continue
+        start = zlib.crc32(name.encode())
+        turns = [_OTHERS[(start + i) % len(_OTHERS)] for i in range(len(_OTHERS))]
+        styles[name] = next((s for s in turns if s not in styles.values()), turns[0])
+    return styles

@@ -1,0 +1,64 @@
+"""The name of every file, relative to the run's folder (the current one; `runs/demo` for the demo)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+RESULTS = Path("results")
+FIGURES = Path("figures")
+TABLES = Path("tables")
+LOGS = Path("logs")
+MANIFEST = FIGURES / "all"
+
+FIGURE_FORMATS = ("pdf", "png", "csv")
+TABLE_FORMATS = ("md", "tex", "csv")
+
+
+def cell_dir(architecture: str, regime: str, seed: int | str) -> Path:
+    """Folder of one cell, for example ``results/ResNet-110/bn/seed0``."""
+    return RESULTS / architecture / regime / f"seed{seed}"
+
+
+def metrics(folder: Path) -> Path:
+    """Per-epoch metrics and the provenance of the run."""
+    return folder / "metrics.parquet"
+
+
+def batchnorm(folder: Path) -> Path:
+    """gamma, beta and running statistics of every BatchNorm channel, at the start and at the end."""
+    return folder / "batchnorm.parquet"
+
+
+def weights(folder: Path) -> Path:
+    """What was trained, the buffers and the seed: enough to rebuild the network (Section 6)."""
+    return folder / "weights.safetensors"
+
+
+def clamping(folder: Path) -> Path:
+    """Accuracy after clamping small gammas to zero (Figure 6)."""
+    return folder / "clamping.parquet"
+
+
+def activations(folder: Path) -> Path:
+    """Pr[activation = 0] of every ReLU channel (Figures 7 and 23-25)."""
+    return folder / "activations.parquet"
+
+
+def checkpoint(folder: Path, digest: str) -> Path:
+    """Private to one configuration of the cell and not an output of the workflow, so no failure deletes it."""
+    return folder / f".checkpoint-{digest}.pt"
+
+
+def lock(folder: Path) -> Path:
+    """Held while a process trains the cell."""
+    return folder / ".lock"
+
+
+def figure(name: str, suffix: str = "pdf") -> Path:
+    """File of a figure, for example ``figures/fig05.pdf``."""
+    return FIGURES / f"{name}.{suffix}"
+
+
+def table(name: str, suffix: str = "md") -> Path:
+    """File of a table, for example ``tables/table1.md``."""
+    return TABLES / f"{name}.{suffix}"

@@ -1,0 +1,65 @@
+"""What a person sees while a cell trains: a live line on a terminal, one plain line an epoch elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from bnonly.spec import Cell
+
+
+class Progress:
+    """Progress of one cell on standard error.
+
+    Parameters
+    ----------
+    cell : Cell
+        Named in every line.
+    epochs : int
+        How many there will be.
+    quiet : bool
+        Say nothing.
+    """
+
+    def __init__(self, cell: Cell, epochs: int, quiet: bool = False) -> None:
+        self._cell, self._epochs, self._quiet = cell, epochs, quiet
+        self._live = sys.stderr.isatty()
+        self._began = time.monotonic()
+        self._first: int | None = None
+
+    def line(self, text: str) -> None:
+        """Say something that stays."""
+        if not self._quiet:
+            print(f"{self._clear()}{self._cell}: {text}", file=sys.stderr, flush=True)
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Report an epoch: a row of the metrics."""
+        done = row["epoch"]
+        if self._first is None:
+            self._first = done
+        text = f"epoch {done}/{self._epochs}"
+        if done:
+            text += f", loss {row['train_loss']:.4f}, lr {row['lr']:.4g}, {row['images_per_second']:.0f} images/s"
+        text += f", test {100 * row['test_top1']:.2f}%"
+        if done > self._first and done < self._epochs:
+            left = (time.monotonic() - self._began) / (done - self._first) * (self._epochs - done)
+            text += f", {_duration(left)} left"
+        if self._live and not self._quiet:
+            print(f"{self._clear()}{self._cell}: {text}", end="", file=sys.stderr, flush=True)
+        else:
+            self.line(text)
+
+    def done(self, row: dict[str, Any], reason: str | None) -> None:
+        """Report the end; `reason` says why it diverged, if it did."""
+        end = f"diverged ({reason})" if reason else "finished"
+        self.line(f"{end}, test accuracy {100 * row['test_top1']:.2f}% (top-5 {100 * row['test_top5']:.2f}%)")
+
+    def _clear(self) -> str:
+        return "\r\x1b[K" if self._live else ""
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,0 +1,1 @@
+"""Training of one cell: the engines, the schedule, checkpoints, and the run that ties them to files."""

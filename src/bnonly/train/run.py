@@ -1,0 +1,299 @@
+"""One cell from its specification to its files: locked, resumable, atomic."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import platform
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from bnonly import paths, regimes, schemas, weights
+from bnonly.data import open_source
+from bnonly.devices import choose_device
+from bnonly.errors import UserError
+from bnonly.progress import Progress
+from bnonly.spec import Cell
+from bnonly.train import checkpoint, provenance
+from bnonly.train.engine import Engine, make_engine
+from bnonly.train.schedule import Schedule
+
+#: An epoch's end is checkpointed if the last checkpoint is older than this; any iteration once it is older than the second.
+EPOCH_CHECKPOINT_SECONDS = 30.0
+CHECKPOINT_SECONDS = 180.0
+
+
+class Stopped(Exception):
+    """Training was asked to stop by a signal; the checkpoint is on the disk."""
+
+    def __init__(self, number: int, where: str) -> None:
+        super().__init__(where)
+        self.number = number
+
+
+class _Signals:
+    """Remembers SIGTERM, SIGINT and SIGUSR1 (SLURM's warning before a time limit) instead of dying of them."""
+
+    def __init__(self) -> None:
+        self.received = 0
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        def remember(number: int, frame: FrameType | None) -> None:
+            self.received = number
+
+        old = {s: signal.signal(s, remember) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def _locked(folder: Path, cell: Cell) -> Iterator[None]:
+    """Hold the cell's folder; the kernel lets go when the process ends, however it ends."""
+    path = paths.lock(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a+")
+    except OSError as problem:
+        raise UserError(f"{path}: cannot be written: {problem.strerror}; results/ must be a writable folder") from None
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            owner = stream.read().strip() or "another process"
+            raise UserError(f"{folder}: {cell} is being trained by {owner}; wait for it or stop it") from None
+        stream.truncate(0)
+        stream.write(f"process {os.getpid()} on {platform.node()}")
+        stream.flush()
+        yield
+
+
+def is_done(cell: Cell, folder: Path) -> bool:
+    """Whether a cell's results are there, whole, and of this configuration.
+
+    Raises
+    ------
+    UserError
+        If they are another configuration's, or damaged.
+    """
+    found = [p for p in (paths.batchnorm(folder), paths.weights(folder), paths.metrics(folder)) if p.exists()]
+    if paths.metrics(folder) not in found:
+        return False
+    schemas.read(paths.metrics(folder), "metrics", cell=cell)
+    return len(found) == 3
+
+
+def train_cell(cell: Cell, folder: Path, data_root: Path, device_name: str = "auto", threads: int = 1, quiet: bool = False) -> None:
+    """Train a cell, or go on with it, and write its files.
+
+    Parameters
+    ----------
+    cell : Cell
+        What to train.
+    folder : Path
+        Where its files go.
+    data_root : Path
+        Folder of prepared data.
+    device_name : str
+        "auto", "cpu" or "cuda".
+    threads : int
+        CPU threads; a run is bit-identical to another with the same number on the same kind of machine.
+    quiet : bool
+        No progress.
+
+    Raises
+    ------
+    UserError
+        If the data, the folder or a checkpoint are not as they should be, or another process trains the cell.
+    Stopped
+        If a signal asked for it; the same call continues.
+    """
+    with _locked(folder, cell):
+        if is_done(cell, folder):
+            Progress(cell, 1, quiet).line("finished earlier with this configuration; nothing to do")
+            return
+        torch.set_num_threads(threads)
+        device = choose_device(device_name)
+        torch.set_deterministic_debug_mode("error")
+        _Run(cell, folder, data_root, device, quiet).execute()
+
+
+class _Run:
+    def __init__(self, cell: Cell, folder: Path, data_root: Path, device: torch.device, quiet: bool) -> None:
+        self.cell, self.folder, self.device = cell, folder, device
+        self.source = open_source(cell.recipe, data_root, device)
+        self.schedule = Schedule(cell.recipe, self.source.train_images)
+        self.engine: Engine = make_engine(cell, self.source, device)
+        self.start = {n: _norm_values(m) for n, m in regimes.find_batchnorms(self.engine.model)}
+        self.checkpoint = paths.checkpoint(folder, cell.digest())
+        self.rows: list[dict[str, Any]] = []
+        self.iteration = 0
+        self.partial = [0.0, 0, 0, 0.0]  # of the epoch under way: loss sum, correct, images, seconds
+        self.history: dict[str, Any] = {"started": _now(), "resumed": 0, "wall_seconds": 0.0}
+        self.progress = Progress(cell, math.ceil(cell.recipe.epochs), quiet)
+
+    def execute(self) -> None:
+        self._resume()
+        self.clock = self.saved = time.monotonic()
+        signals = _Signals()
+        reason = None
+        with signals.watched():
+            while self.iteration < self.schedule.total and not reason:
+                reason = self._part(signals)
+        self._finish(reason)
+
+    def _resume(self) -> None:
+        content = checkpoint.load(self.checkpoint, self.cell)
+        if content is None:
+            self._record(0, self.engine.evaluate(), 0.0, [math.nan, math.nan, 0, 0.0])
+            return
+        if content["data_sha256"] != self.source.checksum:
+            raise UserError(f"{self.checkpoint}: was made with other {self.cell.recipe.dataset} data; restore them, or delete it")
+        self.engine.load_state(content["state"])
+        self.rows, self.iteration = content["rows"], content["iteration"]
+        self.partial, self.history = content["partial"], content["history"]
+        self.history["resumed"] += 1
+        self.progress.line(f"continues at epoch {self.iteration / self.schedule.per_epoch:.2f} from {self.checkpoint.name}")
+
+    def _part(self, signals: _Signals) -> str | None:
+        """Train to the end of the epoch, the next checkpoint or a signal; return why the run diverged, if it did."""
+        per_epoch = self.schedule.per_epoch
+        epoch, first = divmod(self.iteration, per_epoch)
+        last = min(per_epoch, self.schedule.total - epoch * per_epoch)
+
+        def pause() -> bool:
+            return bool(signals.received) or time.monotonic() - self.saved > CHECKPOINT_SECONDS
+
+        began = time.monotonic()
+        reached = self.engine.train(epoch, first, last, pause)
+        loss, correct, images = self.engine.take_totals()
+        self.iteration = epoch * per_epoch + reached
+        self.partial = [a + b for a, b in zip(self.partial, (loss, correct, images, time.monotonic() - began), strict=True)]
+        reason = None
+        if not math.isfinite(self.partial[0]):
+            reason = f"training loss is {self.partial[0] / max(1, self.partial[2])} in epoch {epoch + 1}"
+        if reached == last or reason:
+            rate = self.schedule.lr(self.iteration - 1)
+            self._record(epoch + 1, self.engine.evaluate(), rate, self.partial)
+            self.partial = [0.0, 0, 0, 0.0]
+        self._save_if_due(signals, reached == last)
+        return reason
+
+    def _save_if_due(self, signals: _Signals, epoch_ended: bool) -> None:
+        age = time.monotonic() - self.saved
+        if not (signals.received or age > (EPOCH_CHECKPOINT_SECONDS if epoch_ended else CHECKPOINT_SECONDS)):
+            return
+        now = time.monotonic()
+        self.history["wall_seconds"] += now - self.clock
+        self.clock = self.saved = now
+        checkpoint.save(
+            self.checkpoint,
+            self.cell,
+            {
+                "state": self.engine.state(),
+                "rows": self.rows,
+                "iteration": self.iteration,
+                "partial": self.partial,
+                "history": self.history,
+                "data_sha256": self.source.checksum,
+            },
+        )
+        if signals.received and self.iteration < self.schedule.total:
+            raise Stopped(signals.received, f"{self.cell} at epoch {self.iteration / self.schedule.per_epoch:.2f}")
+
+    def _record(self, epoch: int, scores: Any, rate: float, totals: list[Any]) -> None:
+        loss, correct, images, seconds = totals
+        speed = images / seconds if seconds else 0.0
+        row = {
+            "epoch": epoch,
+            "iteration": self.iteration,
+            "lr": rate,
+            "train_loss": loss / images if images else math.nan,
+            "train_top1": correct / images if images else math.nan,
+            "test_loss": scores.loss,
+            "test_top1": scores.top1,
+            "test_top5": scores.top5,
+            "images_per_second": speed,
+            "seconds": seconds,
+        }
+        self.rows.append(row)
+        self.progress.epoch(row)
+
+    def _finish(self, reason: str | None) -> None:
+        self.history["wall_seconds"] += time.monotonic() - self.clock
+        model = self.engine.model
+        _write_batchnorm(paths.batchnorm(self.folder), self.cell, self.start, model)
+        weights.save(paths.weights(self.folder), self.cell, self.source.classes, model)
+        label = {
+            "status": "diverged" if reason else "finished",
+            "reason": reason,
+            "epochs_done": self.iteration / self.schedule.per_epoch,
+            "parameters": regimes.count(model),
+            "data": {
+                "dataset": self.cell.recipe.dataset,
+                "sha256": self.source.checksum,
+                "train_images": self.source.train_images,
+                "test_images": self.source.test_images,
+                "classes": self.source.classes,
+                "mean": list(map(float, self.source.mean)),
+                "std": list(map(float, self.source.std)),
+            },
+            "ended": _now(),
+            **self.history,
+            **provenance.code(),
+            **provenance.describe_device(self.device),
+            **provenance.peak_memory(self.device),
+            "versions": provenance.versions(),
+        }
+        columns = {name: [row[name] for row in self.rows] for name in self.rows[0]}
+        # Last, because its presence means that the cell is done.
+        schemas.write(paths.metrics(self.folder), "metrics", columns, self.cell, label)
+        self.checkpoint.unlink(missing_ok=True)
+        self.progress.done(self.rows[-1], reason)
+
+
+def _norm_values(norm: torch.nn.BatchNorm2d) -> dict[str, Any]:
+    values = {"gamma": norm.weight, "beta": norm.bias, "mean": norm.running_mean, "variance": norm.running_var}
+    return {n: v.detach().cpu().numpy().copy() for n, v in values.items() if v is not None}
+
+
+def _write_batchnorm(path: Path, cell: Cell, start: dict[str, Any], model: torch.nn.Module) -> None:
+    columns: dict[str, list[Any]] = {name: [] for name in schemas.SCHEMAS["batchnorm"].names}
+    for index, (name, norm) in enumerate(regimes.find_batchnorms(model)):
+        size = norm.num_features
+        columns["layer"] += [name] * size
+        columns["layer_index"] += [index] * size
+        columns["channel"] += range(size)
+        for when, values in (("start", start[name]), ("end", _norm_values(norm))):
+            for what, value in values.items():
+                columns[f"{what}_{when}"] += value.tolist()
+    schemas.write(path, "batchnorm", columns, cell)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def describe(folder: Path) -> str:
+    """Return a cell's provenance as indented JSON.
+
+    Raises
+    ------
+    UserError
+        If its metrics are absent, damaged or foreign.
+    """
+    return json.dumps(schemas.read_label(paths.metrics(folder)), indent=2, sort_keys=True)
