@@ -39,6 +39,9 @@ class Setup:
 
 def _setup(options: argparse.Namespace) -> Setup:
     source = Path(options.config)
+    if options.resolved:
+        data = Path(options.data or os.environ.get("BNONLY_DATA") or "data").resolve()
+        return Setup(grid.resolve(json.loads(options.resolved), str(source)), data)
     if not source.exists():
         raise UserError(f"{source}: no such file; run bnonly from the repository's root, or name one with --config")
     over: list[dict[str, Any]] = []
@@ -85,7 +88,7 @@ def _train(options: argparse.Namespace) -> int:
     from bnonly.train.run import Stopped, train_cell
 
     try:
-        train_cell(cell, folder, data, options.device, options.threads, options.quiet)
+        train_cell(cell, folder, data, options.device, options.threads, options.quiet, options.checkpoint_seconds)
     except Stopped as stop:
         print(f"bnonly: stopped by a signal, checkpoint saved; the same command continues: {stop}", file=sys.stderr)
         return 128 + stop.number
@@ -162,10 +165,20 @@ def _figure(options: argparse.Namespace) -> int:
 
 
 def _counts(options: argparse.Namespace) -> int:
-    setup = _setup(options)
+    from bnonly.outputs import architectures
+
+    wanted = json.loads(options.architectures) if options.architectures else architectures(_setup(options).grid)
     from bnonly.counts import write_counts
 
-    print(write_counts(setup.grid))
+    print(write_counts(wanted))
+    return 0
+
+
+def _manifest(options: argparse.Namespace) -> int:
+    setup = _setup(options)
+    from bnonly.manifest import write_manifest
+
+    print(write_manifest(setup.grid))
     return 0
 
 
@@ -177,6 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--profile", metavar="NAME", help="a profile of workflow/profiles, as Snakemake's --profile: demo")
     parser.add_argument("--directory", "-C", metavar="FOLDER", help="where results/ and figures/ are (default: here, or the profile's)")
     parser.add_argument("--data", metavar="FOLDER", help="prepared data sets (default: $BNONLY_DATA, or data/ beside the configuration)")
+    parser.add_argument("--resolved", metavar="JSON", help=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
@@ -196,6 +210,9 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     train = of_cell("train", _train, "train one cell, or go on with it where it was stopped")
+    train.add_argument(
+        "--checkpoint-seconds", type=float, default=180.0, metavar="S", help="longest time between checkpoints (default: 180)"
+    )
     train.add_argument("--quiet", action="store_true", help="no progress")
     of_cell("analyse", _analyse, "measure clamping and dead activations of a trained cell (Figures 6, 7, 23-25)")
     of_cell("verify", _verify, "rebuild a network from its weights file and its seed, and confirm its accuracy")
@@ -207,7 +224,9 @@ def _parser() -> argparse.ArgumentParser:
     figure = command("figure", _figure, "draw a figure, or write a table, from trained cells")
     figure.add_argument("name", help="fig01 ... fig25, table1, table_b, table_c1, table_c2, text_only")
     figure.add_argument("--request", metavar="JSON", help="what to draw, resolved; the workflow gives this")
-    command("counts", _counts, "count every architecture's parameters by building it (Table 1)")
+    counts = command("counts", _counts, "count every architecture's parameters by building it (Table 1)")
+    counts.add_argument("--architectures", metavar="JSON", help="which, resolved; the workflow gives this")
+    command("manifest", _manifest, "write figures/all: every figure and table with its checksum and its cells")
     return parser
 
 

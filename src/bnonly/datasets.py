@@ -1,4 +1,8 @@
-"""The data sets by name: what the grid, the figures and the checks need to know without opening them."""
+"""The data sets by name: what the grid, the figures and the checks need to know without opening them.
+
+A data set of one's own, for example 100 classes of ImageNet, is one line of `DATASETS`; ``bnonly prepare`` compares what
+it finds with that line, and everything else follows from it.  docs/data.md shows it step by step.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,14 @@ class DatasetInfo:
         Whether the paper's numbers are about this very data set; every figure made from another one says so.
     train_images, test_images, classes, image_size : int
         As distributed; `image_size` is the side in pixels.
+    layout : str
+        How it is distributed: "cifar" (the official archive, its folder, or Parquet of lossless images), "cifar-jpeg"
+        (Parquet of JPEG images), "folder" (train/<class>/*.JPEG and val/<class>/*.JPEG, or ILSVRC2012's archives), or
+        "installed" (inside a Python package: there is nothing to prepare).
+    shrink : int
+        For "folder": images whose shorter side is longer than this are shrunk to it and encoded again when prepared,
+        to be decoded faster; 0 keeps every image's bytes.  A crop of such an image has less detail, so the data set has
+        a name of its own.
     """
 
     title: str
@@ -25,10 +37,17 @@ class DatasetInfo:
     test_images: int
     classes: int
     image_size: int
+    layout: str
+    shrink: int = 0
 
 
 DATASETS: dict[str, DatasetInfo] = {
-    "cifar10": DatasetInfo("CIFAR-10", True, 50_000, 10_000, 10, 32),
-    "imagenet": DatasetInfo("ImageNet", True, 1_281_167, 50_000, 1000, 224),
-    "digits": DatasetInfo("handwritten digits", False, 1_437, 360, 10, 8),
+    "cifar10": DatasetInfo("CIFAR-10", True, 50_000, 10_000, 10, 32, "cifar"),
+    "cifar10-jpeg": DatasetInfo("CIFAR-10 (JPEG)", False, 50_000, 10_000, 10, 32, "cifar-jpeg"),
+    "imagenet": DatasetInfo("ImageNet", True, 1_281_167, 50_000, 1000, 224, "folder"),
+    "imagenet-256": DatasetInfo("ImageNet (shrunk to 256 px)", False, 1_281_167, 50_000, 1000, 224, "folder", shrink=256),
+    "imagenette10": DatasetInfo(
+        "Imagenette (ImageNet photographs, 10 classes, 224 px)", False, 2_000, 500, 10, 224, "folder"
+    ),
+    "digits": DatasetInfo("handwritten digits", False, 1_437, 360, 10, 8, "installed"),
 }

@@ -30,7 +30,7 @@ def accepted(word: str, known: Iterable[str]) -> str:
         ``did you mean 'x'?`` or ``one of: a, b, c``.
     """
     names = [str(k) for k in known]
-    near = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
     if near:
         return f"did you mean '{near[0]}'?"
     shown = ", ".join(names[:20]) + (f", ... ({len(names)} in all)" if len(names) > 20 else "")

@@ -31,7 +31,7 @@ from bnonly.spec import (
     Regime,
 )
 
-TOP_LEVEL = ("title", "scale", "engine", "threads", "recipes", "architectures", "regimes", "experiments")
+TOP_LEVEL = ("title", "scale", "engine", "threads", "outputs", "recipes", "architectures", "regimes", "experiments")
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,8 @@ class Grid:
         What the figures call each regime and each architecture.
     threads : int
         CPU threads of one training.
+    outputs : tuple of str
+        Figures and tables of `figures/all`; empty for all of them.
     """
 
     source: str
@@ -79,6 +81,7 @@ class Grid:
     aliases: dict[str, str]
     labels: dict[str, str]
     threads: int
+    outputs: tuple[str, ...]
 
     def cell(self, architecture: str, regime: str, seed: int) -> Cell:
         """Return a cell by name, aliases resolved.
@@ -246,7 +249,8 @@ def resolve(config: Mapping[str, Any], source: str = "config.yaml") -> Grid:
     if not experiments:
         raise UserError(f"{source}: experiments is empty; at least one is needed")
     return Grid(
-        source, top.word("title", "paper"), cells, experiments, aliases, labels, top.integer("threads", 1, low=1)
+        source, top.word("title", "paper"), cells, experiments, aliases, labels, top.integer("threads", 1, low=1),
+        top.words("outputs") if "outputs" in top.node else (),
     )
 
 
@@ -410,13 +414,15 @@ class _Node:
             self.fail(key, value, accepted(value, known))
         return str(value)
 
-    def words(self, key: str, known: Any) -> tuple[str, ...]:
+    def words(self, key: str, known: Any = None) -> tuple[str, ...]:
         value = self._get(key)
         if not isinstance(value, list) or not value:
             self.fail(key, value, "a list of at least one name is wanted")
         for item in value:
-            if item not in known:
-                self.fail(key, item, accepted(str(item), known))
+            if not isinstance(item, str):
+                self.fail(key, item, "a name is wanted")
+            if known is not None and item not in known:
+                self.fail(key, item, accepted(item, known))
         if len(set(value)) != len(value):
             self.fail(key, value, "each name once is wanted")
         return tuple(value)

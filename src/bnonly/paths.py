@@ -54,6 +54,11 @@ def lock(folder: Path) -> Path:
     return folder / ".lock"
 
 
+def counts() -> Path:
+    """Parameters of every architecture, counted by building it."""
+    return RESULTS / "counts.csv"
+
+
 def figure(name: str, suffix: str = "pdf") -> Path:
     """File of a figure, for example ``figures/fig05.pdf``."""
     return FIGURES / f"{name}.{suffix}"

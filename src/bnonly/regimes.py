@@ -114,7 +114,7 @@ def make(cell: Cell, classes: int) -> nn.Module:
         model = build(cell.architecture, classes)
     groups = find_groups(model)
     _initialise(groups, cell.regime, cell.seed)
-    _freeze(model, groups, cell)
+    freeze(model, groups, cell.regime, cell.seed)
     return model.train()
 
 
@@ -158,8 +158,8 @@ def _weights(kind: str, seed: int, name: str, shape: tuple[int, ...]) -> torch.T
     return torch.from_numpy(values.astype(np.float32))
 
 
-def _freeze(model: nn.Module, groups: Groups, cell: Cell) -> None:
-    regime = cell.regime
+def freeze(model: nn.Module, groups: Groups, regime: Regime, seed: int) -> None:
+    """Let exactly a regime's groups train; random-k weights become parameters of their own."""
     model.requires_grad_(False)
     for _, norm in groups.batchnorms:
         norm.weight.requires_grad_("gamma" in regime.train)
@@ -169,14 +169,25 @@ def _freeze(model: nn.Module, groups: Groups, cell: Cell) -> None:
             layer.requires_grad_(kind in regime.train)
     if "random" in regime.train:
         for name, conv in [*groups.convs, *groups.shortcuts]:
-            index = _choose(regime, cell.seed, name, conv.weight.shape[0], conv.weight[0].numel())
+            index = choose(regime, seed, name, conv.weight.shape[0], conv.weight[0].numel())
             weight = conv.weight.detach().clone()
             conv.weight.requires_grad_(True)  # the parametrisation's own parameter inherits this
             parametrize.register_parametrization(conv, "weight", ScatteredWeight(weight, index))
 
 
-def _choose(regime: Regime, seed: int, name: str, filters: int, fan_in: int) -> torch.Tensor:
-    """Choose which weights of a convolution train: positions in the flattened weight, ascending."""
+def choose(regime: Regime, seed: int, name: str, filters: int, fan_in: int) -> torch.Tensor:
+    """Choose which weights of a convolution train.
+
+    Returns
+    -------
+    int64 tensor
+        Positions in the flattened weight, ascending and distinct.
+
+    Raises
+    ------
+    UserError
+        If k exceeds the fan-in.
+    """
     k = regime.random_k
     if k > fan_in and regime.random_per == "channel":
         raise UserError(f"regime {regime.name}: {name} has a fan-in of {fan_in}; {k} random weights a filter do not exist")

@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 from bnonly import regimes
-from bnonly.data import ArraySource
+from bnonly.data import Source
 from bnonly.evaluate import evaluate
 
 #: The paper's thresholds; 0 is the untouched network.
 THRESHOLDS = (0.0, 0.01, 0.05, 0.1)
 
 
-def clamping(model: nn.Module, source: ArraySource, batch_size: int, device: torch.device) -> dict[str, list[Any]]:
+def clamping(model: nn.Module, source: Source, batch_size: int, device: torch.device) -> dict[str, list[Any]]:
     """Score a network with every gamma of magnitude below a threshold set to 0.
 
     beta stays, running statistics are not estimated again, all BatchNorm layers are meant.

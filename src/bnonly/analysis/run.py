@@ -10,7 +10,7 @@ import torch
 from bnonly import paths, schemas, weights
 from bnonly.analysis.activations import activations
 from bnonly.analysis.clamping import clamping
-from bnonly.data import ArraySource, open_source
+from bnonly.data import Source, open_source
 from bnonly.devices import choose_device
 from bnonly.errors import UserError
 from bnonly.evaluate import Scores, evaluate
@@ -18,7 +18,7 @@ from bnonly.spec import Cell
 
 
 def _open(folder: Path, cell: Cell | None, data_root: Path, device_name: str, threads: int) -> tuple[
-    torch.nn.Module, Cell, ArraySource, torch.device
+    torch.nn.Module, Cell, Source, torch.device
 ]:
     torch.set_num_threads(threads)
     device = choose_device(device_name)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import torch
 
-from bnonly.data.arrays import ArraySource
-from bnonly.errors import UserError
+from bnonly.data.source import Source
+from bnonly.datasets import DATASETS
 from bnonly.spec import Recipe
 
+__all__ = ["Source", "open_source"]
 
-def open_source(recipe: Recipe, root: Path, device: torch.device) -> ArraySource:
+
+def open_source(recipe: Recipe, root: Path, device: torch.device) -> Source:
     """Open a recipe's data set.
 
     Parameters
@@ -28,8 +30,18 @@ def open_source(recipe: Recipe, root: Path, device: torch.device) -> ArraySource
     UserError
         If the data are not there or not what they should be.
     """
-    if recipe.dataset == "digits":
+    # Each kind imports what it needs: a small cell must not wait for torchvision.
+    layout = DATASETS[recipe.dataset].layout
+    if layout == "installed":
+        from bnonly.data.arrays import ArraySource
         from bnonly.data.digits import load
 
         return ArraySource(load(), recipe, device)
-    raise UserError(f"{root}: data set {recipe.dataset} is not prepared there")
+    if layout == "folder":
+        from bnonly.data.stream import PackSource
+
+        return PackSource(recipe, root, device)
+    from bnonly.data.arrays import ArraySource
+    from bnonly.data.prepared import open_arrays
+
+    return ArraySource(open_arrays(recipe.dataset, root), recipe, device)

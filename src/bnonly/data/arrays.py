@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional
 
 from bnonly import seeds
+from bnonly.data.source import Batch, Normaliser
 from bnonly.spec import Recipe
 
 
@@ -39,12 +40,34 @@ class ImageArrays:
         """Return a SHA-256 over all images and labels."""
         total = hashlib.sha256()
         for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
-            total.update(np.ascontiguousarray(array).tobytes())
+            total.update(np.ascontiguousarray(array).data)
         return total.hexdigest()
+
+    def statistics(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and deviation of each channel of the training images, of pixels in [0, 1].
+
+        From counts of the 256 values, so that neither the order of the images nor the machine matters.
+        """
+        counts = np.stack([np.bincount(self.train_images[:, c].ravel(), minlength=256) for c in range(3)])
+        return statistics(counts)
+
+
+def statistics(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and deviation of each channel, of pixels in [0, 1].
+
+    Parameters
+    ----------
+    counts : int array (3, 256)
+        How often each channel has each value.
+    """
+    share = counts / counts.sum(axis=1, keepdims=True)
+    value = np.arange(256) / 255
+    mean = share @ value
+    return mean, np.sqrt((share * (value - mean[:, None]) ** 2).sum(axis=1))
 
 
 class ArraySource:
-    """Batches of an in-memory data set.
+    """Batches of an in-memory data set; see `bnonly.data.source.Source`.
 
     Parameters
     ----------
@@ -54,87 +77,84 @@ class ArraySource:
         Augmentation and image size.
     device : torch.device
         Where the data are kept and the batches made.
-
-    Attributes
-    ----------
-    classes, train_images, test_images : int
-        Numbers of classes and images.
-    checksum : str
-        SHA-256 of the data.
+    checksum : str, optional
+        SHA-256 of the data, if it was found already.
     """
 
-    def __init__(self, arrays: ImageArrays, recipe: Recipe, device: torch.device) -> None:
+    def __init__(self, arrays: ImageArrays, recipe: Recipe, device: torch.device, checksum: str = "") -> None:
         self.classes = arrays.classes
         self.train_images = len(arrays.train_labels)
         self.test_images = len(arrays.test_labels)
-        self.checksum = arrays.checksum()
-        self._recipe = recipe
+        self.checksum = checksum or arrays.checksum()
+        self.mean, self.std = arrays.statistics()
+        self._how = recipe.augmentation
         self._device = device
-        pixels = arrays.train_images.astype(np.float64) / 255
-        self.mean, self.std = pixels.mean(axis=(0, 2, 3)), pixels.std(axis=(0, 2, 3))
-        self._mean = torch.tensor(self.mean, dtype=torch.float32, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(self.std, dtype=torch.float32, device=device).view(1, 3, 1, 1)
-        self._train = _resized(arrays.train_images, recipe.image_size).to(device)
-        self._test = _resized(arrays.test_images, recipe.image_size).to(device)
+        self._train = _prepared(arrays.train_images, recipe.image_size).to(device)
+        self._test = _prepared(arrays.test_images, recipe.image_size).to(device)
         self._train_labels = torch.from_numpy(arrays.train_labels).to(device)
         self._test_labels = torch.from_numpy(arrays.test_labels).to(device)
+        self._normalise = Normaliser(self.mean, self.std, self._train.shape[1], device)
 
-    def train_batches(
-        self, seed: int, epoch: int, batch_size: int, first: int = 0
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield the batches of an epoch, the last one short.
-
-        Parameters
-        ----------
-        seed, epoch : int
-            What the order and the augmentation are a function of.
-        batch_size : int
-            Images a batch.
-        first : int
-            Number of the first batch wanted: a resumed run skips the others without drawing them.
-
-        Yields
-        ------
-        images : float tensor (n, 3, height, width)
-            Normalised.
-        labels : int64 tensor (n,)
-        """
+    def train_batches(self, seed: int, epoch: int, batch_size: int, first: int = 0) -> Iterator[Batch]:
+        """See `bnonly.data.source.Source.train_batches`."""
         order = seeds.order(seed, epoch, self.train_images, self._device)
+        # Drawn for the whole epoch at once: for a batch of 128 the draws would cost a CPU as much as all the rest.
+        flip, down, right, _ = seeds.words(seed, "augment", epoch, order)
+        span = 2 * self._how.shift + 1
+        flip, down, right = flip >> 31 == 1, seeds.below(down, span), seeds.below(right, span)
         for start in range(first * batch_size, self.train_images, batch_size):
-            chosen = order[start : start + batch_size]
-            yield self._normalise(self._augment(chosen, seed, epoch)), self._train_labels[chosen]
+            part = slice(start, start + batch_size)
+            images = self._train.index_select(0, order[part])
+            images = augment(images, flip[part] if self._how.flip else None, self._how.shift, down[part], right[part])
+            yield self._normalise(images), self._train_labels[order[part]]
 
-    def test_batches(self, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield the test set in order, unaugmented; images and labels as `train_batches`."""
+    def test_batches(self, batch_size: int) -> Iterator[Batch]:
+        """See `bnonly.data.source.Source.test_batches`."""
         for start in range(0, self.test_images, batch_size):
             part = slice(start, start + batch_size)
             yield self._normalise(self._test[part]), self._test_labels[part]
 
-    def _normalise(self, images: torch.Tensor) -> torch.Tensor:
-        return (images.float() / 255 - self._mean) / self._std
 
-    def _augment(self, chosen: torch.Tensor, seed: int, epoch: int) -> torch.Tensor:
-        images = self._train[chosen]
-        how = self._recipe.augmentation
-        if not (how.flip or how.shift):
-            return images
-        flip, down, right, _ = seeds.words(seed, "augment", epoch, chosen)
-        height, width = images.shape[2:]
-        rows = torch.arange(height, device=self._device).expand(len(chosen), -1)
-        columns = torch.arange(width, device=self._device).expand(len(chosen), -1)
-        if how.shift:
-            rows = rows + seeds.below(down, 2 * how.shift + 1)[:, None]
-            columns = columns + seeds.below(right, 2 * how.shift + 1)[:, None]
-            images = functional.pad(images, (how.shift,) * 4)  # zeros, before normalising
-        if how.flip:  # of the image before it is shifted: read the padded columns from the other end
-            columns = torch.where((flip >> 31).bool()[:, None], images.shape[3] - 1 - columns, columns)
-        index = torch.arange(len(chosen), device=self._device)[:, None, None]
-        return images.permute(0, 2, 3, 1)[index, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+def augment(
+    images: torch.Tensor, flip: torch.Tensor | None, shift: int, down: torch.Tensor, right: torch.Tensor
+) -> torch.Tensor:
+    """Mirror and shift a batch.
+
+    Parameters
+    ----------
+    images : uint8 tensor (n, height, width, 3)
+        The images as they are.
+    flip : bool tensor (n,), optional
+        Which of them to mirror left to right, before they are shifted.
+    shift : int
+        Largest shift in pixels.
+    down, right : int64 tensors (n,)
+        Which window of the image, padded with `shift` zeros on each side, to take: in [0, 2 * shift].
+
+    Returns
+    -------
+    uint8 tensor (n, height, width, 3)
+    """
+    if flip is None and not shift:
+        return images
+    n, height, width, channels = images.shape
+    which = torch.arange(n, device=images.device)
+    if flip is not None:
+        images = torch.cat((images, images.flip(2)))
+        which = which + n * flip
+    padded = functional.pad(images, (0, 0, shift, shift, shift, shift))
+    # Every window of every padded image, as a view; indexing it copies rows of whole pixels.
+    span, (of_image, of_row, of_pixel, _) = 2 * shift + 1, padded.stride()
+    windows = padded.as_strided(
+        (len(padded), span, span, height, width * channels), (of_image, of_row, of_pixel, of_row, 1)
+    )
+    return windows[which, down, right].view(n, height, width, channels)
 
 
-def _resized(images: np.ndarray, size: int) -> torch.Tensor:
+def _prepared(images: np.ndarray, size: int) -> torch.Tensor:
+    """Return the images (n, height, width, 3), enlarged if another size is wanted."""
     tensor = torch.from_numpy(images)
-    if size in (0, tensor.shape[2]):
-        return tensor
-    larger = functional.interpolate(tensor.float(), size=(size, size), mode="bilinear", align_corners=False)
-    return larger.round().clamp(0, 255).to(torch.uint8)
+    if size not in (0, tensor.shape[2]):
+        larger = functional.interpolate(tensor.float(), size=(size, size), mode="bilinear", align_corners=False)
+        tensor = larger.round().clamp(0, 255).to(torch.uint8)
+    return tensor.permute(0, 2, 3, 1).contiguous()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnonly import paths
+from bnonly.datasets import DATASETS
 from bnonly.errors import UserError, accepted
 from bnonly.figures.request import FILES
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     import pyarrow as pa
+
+#: The title of a run that is the paper's own (config.yaml).
+PAPER_RUN = "paper"
 
 #: One row a run.
 RUN_COLUMNS = ("panel", "architecture", "regime", "seed", "quantity", "value", "diverged")
@@ -52,6 +56,14 @@ class Panel:
     regimes: tuple[str, ...]
     architectures: tuple[Architecture, ...]
     seeds: dict[tuple[str, str], dict[str, str]]
+
+    @property
+    def axis_title(self) -> str:
+        """The title, which never passes other data off as those it names."""
+        others = {info.title for info in DATASETS.values()} - {self.dataset_title}
+        if self.dataset_title not in self.title and any(name in self.title for name in others):
+            return f"{self.title}, on {self.dataset_title}"
+        return self.title
 
     def chance(self, top: int = 1) -> float:
         """Return the accuracy of guessing, in percent."""
@@ -96,6 +108,17 @@ class Results:
         self.panels = tuple(_panel(p, self.labels) for p in asked["panels"])
         self._root = root
         self._tables: dict[tuple[str, str, str, str], tuple[pa.Table, dict[str, Any]]] = {}
+
+    @property
+    def provenance(self) -> str:
+        """What a reader must not take for the paper's, other data or another configuration; empty if nothing."""
+        parts = [] if self.run == PAPER_RUN else [f"Run: {self.run}, not the paper's configuration."]
+        foreign = [p for p in self.panels if not p.paper_data]
+        if foreign:
+            paper = " or ".join(info.title for info in DATASETS.values() if info.paper)
+            found = [p.dataset_title if len(foreign) == len(self.panels) else p.axis_title for p in foreign]
+            parts.append(f"Data: {', '.join(dict.fromkeys(found))}, not the paper's {paper}.")
+        return " ".join(parts)
 
     def panel(self, experiment: str) -> Panel:
         """Return a panel by the name of its experiment."""

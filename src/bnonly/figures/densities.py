@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bnonly.figures.data import Architecture, Panel, Pooled, Results
 from bnonly.figures.sheet import COLUMN, PAGE, Sheet
-from bnonly.figures.style import NOTE_SIZE, of_regimes
+from bnonly.figures.style import SMALLEST, of_regimes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,11 +53,10 @@ TAIL = 0.005
 def case_studies(sheet: Sheet, data: Results, quantity: Quantity) -> None:
     """Draw one panel for each case study (Figure 4)."""
     shown = [(panel, architecture) for panel in data.panels for architecture in panel.architectures]
-    sheet.grid(len(shown), len(shown), COLUMN if len(shown) > 1 else 3.4, 1.9)
-    for ax, (panel, architecture) in zip(sheet.axes, shown, strict=True):
-        _histogram(sheet, ax, data, panel, architecture, quantity)
-        ax.set_title(f"{quantity.heading} - {short_name(panel, architecture)} for {panel.dataset_title}", fontsize=6.5)
-    _share_labels(sheet, len(shown), quantity)
+    titles = [f"{short_name(panel, architecture)} for {panel.dataset_title}" for panel, architecture in shown]
+    sheet.grid(len(shown), len(shown), COLUMN if len(shown) > 1 else 3.4, 1.95)
+    sheet.heading(quantity.heading)
+    _panels(sheet, data, quantity, shown, titles, columns=len(shown))
 
 
 def family(sheet: Sheet, data: Results, quantity: Quantity) -> None:
@@ -65,12 +65,10 @@ def family(sheet: Sheet, data: Results, quantity: Quantity) -> None:
     count = len(panel.architectures)
     columns = {1: 1, 2: 2, 4: 2, 7: 4, 8: 4}.get(count, 3 if count < 9 else 4)
     width = {1: 3.4, 2: COLUMN}.get(columns, PAGE)
-    sheet.grid(count, columns, width, 1.55)
+    sheet.grid(count, columns, width, 1.75 if count <= columns else 1.55)
     sheet.heading(f"{quantity.heading} for {panel.dataset_title}")
-    for ax, architecture in zip(sheet.axes, panel.architectures, strict=True):
-        _histogram(sheet, ax, data, panel, architecture, quantity)
-        ax.set_title(short_name(panel, architecture))
-    _share_labels(sheet, columns, quantity)
+    titles = [short_name(panel, architecture) for architecture in panel.architectures]
+    _panels(sheet, data, quantity, [(panel, a) for a in panel.architectures], titles, columns)
 
 
 def short_name(panel: Panel, architecture: Architecture) -> str:
@@ -107,27 +105,55 @@ def bin_edges(samples: list[np.ndarray]) -> np.ndarray:
     return (np.arange(first, last + 2) - 0.5) * width
 
 
-def _histogram(
-    sheet: Sheet, ax: Axes, data: Results, panel: Panel, architecture: Architecture, quantity: Quantity
+def _panels(
+    sheet: Sheet,
+    data: Results,
+    quantity: Quantity,
+    shown: Sequence[tuple[Panel, Architecture]],
+    titles: Sequence[str],
+    columns: int,
 ) -> None:
+    for i, (ax, (panel, architecture), title) in enumerate(zip(sheet.axes, shown, titles, strict=True)):
+        pools = {r: data.pooled(quantity.kind, quantity.column, panel, architecture, r) for r in panel.regimes}
+        _histograms(sheet, ax, data, panel, architecture, quantity, pools)
+        marks = _mark_diverged(ax, pools)
+        ax.set_title(title, pad=11 if marks else None)
+        # The axes are named once a row and once a column.
+        if i % columns == 0:
+            ax.set_ylabel("Density")
+        if i + columns >= len(shown):
+            ax.set_xlabel(quantity.label)
+        if any(pool.dropped for pool in pools.values()):
+            sheet.note("Values that are not finite are left out (the CSV file counts them).")
+
+
+def _histograms(
+    sheet: Sheet,
+    ax: Axes,
+    data: Results,
+    panel: Panel,
+    architecture: Architecture,
+    quantity: Quantity,
+    pools: Mapping[str, Pooled],
+) -> None:
+    """Draw the first regime as an area, the others as outlines."""
     import numpy as np
 
-    pools = {r: data.pooled(quantity.kind, quantity.column, panel, architecture, r) for r in panel.regimes}
     if quantity.unit_range:
         edges = np.linspace(0.0, 1.0, UNIT_BINS + 1)
     else:
         edges = bin_edges([pool.values for pool in pools.values()])
-    dashes = ("-", (0, (3, 1)), (0, (1, 1)))
     for i, (regime, style) in enumerate(of_regimes(panel.regimes).items()):
         pool = pools[regime]
         counts = np.histogram(pool.values, edges)[0]
         density = counts / (max(pool.values.size, 1) * np.diff(edges))
-        ax.stairs(density, edges, fill=True, color=style.color, alpha=0.22, linewidth=0, zorder=2 + i)
-        line = ax.stairs(density, edges, color=style.color, linewidth=0.9, linestyle=dashes[i % 3], zorder=4 + i)
-        sheet.entry(data.labels[regime], line)
+        look: dict[str, Any] = {"facecolor": "none", "edgecolor": style.color, "linewidth": 1.0}
+        if i == 0:
+            look = {"facecolor": style.lighter(0.65), "edgecolor": style.color, "linewidth": 0.6}
+        sheet.entry(data.labels[regime], ax.stairs(density, edges, fill=i == 0, zorder=2 + i, **look))
         _record(sheet, data, panel, architecture, regime, quantity, pool, edges, counts, density)
-    _say_diverged(ax, data, pools)
-    ax.set_xlim(edges[0], edges[-1])
+    margin = 0.01 * (edges[-1] - edges[0])  # a bar at the end is drawn whole
+    ax.set_xlim(edges[0] - margin, edges[-1] + margin)
     ax.set_ylim(bottom=0)
     ax.locator_params(axis="x", nbins=6, steps=[1, 2, 2.5, 5, 10])
     ax.locator_params(axis="y", nbins=5)
@@ -167,23 +193,21 @@ def _record(
     )
     sheet.record(frame)
     if inside < pool.values.size:
-        sheet.note(f"Up to {100 * TAIL:g} % of a distribution's values lie beyond either end of its axis.")
-    if pool.dropped:
-        sheet.note(
-            f"{architecture.label}, {data.labels[regime]}: {pool.dropped} values are not finite and are left out."
+        sheet.note(f"Up to {100 * TAIL:g}% of a distribution's values lie beyond either end of its axis.")
+
+
+def _mark_diverged(ax: Axes, pools: Mapping[str, Pooled]) -> bool:
+    """Write above the panel, in each regime's colour, how many of how many runs diverged; say whether any did."""
+    marks = [(r, f"× {pool.diverged}/{pool.runs}") for r, pool in pools.items() if pool.diverged]
+    for i, (regime, text) in enumerate(reversed(marks)):
+        ax.annotate(
+            text,
+            (1.0, 1.0),
+            xycoords="axes fraction",
+            xytext=(-25 * i, 3),
+            textcoords="offset points",
+            ha="right",
+            fontsize=SMALLEST,
+            color=of_regimes([regime])[regime].ink(),
         )
-
-
-def _say_diverged(ax: Axes, data: Results, pools: dict[str, Pooled]) -> None:
-    lines = [f"{data.labels[r]}: {p.diverged}/{p.runs} diverged" for r, p in pools.items() if p.diverged]
-    if lines:
-        ax.text(0.98, 0.97, "\n".join(lines), transform=ax.transAxes, ha="right", va="top", fontsize=NOTE_SIZE)
-
-
-def _share_labels(sheet: Sheet, columns: int, quantity: Quantity) -> None:
-    """Name the axes once a row and once a column."""
-    for i, ax in enumerate(sheet.axes):
-        if i % columns == 0:
-            ax.set_ylabel("Density")
-        if i + columns >= len(sheet.axes):
-            ax.set_xlabel(quantity.label)
+    return bool(marks)

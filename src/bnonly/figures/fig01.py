@@ -1,7 +1,7 @@
 """Figure 1: accuracy with all parameters trainable, and with γ and β disabled (Section 1).
 
 Depth and width on CIFAR-10, depth on ImageNet (top-1).  In the paper γ and β
-are worth 0.5 % to 2 % on CIFAR-10 and 2 % on ImageNet.
+are worth 0.5% to 2% on CIFAR-10 and 2% on ImageNet.
 """
 
 from bnonly.figures.data import Results

@@ -7,15 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bnonly.datasets import DATASETS
 from bnonly.figures.data import Architecture, Panel, Results, summary
 from bnonly.figures.sheet import COLUMN, Sheet
-from bnonly.figures.style import CHANCE, NOTE_SIZE, Style, of_regimes
+from bnonly.figures.style import CHANCE, SMALLEST, Style, of_regimes
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.container import ErrorbarContainer
+    from matplotlib.lines import Line2D
 
 #: The thresholds of Figures 5 and 6, with the share of white in the regime's colour, the dash and the marker.
 THRESHOLDS: dict[float, tuple[float, Any, str]] = {
@@ -40,7 +39,7 @@ class View:
     top : int
         1 or 5.
     limits : tuple of float
-        The paper's y axis.
+        The paper's y axis; kept where the data are the paper's and lie inside.
     """
 
     experiment: str
@@ -74,12 +73,12 @@ def accuracy(sheet: Sheet, data: Results, views: Sequence[View], columns: int, c
     chance : bool
         Whether to draw the accuracy of guessing.
     """
-    _grid(sheet, len(views), columns)
+    _grid(sheet, [data.panel(v.experiment) for v in views], columns)
     guessing = None
     for ax, view in zip(sheet.axes, views, strict=True):
         panel = data.panel(view.experiment)
         points = _points(sheet, data, panel, data.accuracy(panel, view.top))
-        _frame(ax, panel, points, view.label, view.limits)
+        _frame(sheet, ax, panel, points, view.label, view.limits)
         if chance:
             dotted: Any = (0, (1, 1.5))
             guessing = ax.axhline(panel.chance(view.top), color=CHANCE, linewidth=0.9, linestyle=dotted, zorder=1)
@@ -91,10 +90,10 @@ def accuracy(sheet: Sheet, data: Results, views: Sequence[View], columns: int, c
 
 def disabled(sheet: Sheet, data: Results, label: str, limits: tuple[float, float]) -> None:
     """Draw the share of ReLU channels that are off, a line a regime (Figure 7)."""
-    _grid(sheet, len(data.panels), len(data.panels))
+    _grid(sheet, data.panels, len(data.panels))
     for ax, panel in zip(sheet.axes, data.panels, strict=True):
         points = _points(sheet, data, panel, data.disabled_activations(panel))
-        _frame(ax, panel, points, label, limits)
+        _frame(sheet, ax, panel, points, label, limits)
         _regimes(sheet, ax, data, panel, points)
     _share_labels(sheet, len(data.panels))
 
@@ -123,26 +122,21 @@ def thresholds(
     """
     import pandas as pd
 
-    _grid(sheet, len(data.panels), len(data.panels))
+    _grid(sheet, data.panels, len(data.panels))
     for ax, panel in zip(sheet.axes, data.panels, strict=True):
         by_threshold = {t: _points(sheet, data, panel, quantity(panel, t)) for t in THRESHOLDS}
-        _frame(ax, panel, pd.concat(by_threshold.values()), labels[panel.experiment], limits)
+        everything = pd.concat(by_threshold.values())
+        _frame(sheet, ax, panel, everything, labels[panel.experiment], limits)
         for regime, style in of_regimes(panel.regimes).items():
             for threshold, (white, dash, marker) in THRESHOLDS.items():
                 points = by_threshold[threshold]
                 points = points[points["regime"] == regime]
-                tint = Style(style.lighter(white), marker, dash)
-                sheet.entry(f"{data.labels[regime]}, |γ| < {threshold:g}", _line(ax, points, tint))
-            mark_diverged(ax, points, style.color)
+                text = f"|γ| < {threshold:g}"
+                # One row of the legend a regime; its first entry names it.
+                label = text if white else f"{data.labels[regime]}, {text}"
+                sheet.entry(label, _line(ax, points, Style(style.lighter(white), marker, dash)), group=regime)
+        mark_diverged(ax, everything, of_regimes(panel.regimes))
     _share_labels(sheet, len(data.panels))
-
-
-def axis_title(panel: Panel) -> str:
-    """Return a panel's title, which never passes other data off as those it names."""
-    names = {info.title for info in DATASETS.values()} - {panel.dataset_title}
-    if panel.dataset_title not in panel.title and any(name in panel.title for name in names):
-        return f"{panel.title}, on {panel.dataset_title}"
-    return panel.title
 
 
 def ticks(architectures: Sequence[Architecture]) -> list[str]:
@@ -156,9 +150,14 @@ def ticks(architectures: Sequence[Architecture]) -> list[str]:
     return short if len(set(short)) == len(names) else names
 
 
-def _grid(sheet: Sheet, count: int, columns: int) -> None:
-    height = {1: 2.3, 2: 1.95}.get(columns, 1.75)
-    sheet.grid(count, columns, 3.4 if columns == 1 else COLUMN, height)
+def _grid(sheet: Sheet, panels: Sequence[Panel], columns: int) -> None:
+    """Lay out panels; three in a row share its width by what their tick labels need."""
+    if columns < 3:
+        sheet.grid(len(panels), columns, 3.4 if columns == 1 else COLUMN, 2.3 if columns == 1 else 1.95)
+        return
+    letters = [sum(len(t) + 1 for t in ticks(p.architectures)) for p in panels]
+    mean = sum(letters) / len(letters)
+    sheet.grid(len(panels), columns, COLUMN, 1.75, [min(1.25, max(0.85, n / mean)) for n in letters])
 
 
 def _points(sheet: Sheet, data: Results, panel: Panel, runs: pd.DataFrame) -> pd.DataFrame:
@@ -174,49 +173,56 @@ def record_points(sheet: Sheet, data: Results, panel: Panel, points: pd.DataFram
     """Keep points for the CSV, and note what a reader must know of them."""
     labels = points["regime"].map(data.labels)
     sheet.record(points.assign(label=labels, title=panel.title, dataset=panel.dataset_title))
-    missing = int((points["runs"] - points["n"]).sum())
-    if missing:
-        sheet.note(f"{axis_title(panel)}: {missing} values are not finite and are left out.")
+    if (points["n"] < points["runs"]).any():
+        sheet.note("Runs without a finite value are left out of the means.")
     if (points["n"] == 1).any():
         sheet.note("A point without an error bar is a single run.")
 
 
 def _regimes(sheet: Sheet, ax: Axes, data: Results, panel: Panel, points: pd.DataFrame) -> None:
     for regime, style in of_regimes(panel.regimes).items():
-        of_regime = points[points["regime"] == regime]
-        sheet.entry(data.labels[regime], _line(ax, of_regime, style))
-        mark_diverged(ax, of_regime, style.color)
+        sheet.entry(data.labels[regime], _line(ax, points[points["regime"] == regime], style))
+    mark_diverged(ax, points, of_regimes(panel.regimes))
 
 
-def _line(ax: Axes, points: pd.DataFrame, style: Style) -> ErrorbarContainer:
-    """Draw points, their standard deviations and the line through them; the limits of the axes already fit them."""
+def _line(ax: Axes, points: pd.DataFrame, style: Style) -> Line2D:
+    """Draw points, their standard deviations and the line through them."""
     shown = points[points["n"] > 0]
-    drawn = ax.errorbar(shown["x"], shown["mean"], yerr=shown["sd"], **style.line())
-    for artist in drawn.get_children():
-        artist.set_clip_on(False)  # a point on the frame (0 %, 100 %) is drawn whole
-    return drawn
+    line = ax.errorbar(shown["x"], shown["mean"], yerr=shown["sd"], **style.line())[0]
+    line.set_clip_on(False)  # a point on the frame (0%, 100%) is drawn whole
+    return line
 
 
-def mark_diverged(ax: Axes, points: pd.DataFrame, color: str) -> None:
-    """Write at each point how many of its runs diverged: below it, or above where it is low in the panel."""
-    from matplotlib.patheffects import withStroke
+def mark_diverged(ax: Axes, points: pd.DataFrame, styles: Mapping[str, Style]) -> None:
+    """Cross out each point with runs that diverged, and write above the panel how many of how many.
 
-    low, high = ax.get_ylim()
-    for point in points[(points["diverged"] > 0) & (points["n"] > 0)].to_dict("records"):
-        above = point["mean"] < low + 0.3 * (high - low)
-        ax.annotate(
-            f"{point['diverged']}/{point['runs']}\ndiv.",
-            (point["x"], point["mean"]),
-            xytext=(0, 3.5 if above else -3.5),
-            textcoords="offset points",
-            ha="center",
-            va="bottom" if above else "top",
-            fontsize=NOTE_SIZE,
-            linespacing=0.9,
-            color=color,
-            path_effects=[withStroke(linewidth=1.5, foreground="white")],
-            zorder=5,
-        )
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Where.
+    points : pandas.DataFrame
+        With x, mean, regime, runs and diverged.
+    styles : mapping of str to Style
+        Of each regime: the counts have its colour, a line a regime.
+    """
+    marked = points[(points["diverged"] > 0) & (points["n"] > 0)]
+    if marked.empty:
+        return
+    ax.plot(marked["x"], marked["mean"], "x", color="0.1", markersize=5.5, markeredgewidth=0.9, zorder=6, clip_on=False)
+    counts = marked.drop_duplicates(["regime", "x"])
+    crossed = [regime for regime in styles if (counts["regime"] == regime).any()]
+    for row, regime in enumerate(reversed(crossed)):
+        for point in counts[counts["regime"] == regime].to_dict("records"):
+            ax.annotate(
+                f"{point['diverged']}/{point['runs']}",
+                (point["x"], 1.0),
+                xycoords=("data", "axes fraction"),
+                xytext=(0, 3 + 7 * row),
+                textcoords="offset points",
+                ha="center",
+                fontsize=SMALLEST,
+                color=styles[regime].ink(),
+            )
 
 
 def y_limits(points: pd.DataFrame, limits: tuple[float, float], paper_data: bool) -> tuple[float, float]:
@@ -224,23 +230,34 @@ def y_limits(points: pd.DataFrame, limits: tuple[float, float], paper_data: bool
     shown = points[points["n"] > 0]
     if shown.empty:
         return limits
-    low = float((shown["mean"] - shown["sd"].fillna(0.0)).min())
-    high = float((shown["mean"] + shown["sd"].fillna(0.0)).max())
+    low, high = _extremes(shown)
     if limits == WHOLE or (paper_data and limits[0] <= low and high <= limits[1]):
-        return min(low, limits[0]), max(high, limits[1])
-    pad = 0.08 * (high - low) or 1.0
-    return low - pad, high + pad
+        return limits
+    # At least one percentage point, and no room beyond the paper's limits unless the data need it.
+    pad = max(0.08 * (high - low), (1.0 - (high - low)) / 2)
+    return (
+        max(low - pad, limits[0]) if low >= limits[0] else low - pad,
+        min(high + pad, limits[1]) if high <= limits[1] else high + pad,
+    )
 
 
-def _frame(ax: Axes, panel: Panel, points: pd.DataFrame, label: str, limits: tuple[float, float]) -> None:
+def _extremes(points: pd.DataFrame) -> tuple[float, float]:
+    sd = points["sd"].fillna(0.0)
+    return float((points["mean"] - sd).min()), float((points["mean"] + sd).max())
+
+
+def _frame(sheet: Sheet, ax: Axes, panel: Panel, points: pd.DataFrame, label: str, limits: tuple[float, float]) -> None:
     from matplotlib.ticker import MaxNLocator, MultipleLocator
 
-    ax.set_xlabel(axis_title(panel))
+    ax.set_xlabel(panel.axis_title)
     ax.set_ylabel(label)
     ax.set_xticks(range(len(panel.architectures)), ticks(panel.architectures))
     ax.set_xlim(-0.5, len(panel.architectures) - 0.5)
     ax.xaxis.grid(False)
     ax.set_ylim(y_limits(points, limits, panel.paper_data))
+    low, high = _extremes(points)
+    if limits == WHOLE and (low < limits[0] or high > limits[1]):
+        sheet.note("Error bars are cut off at 0% and 100%.")
     ax.yaxis.set_major_locator(MultipleLocator(20) if limits == WHOLE else MaxNLocator(8, steps=[1, 2, 5, 10]))
 
 

@@ -10,15 +10,10 @@ from typing import Any
 import matplotlib
 
 from bnonly import paths, schemas
-from bnonly.datasets import DATASETS
 from bnonly.figures import catalog
 from bnonly.figures.data import Results
-from bnonly.figures.lines import axis_title
 from bnonly.figures.sheet import Sheet
 from bnonly.figures.style import RC
-
-#: The title of a run that is the paper's own (config.yaml).
-PAPER_RUN = "paper"
 
 
 @contextmanager
@@ -52,27 +47,14 @@ def compose(asked: dict[str, Any], root: Path = Path(".")) -> Sheet:
     module.draw(sheet, data)
     diverged, runs = data.diverged()
     if diverged:
-        sheet.note(f"{diverged} of {runs} runs diverged (div.); they count with what was measured when they stopped.")
-    for text in provenance(data):
-        sheet.note(text)
+        sheet.note(
+            f"× k/n: k of n runs diverged ({diverged} of {runs} in all); "
+            "they count with what was measured when they stopped."
+        )
+    if data.provenance:
+        sheet.warn(data.provenance)
     sheet.finish()
     return sheet
-
-
-def provenance(data: Results) -> list[str]:
-    """Say what a reader must not take for the paper's: other data, or another configuration."""
-    lines = []
-    if data.run != PAPER_RUN:
-        lines.append(f"Run: {data.run}, not the paper's configuration.")
-    others = {axis_title(p): p.dataset_title for p in data.panels if not p.paper_data}
-    if others:
-        wanted = " or ".join(info.title for info in DATASETS.values() if info.paper)
-        if len(others) < len({axis_title(p) for p in data.panels}):
-            found = "; ".join(f"{title}: {dataset}" for title, dataset in others.items())
-        else:
-            found = ", ".join(dict.fromkeys(others.values()))
-        lines.append(f"Data: {found}, not the paper's {wanted}.")
-    return [" ".join(lines)] if lines else []
 
 
 def render(asked: dict[str, Any], folder: Path = paths.FIGURES, root: Path = Path(".")) -> list[Path]:

@@ -16,7 +16,7 @@ from typing import Any
 from bnonly import paths
 from bnonly.datasets import DATASETS
 from bnonly.errors import UserError, accepted
-from bnonly.grid import Grid
+from bnonly.grid import Experiment, Grid
 
 #: Which file of a cell a figure reads.
 FILES = {
@@ -41,12 +41,15 @@ class Need:
         Keys of `FILES`.
     case_study : bool
         Only the experiment's case study instead of all architectures (Figure 4).
+    among : str
+        Only the architectures that this other experiment has as well (a reference for it); empty: all.
     """
 
     experiment: str
     regimes: tuple[str, ...]
     files: tuple[str, ...] = ("metrics",)
     case_study: bool = False
+    among: str = ""
 
 
 def request(grid: Grid, name: str, needs: Sequence[Need]) -> dict[str, Any]:
@@ -64,32 +67,42 @@ def request(grid: Grid, name: str, needs: Sequence[Need]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``{"name", "run", "labels": {regime or architecture: text}, "panels": [{"experiment", "title", "dataset",
+        ``{"name", "run", "absent": [experiments that the grid leaves out], "labels": {regime or architecture: text}, "panels": [{"experiment", "title", "dataset",
         "dataset_title", "paper_data", "classes", "regimes", "files", "architectures": [{"name", "folder", "family", "depth",
         "channels"}], "cells": {folder: {regime: {seed: digest}}}}]}``, JSON-able and canonical.
 
     Raises
     ------
     UserError
-        If the grid lacks the experiment, a regime of it, or its case study.
+        If the grid lacks all of the experiments, a regime of one it has, or its case study.
     """
     panels = []
     labels: dict[str, str] = {}
+    # A run may leave whole experiments out (one GPU, no ImageNet): its figures then have fewer panels, and say so.
+    absent = [n.experiment for n in needs if n.experiment not in grid.experiments]
     for need in needs:
-        if need.experiment not in grid.experiments:
-            raise UserError(
-                f"{grid.source}: {name} needs experiments.{need.experiment}, which is not there; "
-                f"{accepted(need.experiment, grid.experiments)}"
-            )
-        experiment = grid.experiments[need.experiment]
+        if need.experiment in absent and len(absent) < len(needs):
+            continue
+        experiment = _experiment(grid, name, need.experiment)
         for regime in need.regimes:
             if regime not in experiment.regimes:
-                raise UserError(f"{grid.source}: {name} needs regime '{regime}' in experiments.{need.experiment}.regimes; add it")
+                raise UserError(
+                    f"{grid.source}: {name} needs regime '{regime}' in experiments.{need.experiment}.regimes; add it"
+                )
         names = experiment.architectures
         if need.case_study:
             if not experiment.case_study:
-                raise UserError(f"{grid.source}: {name} needs experiments.{need.experiment}.case_study; name one of its architectures")
+                raise UserError(
+                    f"{grid.source}: {name} needs experiments.{need.experiment}.case_study; name one of its architectures"
+                )
             names = (experiment.case_study,)
+        if need.among:
+            names = tuple(a for a in names if a in _experiment(grid, name, need.among).architectures)
+            if not names:
+                raise UserError(
+                    f"{grid.source}: {name} compares experiments.{need.among} with experiments.{need.experiment}; "
+                    "give both at least one architecture in common"
+                )
         cells: dict[str, dict[str, dict[str, str]]] = {}
         archs = []
         for arch in names:
@@ -98,7 +111,9 @@ def request(grid: Grid, name: str, needs: Sequence[Need]) -> dict[str, Any]:
             for regime in need.regimes:
                 by_regime[regime] = {str(s): grid.cell(folder, regime, s).digest() for s in experiment.seeds}
             spec = grid.cell(folder, need.regimes[0], experiment.seeds[0]).architecture
-            archs.append({"name": arch, "folder": folder, "family": spec.family, "depth": spec.depth, "channels": spec.channels})
+            archs.append(
+                {"name": arch, "folder": folder, "family": spec.family, "depth": spec.depth, "channels": spec.channels}
+            )
             labels[arch] = grid.labels[arch]
         labels.update({r: grid.labels[r] for r in need.regimes})
         data = DATASETS[experiment.dataset]
@@ -116,7 +131,16 @@ def request(grid: Grid, name: str, needs: Sequence[Need]) -> dict[str, Any]:
                 "cells": cells,
             }
         )
-    return {"name": name, "run": grid.title, "labels": labels, "panels": panels}
+    return {"name": name, "run": grid.title, "labels": labels, "panels": panels, "absent": absent}
+
+
+def _experiment(grid: Grid, name: str, experiment: str) -> Experiment:
+    if experiment not in grid.experiments:
+        raise UserError(
+            f"{grid.source}: {name} needs experiments.{experiment}, which is not there; "
+            f"{accepted(experiment, grid.experiments)}"
+        )
+    return grid.experiments[experiment]
 
 
 def canonical(asked: dict[str, Any]) -> str:

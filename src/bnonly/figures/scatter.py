@@ -105,7 +105,7 @@ def regressions(
     for growth in series:
         mine = points[growth.experiment]
         style = GROWTH[growth.style]
-        line = ax.errorbar(mine["x"], mine["mean"], yerr=mine["sd"], **{**style.line(), "linestyle": "none"})
+        line = ax.errorbar(mine["x"], mine["mean"], yerr=mine["sd"], **{**style.line(), "linestyle": "none"})[0]
         fit = regress(mine["x"], mine["mean"])
         if fit is None:
             sheet.entry(f"{growth.label}: too few points for a regression", line)
@@ -120,8 +120,8 @@ def regressions(
             alpha=0.75,
             zorder=2,
         )
-        text = f"slope = {fit.slope:.3f}   r = {fit.r:.3f}   r² = {fit.r**2:.3f}   p = {fit.p:.2e}"
-        sheet.entry(f"{growth.label}:   {text}", line)
+        text = f"slope = {fit.slope:.3f}   r = {fit.r:.3f}   r² = {fit.r**2:.3f}   p = {fit.p:.3g}"
+        sheet.entry(f"{growth.label}:   {text}".replace("-", "−"), line)
         row = {
             "panel": growth.experiment,
             "quantity": "regression",
@@ -133,7 +133,7 @@ def regressions(
             "p": fit.p,
         }
         sheet.record(pd.DataFrame([row]))
-    sheet.note("Slope: percentage points a doubling of the count; regression over the means; r: Pearson's.")
+    sheet.note("Slope in percentage points per doubling of the count, over the means; r is Pearson's.")
 
 
 def comparison(
@@ -146,7 +146,7 @@ def comparison(
         look = GROWTH[growth.style].line()
         if not growth.joined:
             look["linestyle"] = "none"
-        sheet.entry(growth.label, ax.errorbar(mine["x"], mine["mean"], yerr=mine["sd"], **look))
+        sheet.entry(growth.label, ax.errorbar(mine["x"], mine["mean"], yerr=mine["sd"], **look)[0])
 
 
 def _axes(
@@ -174,7 +174,8 @@ def _axes(
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count / 1000:g}"))
     for growth in series:
-        mark_diverged(ax, points[growth.experiment], GROWTH[growth.style].color)
+        mine = points[growth.experiment]
+        mark_diverged(ax, mine, dict.fromkeys(mine["regime"], GROWTH[growth.style]))
     return ax, points
 
 

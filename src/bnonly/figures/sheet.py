@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bnonly.figures.style import NOTE_SIZE
+from bnonly.figures.style import SMALLEST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,7 @@ PAGE = 7.0
 #: Room between panels, legend and notes, and at the edge, in inches.
 GAP = 0.06
 #: Least distance between two tick labels, in points.
-TICK_GAP = 2.0
+TICK_GAP = 1.5
 
 
 class Sheet:
@@ -47,12 +48,15 @@ class Sheet:
         FigureCanvasAgg(self.figure)
         self.axes: list[Axes] = []
         self.notes: list[str] = []
-        self._entries: dict[str, Any] = {}
+        self.warnings: list[str] = []
+        self._entries: dict[tuple[str, str], Artist] = {}
         self._frames: list[pd.DataFrame] = []
         self._body = (0.0, 0.0)
         self._empty: Axes | None = None
 
-    def grid(self, count: int, columns: int, width: float, height: float) -> list[Axes]:
+    def grid(
+        self, count: int, columns: int, width: float, height: float, shares: Sequence[float] | None = None
+    ) -> list[Axes]:
         """Lay out the panels.
 
         Parameters
@@ -61,11 +65,13 @@ class Sheet:
             How many panels, and how many in a row.
         width, height : float
             Of the whole figure without legend and notes, and of one row, in inches.
+        shares : sequence of float, optional
+            How wide the columns are, one to another.
         """
         rows = math.ceil(count / columns)
         self._body = width, rows * height
         self.figure.set_size_inches(*self._body)
-        cells = self.figure.subplots(rows, columns, squeeze=False).flatten().tolist()
+        cells = self.figure.subplots(rows, columns, squeeze=False, width_ratios=shares).flatten().tolist()
         self.axes = cells[:count]
         for cell in cells[count:]:
             cell.set_axis_off()
@@ -76,14 +82,19 @@ class Sheet:
         """Set the line above all panels."""
         self.figure.suptitle(text)
 
-    def entry(self, label: str, handle: Any) -> None:
-        """Add an entry to the figure's one legend; a label that is there already is not repeated."""
-        self._entries.setdefault(label, handle)
+    def entry(self, label: str, handle: Artist, group: str = "") -> None:
+        """Add an entry to the figure's one legend; a label that is there already in the group is not repeated."""
+        self._entries.setdefault((group, label), handle)
 
     def note(self, text: str) -> None:
         """Add a line below the legend; one that is there already is not repeated."""
         if text not in self.notes:
             self.notes.append(text)
+
+    def warn(self, text: str) -> None:
+        """Add a line that nobody should overlook, at the foot of the page."""
+        if text not in self.warnings:
+            self.warnings.append(text)
 
     def record(self, frame: pd.DataFrame) -> None:
         """Keep numbers that the figure shows, for its CSV file."""
@@ -99,36 +110,37 @@ class Sheet:
         return pd.DataFrame(rows, columns=columns)
 
     def finish(self) -> None:
-        """Place the legend and the notes, make the page as high as they need, and clear colliding tick labels."""
+        """Place the legend and the notes, make the page as high as they need, and fit labels to their panels."""
         width, height = self._body
         legend = None if self._legend_in_empty_panel() else self._legend_below(width)
-        notes = self._wrapped_notes(width)
-        below = GAP
-        if notes:
-            notes.set_position((GAP / width, 0.0))
-            note_height = self._inches(notes)[1]
-            note_bottom, below = below, below + note_height + GAP
-        if legend:
-            legend_height = self._inches(legend)[1]
-            legend_bottom, below = below, below + legend_height + GAP
+        texts = [self._text(self.notes, color="0.3"), self._text(self.warnings, color="0.0", weight="bold")]
+        # From the bottom up; the warnings close the page.
+        below, places = GAP, list[tuple[Any, float]]()
+        for artist in (*reversed(texts), legend):
+            if artist:
+                places.append((artist, below))
+                below += self._inches(artist)[1] + GAP
         total = height + below
         self.figure.set_size_inches(width, total)
-        if notes:
-            notes.set_y(note_bottom / total)
-        if legend:
-            legend.set_bbox_to_anchor((0.5, legend_bottom / total))
+        for artist, bottom in places:
+            if artist in texts:
+                artist.set_position((GAP / width, bottom / total))
+            else:
+                artist.set_bbox_to_anchor((0.5, bottom / total))
         engine: Any = self.figure.get_layout_engine()
         engine.set(rect=(0.0, below / total, 1.0, height / total))
         self.figure.draw_without_rendering()
-        if self._clear_ticks():
+        if self._wrap_labels():
             self.figure.draw_without_rendering()
+        self._clear_ticks()
         # From here on nothing moves: the PDF and the PNG get the same layout.
         self.figure.set_layout_engine("none")
 
     def _legend_in_empty_panel(self) -> bool:
         if self._empty is None or not self._entries:
             return False
-        legend = self._empty.legend(self._entries.values(), self._entries.keys(), loc="center")
+        handles, labels = self._by_rows(1)
+        legend = self._empty.legend(handles, labels, loc="center")
         legend.set_in_layout(False)
         self.figure.draw_without_rendering()
         room = self._empty.get_window_extent()
@@ -152,47 +164,63 @@ class Sheet:
             legend.remove()
         return None
 
-    def _by_rows(self, columns: int) -> tuple[list[Any], list[str]]:
+    def _by_rows(self, columns: int) -> tuple[list[Artist], list[str]]:
         # matplotlib fills a legend column by column; reading order is row by row.
-        labels = list(self._entries)
-        rows = math.ceil(len(labels) / columns)
-        full = len(labels) - (rows - 1) * columns
-        order = []
-        for column in range(columns):
-            order += [row * columns + column for row in range(rows if column < full else rows - 1)]
-        return [self._entries[labels[i]] for i in order], [labels[i] for i in order]
+        entries = [(handle, label) for (_, label), handle in self._entries.items()]
+        ordered = [entry for column in range(columns) for entry in entries[column::columns]]
+        return [handle for handle, _ in ordered], [label for _, label in ordered]
 
-    def _wrapped_notes(self, width: float) -> Text | None:
-        if not self.notes:
+    def _text(self, paragraphs: Sequence[str], **look: Any) -> Text | None:
+        if not paragraphs:
             return None
-        text = self.figure.text(0, 0, "", fontsize=NOTE_SIZE, color="0.3", va="bottom", ha="left", linespacing=1.3)
+        text = self.figure.text(0, 0, "", fontsize=SMALLEST, va="bottom", ha="left", linespacing=1.3, **look)
         text.set_in_layout(False)
-        lines: list[str] = []
-        for note in self.notes:
-            line = ""
-            for word in note.split():
-                longer = f"{line} {word}".strip()
-                text.set_text(longer)
-                if line and self._inches(text)[0] > width - 2 * GAP:
-                    lines.append(line)
-                    longer = word
-                line = longer
-            lines.append(line)
-        text.set_text("\n".join(lines))
+        room = self._body[0] - 2 * GAP
+        text.set_text("\n".join(self._wrapped(text, paragraph, room) for paragraph in paragraphs))
         return text
+
+    def _wrapped(self, text: Text, words: str, room: float) -> str:
+        """Break words into lines of at most `room` inches in the type of `text`, whose content is lost."""
+        along = 1 if text.get_rotation() else 0  # y labels run upwards
+        lines = [""]
+        for word in words.split():
+            longer = f"{lines[-1]} {word}".strip()
+            text.set_text(longer)
+            if lines[-1] and self._inches(text)[along] > room:
+                lines.append(word)
+            else:
+                lines[-1] = longer
+        return "\n".join(lines)
+
+    def _wrap_labels(self) -> bool:
+        """Break the titles and axis labels that are longer than their panel; say whether any were."""
+        wrapped = False
+        for ax in self.axes:
+            box = ax.get_window_extent()
+            room = box.width / self.figure.dpi, box.height / self.figure.dpi
+            for text, most in ((ax.title, room[0]), (ax.xaxis.label, room[0]), (ax.yaxis.label, room[1])):
+                words = text.get_text()
+                # As few lines as fit, and these of like lengths.
+                broken = [self._wrapped(text, words, most * share) for share in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)]
+                fewest = broken[0].count("\n")
+                text.set_text([b for b in broken if b.count("\n") == fewest][-1])
+                wrapped |= text.get_text() != words
+        return wrapped
 
     def _inches(self, artist: Artist) -> tuple[float, float]:
         box = artist.get_window_extent(self.figure.canvas.get_renderer())  # type: ignore[attr-defined]
         return box.width / self.figure.dpi, box.height / self.figure.dpi
 
-    def _clear_ticks(self) -> bool:
-        """Turn the x tick labels of panels where they collide upright; say whether any were."""
-        turned = False
-        for ax in self.axes:
-            labels = [t for t in ax.get_xticklabels() if t.get_text() and t.get_visible()]
-            boxes = [t.get_window_extent() for t in labels]
-            gap = TICK_GAP * self.figure.dpi / 72
-            if any(b.x0 - a.x1 < gap for a, b in itertools.pairwise(boxes)):
-                ax.tick_params(axis="x", labelrotation=90)
-                turned = True
-        return turned
+    def _clear_ticks(self) -> None:
+        """Make x tick labels that collide smaller; where that is not enough, upright."""
+        for remedy in ({"labelsize": SMALLEST}, {"labelrotation": 90}):
+            colliding = [ax for ax in self.axes if self._collide(ax)]
+            for ax in colliding:
+                ax.tick_params(axis="x", **remedy)
+            if colliding:
+                self.figure.draw_without_rendering()
+
+    def _collide(self, ax: Axes) -> bool:
+        boxes = [t.get_window_extent() for t in ax.get_xticklabels() if t.get_text() and t.get_visible()]
+        gap = TICK_GAP * self.figure.dpi / 72
+        return any(right.x0 - left.x1 < gap for left, right in itertools.pairwise(boxes))

@@ -22,7 +22,7 @@ RC: dict[str, Any] = {
     "figure.titlesize": 8.0,
     "xtick.labelsize": 6.5,
     "ytick.labelsize": 6.5,
-    "legend.fontsize": 6.5,
+    "legend.fontsize": 6.3,
     "axes.linewidth": 0.6,
     "axes.edgecolor": "0.25",
     "axes.labelcolor": "0.1",
@@ -45,10 +45,10 @@ RC: dict[str, Any] = {
     "axes.labelpad": 2.5,
     "axes.titlepad": 4.0,
     "lines.linewidth": 1.2,
-    "lines.markersize": 3.6,
+    "lines.markersize": 3.9,
     "legend.frameon": False,
-    "legend.handlelength": 2.6,
-    "legend.columnspacing": 1.6,
+    "legend.handlelength": 2.4,
+    "legend.columnspacing": 1.4,
     "legend.handletextpad": 0.5,
     "legend.labelspacing": 0.35,
     "legend.borderaxespad": 0.0,
@@ -57,13 +57,15 @@ RC: dict[str, Any] = {
     "figure.constrained_layout.w_pad": 0.03,
     "figure.constrained_layout.hspace": 0.03,
     "figure.constrained_layout.wspace": 0.03,
+    "text.hinting": "none",  # so that type is as wide in the PDF and at 200 dpi as it was when the page was laid out
     "pdf.fonttype": 42,
     "svg.fonttype": "none",
     "savefig.dpi": 200,
 }
 
 CHANCE = "0.45"
-NOTE_SIZE = 6.0
+#: No type is smaller than this.
+SMALLEST = 6.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Style:
             "marker": self.marker,
             "linestyle": self.dash,
             "markeredgecolor": "white",
-            "markeredgewidth": 0.4,
+            "markeredgewidth": 0.35,
             "elinewidth": 0.9,
             "capsize": 1.6,
             "capthick": 0.9,
@@ -90,8 +92,15 @@ class Style:
 
     def lighter(self, share: float) -> str:
         """Return the colour mixed with white, `share` of it white."""
+        return self._mixed(255, share)
+
+    def ink(self) -> str:
+        """Return the colour dark enough for small type."""
+        return self._mixed(0, 0.3)
+
+    def _mixed(self, grey: int, share: float) -> str:
         parts = (int(self.color[i : i + 2], 16) for i in (1, 3, 5))
-        return "#" + "".join(f"{round(p + (255 - p) * share):02x}" for p in parts)
+        return "#" + "".join(f"{round(p + (grey - p) * share):02x}" for p in parts)
 
 
 REGIMES: dict[str, Style] = {

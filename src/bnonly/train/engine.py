@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from bnonly import regimes
-from bnonly.data import ArraySource
+from bnonly.data import Source
 from bnonly.evaluate import Scores, evaluate
 from bnonly.spec import Cell
 from bnonly.train.schedule import Schedule
@@ -77,13 +77,13 @@ class ReferenceEngine:
     ----------
     cell : Cell
         What to train.
-    source : ArraySource
+    source : Source
         Batches.
     device : torch.device
         Where.
     """
 
-    def __init__(self, cell: Cell, source: ArraySource, device: torch.device) -> None:
+    def __init__(self, cell: Cell, source: Source, device: torch.device) -> None:
         self._cell, self._source, self._device = cell, source, device
         self._schedule = Schedule(cell.recipe, source.train_images)
         self.model = regimes.make(cell, source.classes).to(device)
@@ -141,6 +141,6 @@ class ReferenceEngine:
                 buffer.copy_(state["buffers"][name])
 
 
-def make_engine(cell: Cell, source: ArraySource, device: torch.device) -> Engine:
+def make_engine(cell: Cell, source: Source, device: torch.device) -> Engine:
     """Return the engine that the cell's configuration names."""
     return ReferenceEngine(cell, source, device)

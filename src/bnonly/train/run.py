@@ -28,8 +28,7 @@ from bnonly.train import checkpoint, provenance
 from bnonly.train.engine import Engine, make_engine
 from bnonly.train.schedule import Schedule
 
-#: An epoch's end is checkpointed if the last checkpoint is older than this; any iteration once it is older than the second.
-EPOCH_CHECKPOINT_SECONDS = 30.0
+#: A checkpoint is written after this time, and at an epoch's end already after a sixth of it.
 CHECKPOINT_SECONDS = 180.0
 
 
@@ -97,7 +96,15 @@ def is_done(cell: Cell, folder: Path) -> bool:
     return len(found) == 3
 
 
-def train_cell(cell: Cell, folder: Path, data_root: Path, device_name: str = "auto", threads: int = 1, quiet: bool = False) -> None:
+def train_cell(
+    cell: Cell,
+    folder: Path,
+    data_root: Path,
+    device_name: str = "auto",
+    threads: int = 1,
+    quiet: bool = False,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> None:
     """Train a cell, or go on with it, and write its files.
 
     Parameters
@@ -114,6 +121,8 @@ def train_cell(cell: Cell, folder: Path, data_root: Path, device_name: str = "au
         CPU threads; a run is bit-identical to another with the same number on the same kind of machine.
     quiet : bool
         No progress.
+    checkpoint_seconds : float
+        Longest time between checkpoints; 0 writes one every iteration.
 
     Raises
     ------
@@ -129,12 +138,14 @@ def train_cell(cell: Cell, folder: Path, data_root: Path, device_name: str = "au
         torch.set_num_threads(threads)
         device = choose_device(device_name)
         torch.set_deterministic_debug_mode("error")
-        _Run(cell, folder, data_root, device, quiet).execute()
+        _Run(cell, folder, data_root, device, quiet, checkpoint_seconds).execute()
 
 
 class _Run:
-    def __init__(self, cell: Cell, folder: Path, data_root: Path, device: torch.device, quiet: bool) -> None:
-        self.cell, self.folder, self.device = cell, folder, device
+    def __init__(
+        self, cell: Cell, folder: Path, data_root: Path, device: torch.device, quiet: bool, checkpoint_seconds: float
+    ) -> None:
+        self.cell, self.folder, self.device, self.every = cell, folder, device, checkpoint_seconds
         self.source = open_source(cell.recipe, data_root, device)
         self.schedule = Schedule(cell.recipe, self.source.train_images)
         self.engine: Engine = make_engine(cell, self.source, device)
@@ -176,7 +187,7 @@ class _Run:
         last = min(per_epoch, self.schedule.total - epoch * per_epoch)
 
         def pause() -> bool:
-            return bool(signals.received) or time.monotonic() - self.saved > CHECKPOINT_SECONDS
+            return bool(signals.received) or time.monotonic() - self.saved >= self.every
 
         began = time.monotonic()
         reached = self.engine.train(epoch, first, last, pause)
@@ -195,7 +206,7 @@ class _Run:
 
     def _save_if_due(self, signals: _Signals, epoch_ended: bool) -> None:
         age = time.monotonic() - self.saved
-        if not (signals.received or age > (EPOCH_CHECKPOINT_SECONDS if epoch_ended else CHECKPOINT_SECONDS)):
+        if not signals.received and age < (self.every / 6 if epoch_ended else self.every):
             return
         now = time.monotonic()
         self.history["wall_seconds"] += now - self.clock

@@ -1,0 +1,35 @@
+# Training BatchNorm and Only BatchNorm (Frankle, Schwab, Morcos, ICLR 2021), all of it.
+#
+#   snakemake figures/all                     everything config.yaml asks for, and a manifest of it
+#   snakemake figures/fig05.pdf   (or fig05)  one figure; trains only what it shows
+#   snakemake tables/table1.md    (or table1) one table
+#   snakemake results/ResNet-110/bn/seed0/metrics.parquet          one cell
+#   snakemake --profile demo figures/all      the same in miniature on handwritten digits, in runs/demo
+#
+# The configuration is resolved once, here; a rule gets from it what it depends on, as a parameter, so that a changed
+# cell re-runs itself and what shows it, and nothing else.
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+ROOT = Path(workflow.basedir)
+sys.path.insert(0, str(ROOT / "src"))
+
+from bnonly import grid, outputs, paths
+from bnonly.errors import UserError
+from bnonly.figures import request
+
+
+include: "workflow/rules/configuration.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/analyse.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/collect.smk"

@@ -1,0 +1,80 @@
+"""Figures and tables under one roof: their names, needs, files and code (standard library and yaml only)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bnonly import paths
+from bnonly.datasets import DATASETS
+from bnonly.errors import UserError, accepted
+from bnonly.figures import catalog as figures
+from bnonly.figures import request
+from bnonly.grid import Grid
+from bnonly.tables import catalog as tables
+
+
+def names() -> list[str]:
+    """Return every figure and table, figures first."""
+    return [*figures.names(), *tables.names()]
+
+
+def _catalog(name: str) -> Any:
+    if name in figures.names():
+        return figures
+    if name in tables.names():
+        return tables
+    raise UserError(f"no figure or table is called {name}; {accepted(name, names())}")
+
+
+def wanted(grid: Grid) -> list[str]:
+    """Return the figures and tables of `figures/all`: the configuration's, or all but those made on request."""
+    for name in grid.outputs:
+        _catalog(name)
+    return list(grid.outputs) or [n for n in names() if n not in tables.ON_REQUEST]
+
+
+def ask(grid: Grid, name: str) -> dict[str, Any]:
+    """Return the request of a figure or table (`bnonly.figures.request.request`)."""
+    return request.request(grid, name, _catalog(name).needs(name))
+
+
+def code_digest(name: str) -> str:
+    """Return the SHA-256 of the code behind a figure or table."""
+    return str(_catalog(name).code_digest(name))
+
+
+def files(name: str) -> list[str]:
+    """Return the files of a figure or table."""
+    if _catalog(name) is figures:
+        return [str(paths.figure(name, suffix)) for suffix in paths.FIGURE_FORMATS]
+    return [str(paths.table(name, suffix)) for suffix in paths.TABLE_FORMATS]
+
+
+def inputs(asked: dict[str, Any]) -> list[Path]:
+    """Return what a figure or table reads: its cells' files, and the counts if it is a table of architectures."""
+    return request.files(asked) + ([paths.counts()] if asked["name"] in tables.COUNTED else [])
+
+
+def architectures(grid: Grid) -> dict[str, Any]:
+    """Return every architecture of the experiments with its number of classes, aliases under their own name too."""
+    found: dict[str, Any] = {}
+    for experiment in grid.experiments.values():
+        for name in experiment.architectures:
+            spec = grid.cell(name, experiment.regimes[0], experiment.seeds[0]).architecture
+            found[name] = {
+                "family": spec.family,
+                "depth": spec.depth,
+                "channels": spec.channels,
+                "classes": DATASETS[experiment.dataset].classes,
+            }
+    return found
+
+
+def render(asked: dict[str, Any]) -> list[Path]:
+    """Draw a figure or write a table; return its files."""
+    if asked["name"] in figures.names():
+        from bnonly.figures.render import render as draw
+    else:
+        from bnonly.tables.render import render as draw
+    return draw(asked)

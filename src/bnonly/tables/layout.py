@@ -1,0 +1,129 @@
+"""A table as Markdown, LaTeX and CSV (standard library only)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"$<$",
+    ">": r"$>$",
+    "γ": r"$\gamma$",
+    "β": r"$\beta$",
+    "±": r"$\pm$",
+    "−": r"$-$",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a table says.
+
+    Attributes
+    ----------
+    title : str
+        One line.
+    columns, rows
+        As printed; the first column names the rows.
+    exact_columns, exact_rows
+        The numbers behind it, for the CSV file: whole, not rounded.
+    groups : tuple of (str, int)
+        Headings over so many columns each, from the second column on; none if empty.
+    rules : tuple of int
+        After how many rows LaTeX draws a line.
+    notes : tuple of str
+        Below it.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    exact_columns: Sequence[str]
+    exact_rows: Sequence[Sequence[Any]]
+    groups: tuple[tuple[str, int], ...] = ()
+    rules: tuple[int, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+def markdown(table: Table) -> str:
+    """Return a table as GitHub's Markdown, its columns aligned in the source as well."""
+    cells = [[c.replace("|", "\\|") for c in row] for row in (table.columns, *table.rows)]
+    widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(table.columns))]
+    right = [False, *(_numeric(row[i] for row in table.rows) for i in range(1, len(table.columns)))]
+    rule = [("-" * (w - 1) + ":" if r else "-" * w) for w, r in zip(widths, right, strict=True)]
+    lines = []
+    for row in (cells[0], rule, *cells[1:]):
+        aligned = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
+        lines.append("| " + " | ".join(aligned) + " |")
+    parts = [f"**{table.title}**", "\n".join(lines), *table.notes]
+    return "\n\n".join(parts) + "\n"
+
+
+def latex(table: Table) -> str:
+    """Return a table as a LaTeX ``table`` environment; it needs the packages booktabs and graphicx."""
+    aligned = ["l", *("r" if _numeric(row[i] for row in table.rows) else "l" for i in range(1, len(table.columns)))]
+    head = []
+    if table.groups:
+        spans = [f"\\multicolumn{{{n}}}{{c}}{{{_escaped(text)}}}" for text, n in table.groups]
+        head.append(" & ".join(["", *spans]) + r" \\")
+        first = 2
+        lines = []
+        for _, n in table.groups:
+            lines.append(f"\\cmidrule(lr){{{first}-{first + n - 1}}}")
+            first += n
+        head.append("".join(lines))
+    body = []
+    for i, row in enumerate(table.rows):
+        if i in table.rules:
+            body.append(r"\midrule")
+        body.append(" & ".join(_escaped(c) for c in row) + r" \\")
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            f"\\caption{{{_escaped(' '.join([table.title, *table.notes]))}}}",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            f"\\begin{{tabular}}{{{''.join(aligned)}}}",
+            r"\toprule",
+            *head,
+            " & ".join(_escaped(c) for c in table.columns) + r" \\",
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def comma_separated(table: Table) -> str:
+    """Return the numbers behind a table as CSV; a missing number is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.exact_columns)
+    for row in table.exact_rows:
+        writer.writerow([_number(value) for value in row])
+    return text.getvalue()
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.10g}"
+    return value
+
+
+def _numeric(cells: Any) -> bool:
+    """Whether a column holds nothing but numbers, with or without a unit or a standard deviation."""
+    return all(not c or c.lstrip("−+")[:1].isdigit() for c in cells)
+
+
+def _escaped(text: str) -> str:
+    return "".join(_LATEX.get(c, c) for c in text)

@@ -1,0 +1,340 @@
+"""A cell from start to end: interrupted, killed, diverged, twice at once, and its files."""
+
+import json
+import os
+import random
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from bnonly import grid, paths, schemas, weights
+from bnonly.analysis.run import analyse_cell, verify_cell
+from bnonly.errors import UserError
+from bnonly.train.run import train_cell
+from bnonly.train.schedule import Schedule
+from tests.mini import mini, write
+
+#: Columns of the metrics that say how fast a run was; all others must be equal to the bit.
+TIMES = {"seconds", "images_per_second"}
+
+
+def cell_of(regime="bn", **changes):
+    return grid.resolve(mini(**changes)).cell("ResNet-8-c4", regime, 0)
+
+
+def train(cell, folder, **options):
+    train_cell(cell, folder, folder, device_name="cpu", quiet=True, **options)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return train(cell_of(), tmp_path_factory.mktemp("finished"))
+
+
+def results(folder):
+    """Everything a run computes, to the bit."""
+    table, label = schemas.read(paths.metrics(folder), "metrics")
+    kept = {n: table.column(n).to_numpy().tobytes() for n in table.column_names if n not in TIMES}
+    return kept, label["status"], paths.batchnorm(folder).read_bytes(), paths.weights(folder).read_bytes()
+
+
+def test_metrics_have_an_epoch_a_row_and_provenance(finished):
+    table, label = schemas.read(paths.metrics(finished), "metrics", cell=cell_of())
+    assert table.column("epoch").to_pylist() == [0, 1, 2]
+    assert table.column("iteration").to_pylist() == [0, 12, 24]
+    assert table.column("lr").to_pylist()[1:] == pytest.approx([0.1, 0.01])
+    assert table.column("test_top5").to_pylist()[-1] >= table.column("test_top1").to_pylist()[-1] > 0.1
+    assert label["status"] == "finished" and label["reason"] is None
+    assert label["cell"] == json.loads(cell_of().canonical())
+    assert label["parameters"]["trainable"] == label["parameters"]["batchnorm"]
+    for key in ("git_commit", "git_dirty", "versions", "device", "device_name", "threads", "started", "ended",
+                "wall_seconds", "peak_host_bytes", "resumed"):  # fmt: skip
+        assert key in label
+    assert len(label["data"]["sha256"]) == 64 and label["data"]["train_images"] == 1437
+
+
+def test_batchnorm_file_has_every_channel_at_start_and_end(finished):
+    table, _ = schemas.read(paths.batchnorm(finished), "batchnorm", cell=cell_of())
+    assert table.num_rows == 2 * sum([4, 4, 4, 8, 8, 8, 16, 16, 16]) // 2
+    rows = table.to_pydict()
+    assert all(0 <= g <= 1 for g in rows["gamma_start"]) and set(rows["beta_start"]) == {0.0}
+    assert set(rows["mean_start"]) == {0.0} and set(rows["variance_start"]) == {1.0}
+    assert rows["gamma_start"] != rows["gamma_end"] and min(rows["variance_end"]) > 0
+
+
+def test_same_cell_twice_is_the_same_to_the_bit(finished, tmp_path):
+    assert results(train(cell_of(), tmp_path)) == results(finished)
+
+
+def test_another_seed_is_another_run(finished, tmp_path):
+    other = grid.resolve(mini(experiments__cifar_depth__seeds=[1])).cell("ResNet-8-c4", "bn", 1)
+    assert results(train(other, tmp_path))[0]["test_loss"] != results(finished)[0]["test_loss"]
+
+
+def test_finished_is_not_trained_again(finished):
+    before = paths.metrics(finished).stat().st_mtime_ns
+    train(cell_of(), finished)
+    assert paths.metrics(finished).stat().st_mtime_ns == before
+    assert not list(finished.glob(".checkpoint*"))
+
+
+def start(bnonly_folder, config, *options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "bnonly", "--config", config, "-C", bnonly_folder, "train", "ResNet-8-c4", "bn",
+         "--threads", "1", "--device", "cpu", "--checkpoint-seconds", "0", *options],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_continues_to_the_same_result(tmp_path):
+    """kill -9 while every iteration writes a checkpoint: in the middle of a write as well as between two."""
+    long = mini(recipes__digits__epochs=6, recipes__digits__milestones=[3, 5])
+    config = write(tmp_path, long)
+    cell = grid.resolve(long).cell("ResNet-8-c4", "bn", 0)
+    whole = train(cell, tmp_path / "whole")
+    folder = tmp_path / "run" / paths.cell_dir(*cell.key)
+    draw = random.Random(0)
+    kills = 0
+    for _ in range(3):
+        process = start(tmp_path / "run", config)
+        deadline = time.monotonic() + 60
+        seen = paths.checkpoint(folder, cell.digest())
+        age = seen.stat().st_mtime_ns if seen.exists() else 0
+        while process.poll() is None and time.monotonic() < deadline:
+            if seen.exists() and seen.stat().st_mtime_ns != age:
+                break
+            time.sleep(0.005)
+        time.sleep(draw.uniform(0, 0.3))
+        if process.poll() is None:
+            process.kill()
+            kills += 1
+        process.wait()
+    assert kills >= 2
+    last = start(tmp_path / "run", config)
+    assert last.wait(120) == 0, last.stderr.read()
+    assert results(folder) == results(whole)
+    assert schemas.read_label(paths.metrics(folder))["resumed"] >= 1
+    assert not list(folder.glob(".*.tmp")) or kills  # a killed write may leave its temporary file, never its name
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_asked_to_stop_it_saves_and_says_so(tmp_path, number):
+    long = mini(recipes__digits__epochs=400)
+    config = write(tmp_path, long)
+    cell = grid.resolve(long).cell("ResNet-8-c4", "bn", 0)
+    folder = tmp_path / "run" / paths.cell_dir(*cell.key)
+    process = start(tmp_path / "run", config, "--quiet")
+    checkpoint = paths.checkpoint(folder, cell.digest())
+    deadline = time.monotonic() + 60
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(number)
+    assert process.wait(30) == 128 + number
+    assert "checkpoint saved; the same command continues" in process.stderr.read()
+    assert stat.S_IMODE(checkpoint.stat().st_mode) == 0o600
+    assert torch.load(checkpoint, weights_only=True)["digest"] == cell.digest()
+    assert not paths.metrics(folder).exists()
+
+
+def test_two_runs_of_one_cell_at_once(tmp_path, bnonly):
+    long = mini(recipes__digits__epochs=400)
+    config = write(tmp_path, long)
+    process = start(tmp_path / "run", config, "--quiet")
+    folder = tmp_path / "run" / paths.cell_dir("ResNet-8-c4", "bn", 0)
+    deadline = time.monotonic() + 60
+    while not list(folder.glob(".checkpoint*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    second = bnonly("--config", config, "-C", tmp_path / "run", "train", "ResNet-8-c4", "bn")
+    process.kill()
+    process.wait()
+    assert second.returncode == 2
+    assert f"ResNet-8-c4/bn/seed0 is being trained by process {process.pid} on" in second.stderr
+    assert second.stderr.count("\n") == 1
+
+
+def test_diverged_is_a_result(tmp_path):
+    cell = cell_of("all", recipes__digits__lr=1e30, recipes__digits__epochs=5)
+    folder = train(cell, tmp_path)
+    table, label = schemas.read(paths.metrics(folder), "metrics", cell=cell)
+    assert label["status"] == "diverged" and "in epoch 1" in label["reason"]
+    assert label["epochs_done"] < 5
+    assert 0 <= table.column("test_top1").to_pylist()[-1] < 0.3
+    analyse_cell(folder, cell, tmp_path, "cpu")
+    clamped, _ = schemas.read(paths.clamping(folder), "clamping", cell=cell)
+    assert clamped.num_rows == 4
+
+
+def test_analysis_of_a_cell(finished):
+    analyse_cell(finished, cell_of(), finished, "cpu")
+    clamped = schemas.read(paths.clamping(finished), "clamping", cell=cell_of())[0].to_pydict()
+    last = schemas.read(paths.metrics(finished), "metrics")[0].to_pylist()[-1]
+    gammas = schemas.read(paths.batchnorm(finished), "batchnorm")[0].column("gamma_end").to_pylist()
+    assert clamped["threshold"] == [0.0, 0.01, 0.05, 0.1]
+    assert clamped["test_top1"][0] == last["test_top1"]
+    assert clamped["clamped"] == [sum(abs(g) < t for g in gammas) for t in clamped["threshold"]]
+    zero = schemas.read(paths.activations(finished), "activations", cell=cell_of())[0].to_pydict()
+    # The stem's ReLU, then two a block, each as wide as its group.
+    assert len(zero["zero"]) == 4 + 2 * (4 + 8 + 16)
+    assert sorted(set(zero["relu_index"])) == list(range(7))
+    assert 0 <= min(zero["zero"]) < max(zero["zero"]) <= 1
+
+
+def test_pr_zero_is_the_share_of_zeros(finished):
+    """Measured again, plainly: one hook on one ReLU."""
+    model, cell, _ = weights.rebuild(paths.weights(finished))
+    from bnonly.data import open_source
+
+    source = open_source(cell.recipe, finished, torch.device("cpu"))
+    outputs = []
+    model.blocks[1].relu1.register_forward_hook(lambda m, i, o: outputs.append(o.detach()))
+    with torch.no_grad():
+        for images, _ in source.test_batches(100):
+            model(images)
+    expected = (torch.cat(outputs) == 0).double().mean(dim=(0, 2, 3)).tolist()
+    analyse_cell(finished, cell, finished, "cpu")
+    rows = schemas.read(paths.activations(finished), "activations")[0].to_pylist()
+    found = [r["zero"] for r in rows if r["relu"] == "blocks.1.relu1"]
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_weights_file_rebuilds_the_network(finished):
+    found = verify_cell(finished, cell_of(), finished, "cpu")
+    assert found.rebuilt == found.recorded and found.agrees
+    # Two trained values and two statistics a channel, and the header.
+    assert found.size < 84 * 4 * 4 + 8000
+
+
+@pytest.mark.parametrize("regime", ["all", "rand2"])
+def test_weights_of_other_regimes_rebuild_too(regime, tmp_path):
+    cell = cell_of(regime)
+    found = verify_cell(train(cell, tmp_path), cell, tmp_path, "cpu")
+    assert found.rebuilt == found.recorded
+
+
+def test_bn_only_resnet_110_is_tens_of_kilobytes(tmp_path):
+    from bnonly import regimes
+
+    cell = grid.load(Path(__file__).parents[2] / "config.yaml").cell("ResNet-110", "bn", 0)
+    weights.save(tmp_path / "w", cell, 10, regimes.make(cell, 10))
+    assert 60_000 < (tmp_path / "w").stat().st_size < 110_000
+
+
+FILES = {
+    "metrics": (paths.metrics, lambda p, c: schemas.read(p, "metrics", cell=c)),
+    "batchnorm": (paths.batchnorm, lambda p, c: schemas.read(p, "batchnorm", cell=c)),
+    "weights": (paths.weights, lambda p, c: weights.rebuild(p, c)),
+}
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "foreign", "absent"])
+@pytest.mark.parametrize("kind", FILES)
+def test_damaged_files_are_refused_by_name(kind, damage, finished, tmp_path):
+    where, read = FILES[kind]
+    path = tmp_path / where(finished).name
+    content = bytearray(where(finished).read_bytes())
+    if damage == "truncated":
+        content = content[: len(content) // 2]
+    elif damage == "flipped":
+        content[len(content) // (6 if kind == "metrics" else 2)] ^= 0x40
+    elif damage == "empty":
+        content = bytearray()
+    elif damage == "foreign":
+        import pyarrow as pa
+
+        pq.write_table(pa.table({"a": [1]}), path)
+        content = bytearray(path.read_bytes())
+    path.unlink(missing_ok=True)
+    if damage != "absent":
+        path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read(path, cell_of())
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_files_of_another_configuration_are_refused(kind, finished):
+    where, read = FILES[kind]
+    other = cell_of(recipes__digits__lr=0.2)
+    with pytest.raises(UserError, match=r"another configuration \(recipe.lr is 0.2, the file's is 0.1\)"):
+        read(where(finished), other)
+
+
+def test_results_of_another_configuration_are_not_overwritten(finished, tmp_path, bnonly):
+    config = write(tmp_path, mini(recipes__digits__lr=0.2))
+    folder = tmp_path / paths.cell_dir("ResNet-8-c4", "bn", 0)
+    folder.mkdir(parents=True)
+    for make in (paths.metrics, paths.batchnorm, paths.weights):
+        make(folder).write_bytes(make(finished).read_bytes())
+    done = bnonly("--config", config, "-C", tmp_path, "train", "ResNet-8-c4", "bn")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "recipe.lr is 0.2, the file's is 0.1" in done.stderr
+    assert paths.metrics(folder).read_bytes() == paths.metrics(finished).read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign"])
+def test_damaged_checkpoint(damage, tmp_path, bnonly):
+    config = write(tmp_path, mini())
+    folder = tmp_path / paths.cell_dir("ResNet-8-c4", "bn", 0)
+    folder.mkdir(parents=True)
+    path = paths.checkpoint(folder, cell_of().digest())
+    if damage == "truncated":
+        torch.save({"digest": "x" * 1000}, path)
+        path.write_bytes(path.read_bytes()[:700])
+    else:
+        torch.save({"digest": "0" * 16}, path)
+    done = bnonly("--config", config, "-C", tmp_path, "train", "ResNet-8-c4", "bn")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert path.name in done.stderr and "delete it to train the cell from the start" in done.stderr
+    assert path.exists()
+
+
+def test_full_disk(finished, tmp_path):
+    """A write that fails leaves the old file as it was and no temporary one."""
+    path = tmp_path / "metrics.parquet"
+    path.write_bytes(paths.metrics(finished).read_bytes())
+    code = f"""
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+from pathlib import Path
+from bnonly import schemas
+from bnonly.errors import UserError
+try:
+    with schemas.atomic(Path({str(path)!r})) as stream:
+        stream.write(bytes(5000))
+except UserError as problem:
+    print(problem)
+    sys.exit(2)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout.strip() == f"{path}: cannot be written: File too large; nothing was changed"
+    assert path.read_bytes() == paths.metrics(finished).read_bytes()
+    assert os.listdir(tmp_path) == ["metrics.parquet"]
+
+
+def test_schedule_of_the_paper():
+    paper = grid.load(Path(__file__).parents[2] / "config.yaml")
+    cifar = Schedule(paper.cell("ResNet-14", "bn", 0).recipe, 50_000)
+    assert (cifar.per_epoch, cifar.total) == (391, 391 * 160)
+    assert [cifar.lr(391 * e) for e in (0, 79, 80, 119, 120, 159)] == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+    assert cifar.lr(391 * 80 - 1) == pytest.approx(0.1)
+    imagenet = Schedule(paper.cell("ImageNet-ResNet-18", "bn", 0).recipe, 1_281_167)
+    assert imagenet.per_epoch == 1252
+    assert imagenet.lr(0) == 0 and imagenet.lr(1252 * 5 // 2) == pytest.approx(0.2) and imagenet.lr(1252 * 5) == 0.4
+    assert [imagenet.lr(1252 * e) for e in (29, 30, 60, 80)] == pytest.approx([0.4, 0.04, 0.004, 0.0004])
+
+
+def test_device_that_is_not_there(tmp_path, bnonly):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    done = bnonly("--config", write(tmp_path, mini()), "-C", tmp_path, "train", "ResNet-8-c4", "bn", "--device", "cuda")
+    assert done.returncode == 2 and "this machine has no usable GPU; use --device cpu" in done.stderr

@@ -1,0 +1,201 @@
+"""From config.yaml to cells: the paper's numbers, identity, and every mistake answered in one line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bnonly import grid, outputs
+from bnonly.errors import UserError
+from bnonly.spec import differences, parse
+from tests.mini import mini, write
+
+ROOT = Path(__file__).parents[2]
+PAPER = grid.load(ROOT / "config.yaml")
+
+
+def test_the_paper_is_266_trainings_and_1220_runs():
+    keys = PAPER.on_default()
+    assert len(keys) == 1220
+    assert len({k[:2] for k in keys}) == 266
+    by_experiment = {n: {k[:2] for k in PAPER.keys_of(e)} for n, e in PAPER.experiments.items()}
+    assert len(by_experiment["cifar-depth"]) == 98
+    assert len(by_experiment["cifar-width"] - by_experiment["cifar-depth"]) == 70
+    assert [len(by_experiment[n]) for n in ("vgg", "small", "imagenet")] == [24, 19, 55]
+
+
+def test_the_text_only_cells_are_on_request():
+    extra = set(PAPER.cells) - PAPER.on_default()
+    assert {k[1] for k in extra} == {
+        "all_affine_frozen", "bn_he_uniform", "bn_binary", "bn_orthogonal", "bn_gamma_one", "bn_gamma_centred", "rand2_layer",
+    }  # fmt: skip
+
+
+def test_wrn_14_1_is_trained_once():
+    assert PAPER.cell("WRN-14-1", "bn", 3) is PAPER.cell("ResNet-14", "bn", 3)
+
+
+def test_every_cell_has_its_own_identity_and_survives_json():
+    digests = {c.digest() for c in PAPER.cells.values()}
+    assert len(digests) == len(PAPER.cells)
+    for cell in list(PAPER.cells.values())[::97]:
+        assert parse(cell.canonical()) == cell
+
+
+def test_order_of_keys_and_comments_do_not_matter(tmp_path):
+    config = mini()
+    a = grid.load(write(tmp_path, config))
+    config["recipes"]["digits"] = dict(reversed(config["recipes"]["digits"].items()))
+    path = write(tmp_path, config)
+    path.write_text("# a comment\n" + path.read_text())
+    b = grid.load(path)
+    assert {k: c.digest() for k, c in a.cells.items()} == {k: c.digest() for k, c in b.cells.items()}
+
+
+def test_identity_of_known_cells():
+    """Golden digests: results already made would be orphaned if these changed without a new `spec.PROTOCOL`."""
+    assert PAPER.cell("ResNet-110", "bn", 0).digest() == GOLDEN["ResNet-110"]
+    assert PAPER.cell("ImageNet-ResNet-50", "rand2", 2).digest() == GOLDEN["ImageNet-ResNet-50"]
+
+
+def test_one_number_scales_the_schedule():
+    small = grid.load(ROOT / "config.yaml", {"scale": 0.05}).cell("ResNet-14", "bn", 0).recipe
+    assert (small.epochs, small.milestones) == (8.0, (4.0, 6.0))
+
+
+def test_a_regime_can_override_the_recipe():
+    changed = grid.resolve(mini(regimes__bn__override={"lr": 0.5}))
+    assert changed.cell("ResNet-8-c4", "bn", 0).recipe.lr == 0.5
+    assert changed.cell("ResNet-8-c4", "all", 0).recipe.lr == 0.1
+
+
+def test_differences_names_the_key():
+    a, b = (grid.resolve(mini(recipes__digits__lr=v)).cell("ResNet-8-c4", "bn", 0).canonical() for v in (0.1, 0.2))
+    assert differences(a, b) == "recipe.lr is 0.1, the file's is 0.2"
+
+
+MISTAKES = {
+    "misspelt key": (dict(recipes__digits__epoch=3), "unknown key recipes.digits.epoch; did you mean 'epochs'?"),
+    "misspelt top key": (dict(recipe={}), "unknown key recipe; did you mean 'recipes'?"),
+    "unknown architecture": (
+        dict(experiments__cifar_depth__architectures=["ResNet-8-c5"]),
+        "experiments.cifar-depth.architectures is 'ResNet-8-c5'; did you mean 'ResNet-8-c4'?",
+    ),
+    "unknown regime": (
+        dict(experiments__cifar_depth__regimes=["bm"]),
+        "experiments.cifar-depth.regimes is 'bm'; did you mean 'bn'?",
+    ),
+    "unknown data set": (dict(recipes__digits__dataset="digitz"), "recipes.digits.dataset is 'digitz'; did you mean 'digits'?"),
+    "unknown family": (
+        dict(architectures={"X": {"family": "resnet", "depth": 8}}),
+        "architectures.X.family is 'resnet'; did you mean 'cifar-resnet'?",
+    ),
+    "impossible depth": (
+        dict(architectures={"X": {"family": "cifar-resnet", "depth": 9}}),
+        "architectures.X.depth is 9; cifar-resnet has depths 6n+2: 8, 14, 20, 32, ...",
+    ),
+    "k above the fan-in": (
+        dict(regimes__rand2__random={"k": 5, "per": "channel"}),
+        "regime rand2 trains 5 random weights a filter, but ResNet-8-c4 has filters with a fan-in of 4; k must be at most 4",
+    ),
+    "negative learning rate": (dict(recipes__digits__lr=-0.1), "recipes.digits.lr is -0.1; a number above 0 is wanted"),
+    "text for a number": (dict(recipes__digits__lr="0.1"), "recipes.digits.lr is '0.1'; a number is wanted"),
+    "learning rate nan": (dict(recipes__digits__lr=float("nan")), "recipes.digits.lr is nan; a number is wanted"),
+    "no seeds": (dict(experiments__cifar_depth__seeds=[]), "experiments.cifar-depth.seeds is []; a list of at least one"),
+    "seed twice": (dict(experiments__cifar_depth__seeds=[1, 1]), "experiments.cifar-depth.seeds is [1, 1]; each seed once"),
+    "negative seed": (dict(experiments__cifar_depth__seeds=[-1]), "experiments.cifar-depth.seeds is -1; whole numbers from 0"),
+    "milestones fall": (dict(recipes__digits__milestones=[2, 1]), "recipes.digits.milestones is [2, 1]; rising epochs"),
+    "unknown group": (dict(regimes__bn__train=["gama"]), "regimes.bn.train is 'gama'; did you mean 'gamma'?"),
+    "disabled but trained": (dict(regimes__bn__affine="disabled"), "regimes.bn.affine is 'disabled'; gamma and beta cannot be"),
+    "random without k": (dict(regimes__rand2__random={}), "regimes.rand2.random is {}; give 'random: {k: 2, per: channel}'"),
+    "batch larger than the data": (dict(recipes__digits__batch_size=2000), "batch_size 2000 is larger than digits's 1437"),
+    "last batch of one": (dict(recipes__digits__batch_size=4 * 359), "batch_size 1436 leaves a last batch of one"),
+    "image too small": (
+        dict(architectures={"ResNet-8-c4": {"family": "vgg", "depth": 11}, "ResNet-14-c4": {"same_as": "ResNet-8-c4"}}),
+        "ResNet-8-c4 needs images of at least 16 pixels, digits gives 8",
+    ),
+    "no experiments": (dict(experiments={}), "experiments is empty"),
+    "not a mapping": (dict(recipes=[1]), "recipes is [1]; a mapping is wanted"),
+    "case study not there": (
+        dict(experiments__cifar_depth__case_study="ResNet-8"),
+        "experiments.cifar-depth.case_study is 'ResNet-8'; did you mean 'ResNet-8-c4'?",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", MISTAKES)
+def test_mistakes_are_answered_in_one_line(what):
+    changes, message = MISTAKES[what]
+    with pytest.raises(UserError) as caught:
+        grid.resolve(mini(**changes))
+    text = str(caught.value)
+    assert text.startswith("config.yaml: ") and message in text and "\n" not in text
+
+
+def test_two_experiments_that_disagree():
+    config = mini()
+    config["experiments"]["other"] = config["experiments"]["cifar-depth"] | {"override": {"lr": 0.3}}
+    with pytest.raises(UserError, match="cifar-depth and experiments.other|other and experiments.cifar-depth") as caught:
+        grid.resolve(config)
+    assert "ResNet-8-c4/all/seed0 differently" in str(caught.value)
+
+
+def test_two_experiments_that_agree_share_their_cells():
+    config = mini()
+    config["experiments"]["other"] = config["experiments"]["cifar-depth"] | {"seeds": [0, 1]}
+    assert len(grid.resolve(config).cells) == 12
+
+
+def test_files_that_are_not_configurations(tmp_path):
+    path = tmp_path / "c.yaml"
+    for text, message in (
+        ("a: [1", "not YAML"),
+        ("- 1", "a mapping of title"),
+        ("title: a\ntitle: b", "c.yaml:2: key 'title' is given twice"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UserError, match=message.replace("[", r"\[")):
+            grid.load(path)
+    with pytest.raises(UserError, match="No such file"):
+        grid.load(tmp_path / "absent.yaml")
+
+
+def test_asking_for_what_is_not_there():
+    small = grid.resolve(mini())
+    for arguments, message in (
+        (("ResNet-8-c5", "bn", 0), "did you mean 'ResNet-8-c4'"),
+        (("ResNet-8-c4", "bm", 0), "did you mean 'bn'"),
+        (("ResNet-8-c4", "bn", 7), r"has seeds \[0\], not 7"),
+    ):
+        with pytest.raises(UserError, match=message):
+            small.cell(*arguments)
+
+
+def test_a_figure_without_its_cells():
+    with pytest.raises(UserError, match="fig08 needs experiments.vgg"):
+        outputs.ask(grid.resolve(mini()), "fig08")
+    with pytest.raises(UserError, match="fig02 needs regime 'bn_out' in experiments.cifar-depth.regimes; add it"):
+        outputs.ask(grid.resolve(mini()), "fig02")
+    with pytest.raises(UserError, match="no figure or table is called fig5; did you mean"):
+        outputs.ask(grid.resolve(mini()), "fig5")
+
+
+def test_requests_name_each_cell_once_and_carry_digests():
+    from bnonly.figures import request
+
+    asked = outputs.ask(PAPER, "fig05")
+    found = list(request.cells(json.loads(request.canonical(asked))))
+    assert len(found) == len({f[:3] for f in found}) == 12 * 2 * 5 + 5 * 2 * 3
+    for arch, regime, seed, digest in found:
+        assert PAPER.cell(arch, regime, int(seed)).digest() == digest
+
+
+@pytest.mark.parametrize("forbidden", ["torch", "pandas", "matplotlib", "numpy", "pyarrow"])
+def test_the_workflow_imports_nothing_heavy(forbidden):
+    code = f"import bnonly.outputs, bnonly.grid, sys; bnonly.outputs.names(); sys.exit('{forbidden}' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+GOLDEN = {"ResNet-110": "616585a9dcc1590f", "ImageNet-ResNet-50": "459d9d2e36a12190"}

@@ -1,0 +1,251 @@
+"""The workflow: what runs, what runs again, and what does not; counted in jobs."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.workflow
+
+#: One width of one family, three figures and a table: what the tests really run.
+SMALL = {
+    "title": "small",
+    "outputs": ["fig05", "fig08", "table_c2"],
+    "recipes": {"digits-16": {"epochs": 0.2, "milestones": [], "batch_size": 256}},
+    "experiments": {
+        "vgg": {"architectures": ["VGG-11-c16"], "regimes": ["all", "all_noaffine", "bn"], "seeds": [0]},
+        "cifar-depth": {
+            "recipe": "digits-16", "architectures": ["ResNet-8-c4"], "case_study": None, "regimes": ["all", "bn"], "seeds": [0],
+        },
+        "cifar-width": None, "imagenet": None, "small": None, "text-depth": None, "text-width": None,
+    },
+}  # fmt: skip
+
+
+def snakemake(folder, *arguments, tree=ROOT, cores=2):
+    command = [sys.executable, "-m", "snakemake", "--snakefile", tree / "Snakefile", "--directory", folder,
+               "--workflow-profile", tree / "workflow/profiles/default", "--cores", cores, *arguments]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(tree / "src")}
+    return subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=tree, timeout=300, env=environment)
+
+
+def planned(folder, *arguments, **options):
+    """Count the jobs of a dry run by rule; {} when there is nothing to do."""
+    done = snakemake(folder, "--dry-run", *arguments, **options)
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text[-3000:]
+    if "Nothing to be done" in text:
+        return {}
+    table = re.search(r"job +count\n-+ +-+\n(.*?)\n\n", text, re.DOTALL)
+    assert table, text[-3000:]
+    counts = {name: int(n) for name, n in (line.split() for line in table[1].splitlines())}
+    counts.pop("total")
+    return counts
+
+
+def overlay(folder, **changes):
+    """Write the small grid, with changes by path, as a file for --configfile."""
+    config = json.loads(json.dumps(SMALL))
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        node = config
+        for key in parents:
+            node = node.setdefault(key, {})
+        node[last] = value
+    demo = yaml.safe_load((ROOT / "workflow/profiles/demo/grid.yaml").read_text())
+    from bnonly.grid import merge
+
+    path = folder / f"grid-{len(list(folder.glob('grid-*')))}.yaml"
+    path.write_text(yaml.safe_dump(merge_keeping_null(merge, demo, config), allow_unicode=True))
+    return path
+
+
+def merge_keeping_null(merge, base, over):
+    out = merge(base, over)
+    out["experiments"].update({k: None for k, v in over["experiments"].items() if v is None})
+    return out
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A small grid, run to its manifest."""
+    folder = tmp_path_factory.mktemp("made")
+    done = snakemake(folder, "--configfile", overlay(folder), "--", "figures/all")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return folder
+
+
+def test_the_paper_plans_1220_trainings_in_time(tmp_path):
+    began = time.monotonic()
+    counts = planned(tmp_path, "--quiet", "host", "rules", "reason", "--", "figures/all")
+    took = time.monotonic() - began
+    assert counts["train"] == 1220
+    assert counts["analyse"] == 12 * 2 * 5 + 5 * 2 * 3
+    assert counts["figure"] == 25
+    assert counts["table"] == 4 and counts["counts"] == 1 and counts["manifest"] == 1
+    print(f"dry run of the paper: {took:.1f} s")
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("figures/fig05.pdf", {"train": 150, "figure": 1}),
+        ("fig08", {"train": 40, "figure": 1, "fig08": 1}),
+        ("tables/table1.md", {"counts": 1, "table": 1}),
+        ("results/ResNet-110/bn/seed3/metrics.parquet", {"train": 1}),
+        # 245 trainings that only the text needs, beside their references.
+        ("tables/text_only.md", {"table": 1}),
+    ],
+)
+def test_a_target_trains_only_what_it_needs(target, expected, tmp_path):
+    counts = planned(tmp_path, "--", target)
+    counts.pop("prepare", None)
+    if target == "tables/text_only.md":
+        assert counts.pop("train") == 245 + (4 + 3) * 5 * 4
+    assert counts == expected
+
+
+def test_everything_is_made_and_then_nothing_is_to_do(made):
+    for name in ("fig05", "fig08"):
+        for suffix in ("pdf", "png", "csv"):
+            assert (made / f"figures/{name}.{suffix}").stat().st_size > 100
+    manifest = json.loads((made / "figures/all").read_text())
+    assert [e["name"] for e in manifest["outputs"]] == ["fig05", "fig08", "table_c2"]
+    import hashlib
+
+    for entry in manifest["outputs"]:
+        for file, checksum in entry["sha256"].items():
+            assert hashlib.sha256((made / file).read_bytes()).hexdigest() == checksum
+    assert set(manifest["outputs"][1]["cells"]) == {
+        "results/VGG-11-c16/all/seed0",
+        "results/VGG-11-c16/all_noaffine/seed0",
+    }
+    assert planned(made, "--configfile", overlay(made), "--", "figures/all") == {}
+
+
+def test_a_changed_learning_rate_reruns_its_cells_and_their_figures(made):
+    changed = overlay(made, regimes__bn__override={"lr": 0.05})
+    assert planned(made, "--configfile", changed, "--", "figures/all") == {"train": 1, "figure": 1, "manifest": 1}
+
+
+def test_a_changed_recipe_reruns_what_uses_it(made):
+    changed = overlay(made, **{"recipes__digits-16__lr": 0.05})
+    counts = planned(made, "--configfile", changed, "--", "figures/all")
+    assert counts == {"train": 4, "figure": 2, "manifest": 1}
+
+
+def test_another_seed_only_adds(made):
+    changed = overlay(made, experiments__vgg__seeds=[0, 1])
+    assert planned(made, "--configfile", changed, "--", "figures/all") == {"train": 2, "figure": 1, "manifest": 1}
+
+
+def test_a_seed_less_only_redraws(made, tmp_path):
+    """And what was trained stays."""
+    folder = tmp_path / "run"
+    shutil.copytree(made, folder)
+    two = overlay(folder, experiments__vgg__seeds=[0, 1])
+    assert snakemake(folder, "--configfile", two, "--", "figures/fig08.pdf").returncode == 0
+    one = overlay(folder)
+    assert planned(folder, "--configfile", one, "--", "figures/fig08.pdf") == {"figure": 1}
+    assert (folder / "results/VGG-11-c16/all/seed1/metrics.parquet").exists()
+
+
+def test_a_comment_or_another_order_does_nothing(made):
+    same = overlay(made)
+    config = yaml.safe_load(same.read_text())
+    text = yaml.safe_dump(dict(reversed(config.items())), sort_keys=False, allow_unicode=True)
+    same.write_text("# a comment\n" + text)
+    assert planned(made, "--configfile", same, "--", "figures/all") == {}
+
+
+def test_touched_files_and_a_changed_title_of_nothing(made):
+    (made / "results/VGG-11-c16/all/seed0").touch()
+    assert planned(made, "--configfile", overlay(made), "--", "figures/all") == {}
+
+
+def test_editing_a_figures_code_redraws_that_figure(made, tmp_path):
+    tree = tmp_path / "tree"
+    for name in ("src", "workflow", "envs"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    for name in ("Snakefile", "config.yaml"):
+        shutil.copy(ROOT / name, tree / name)
+    config = ("--configfile", overlay(made), "--", "figures/all")
+    assert planned(made, *config, tree=tree) == {}
+    file = tree / "src/bnonly/figures/fig08.py"
+    file.write_text(file.read_text() + "\n# redrawn\n")
+    assert planned(made, *config, tree=tree) == {"figure": 1, "manifest": 1}
+    rule = tree / "workflow/rules/train.smk"
+    rule.write_text(rule.read_text().replace("    shell:", "    # a comment\n    shell:"))
+    assert planned(made, *config, tree=tree) == {"figure": 1, "manifest": 1}
+
+
+def test_a_deleted_figure_is_redrawn(made, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(made, folder)
+    (folder / "figures/fig08.png").unlink()
+    config = ("--configfile", overlay(folder), "--", "figures/all")
+    assert planned(folder, *config) == {"figure": 1, "manifest": 1}
+    assert snakemake(folder, *config).returncode == 0
+    assert (folder / "figures/fig08.png").exists()
+    assert planned(folder, *config) == {}
+
+
+def test_pdfs_are_the_same_when_made_again(made, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(made, folder)
+    before = {p.name: p.read_bytes() for p in (folder / "figures").glob("fig*")}
+    for path in (folder / "figures").iterdir():
+        path.unlink()
+    assert snakemake(folder, "--configfile", overlay(folder), "--", "figures/all").returncode == 0
+    assert {p.name: p.read_bytes() for p in (folder / "figures").glob("fig*")} == before
+
+
+def test_results_of_another_configuration_stop_a_figure(made, tmp_path):
+    """Without Snakemake's own memory a changed setting is still noticed, by the files themselves."""
+    folder = tmp_path / "run"
+    shutil.copytree(made, folder)
+    shutil.rmtree(folder / ".snakemake")
+    (folder / "figures/fig08.pdf").unlink()
+    changed = overlay(folder, **{"recipes__digits-16__lr": 0.05})
+    done = snakemake(folder, "--configfile", changed, "--", "fig08")
+    assert done.returncode != 0
+    assert "was made by another configuration" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"recipes__digits-16__lr": -1}, "config.yaml: recipes.digits-16.lr is -1; a number above 0 is wanted"),
+        ({"outputs": ["fig26"]}, "no figure or table is called fig26"),
+        ({"outputs": ["fig02"]}, "fig02 needs regime"),
+        ({"outputs": ["fig17"]}, "fig17 needs experiments.cifar-width"),
+        ({"experiments__vgg__seeds": []}, "experiments.vgg.seeds is []"),
+    ],
+)
+def test_mistakes_stop_before_anything_runs(change, message, tmp_path):
+    done = snakemake(tmp_path, "--dry-run", "--configfile", overlay(tmp_path, **change), "--", "figures/all")
+    text = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert message in text and "Traceback" not in text
+
+
+def test_a_failed_cell_names_its_reason_and_costs_the_others_nothing(made, tmp_path):
+    folder = tmp_path / "run"
+    cell = folder / "results/VGG-11-c16/all/seed0"
+    cell.mkdir(parents=True)
+    (cell / ".lock").mkdir()  # nothing can lock this cell
+    config = overlay(folder)
+    done = snakemake(folder, "--configfile", config, "--", "figures/fig08.pdf")
+    assert done.returncode != 0
+    assert "results/VGG-11-c16/all/seed0/.lock: cannot be written" in done.stdout + done.stderr
+    assert (folder / "results/VGG-11-c16/all_noaffine/seed0/metrics.parquet").exists()
+    (cell / ".lock").rmdir()
+    assert planned(folder, "--configfile", config, "--", "figures/fig08.pdf") == {"train": 1, "figure": 1}
