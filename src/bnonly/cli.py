@@ -182,6 +182,14 @@ def _manifest(options: argparse.Namespace) -> int:
     return 0
 
 
+def _prepare(options: argparse.Namespace) -> int:
+    from bnonly.data.prepare import prepare
+
+    data = Path(options.data or os.environ.get("BNONLY_DATA") or Path(options.config).parent / "data").resolve()
+    print(prepare(options.name, options.source, data, options.skip_unreadable, options.workers, options.quiet))
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "bnonly", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -209,6 +217,15 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--threads", type=int, default=max(1, min(4, os.cpu_count() or 1)), help="CPU threads")
         return sub
 
+    prepare = command("prepare", _prepare, "verify and prepare a data set, once, where there is a network and a disk")
+    prepare.add_argument("name", help="cifar10, cifar10-jpeg, imagenet, imagenet-256 or imagenette10")
+    prepare.add_argument(
+        "--from", dest="source", type=Path, metavar="PATH", help="the data set as distributed (default: $BNONLY_SOURCES/NAME, or a download)"
+    )
+    prepare.add_argument("--data", metavar="FOLDER", default=argparse.SUPPRESS, help="prepared data sets; also before the command")
+    prepare.add_argument("--skip-unreadable", action="store_true", help="leave out images that cannot be read; the manifest lists them")
+    prepare.add_argument("--workers", type=int, default=0, metavar="N", help="threads that decode (default: one per CPU)")
+    prepare.add_argument("--quiet", action="store_true", help="no progress")
     train = of_cell("train", _train, "train one cell, or go on with it where it was stopped")
     train.add_argument(
         "--checkpoint-seconds", type=float, default=180.0, metavar="S", help="longest time between checkpoints (default: 180)"

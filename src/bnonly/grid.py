@@ -38,6 +38,7 @@ TOP_LEVEL = ("title", "scale", "engine", "threads", "outputs", "recipes", "archi
 class Experiment:
     """Architectures x regimes x seeds, as the figures draw them: one panel, one x axis.
 
+    In `title`, ``{data}`` stands for the name of the data set: no other data are ever called CIFAR-10.
     `case_study` is the architecture shown alone (Figure 4), or empty; `on_request` keeps the experiment out of the
     figures, its cells behind targets of their own.
     """
@@ -245,7 +246,9 @@ def resolve(config: Mapping[str, Any], source: str = "config.yaml") -> Grid:
                     made_by.setdefault(cell.key, name)
         if len(datasets) > 1:
             raise UserError(f"{source}: experiments.{name} mixes the data sets {', '.join(sorted(datasets))}; one is wanted")
-        experiments[name] = dataclasses.replace(experiment, dataset=datasets.pop())
+        dataset = datasets.pop()
+        title = experiment.title.replace("{data}", DATASETS[dataset].title)
+        experiments[name] = dataclasses.replace(experiment, dataset=dataset, title=title)
     if not experiments:
         raise UserError(f"{source}: experiments is empty; at least one is needed")
     return Grid(

@@ -44,12 +44,13 @@ def save(path: Path, cell: Cell, classes: int, model: nn.Module) -> None:
         "format": FORMAT,
         "cell": cell.canonical(),
         "digest": cell.digest(),
-        "classes": str(classes),
+        "classes": classes,
         "frozen_sha256": regimes.frozen_checksum(model),
         "values_sha256": _checksum(tensors),
     }
     with schemas.atomic(path) as stream:
-        stream.write(to_bytes(tensors, metadata=label))
+        # One entry: safetensors writes several in an order of its own, and equal runs are to be equal files.
+        stream.write(to_bytes(tensors, metadata={"bnonly": json.dumps(label, sort_keys=True)}))
 
 
 def _checksum(tensors: Mapping[str, torch.Tensor]) -> str:
@@ -79,7 +80,7 @@ def load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         raise UserError(f"{path}: no such file; train the cell first")
     try:
         with safe_open(path, framework="pt") as stream:
-            label: dict[str, Any] = dict(stream.metadata() or {})
+            label: dict[str, Any] = json.loads((stream.metadata() or {}).get("bnonly", "{}"))
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError, ValueError) as problem:
         raise UserError(f"{path}: damaged or half-written ({problem}); delete it and train the cell again") from None
@@ -88,7 +89,6 @@ def load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     if _checksum(tensors) != label["values_sha256"]:
         raise UserError(f"{path}: damaged (its values do not have their checksum); delete it and train the cell again")
     label["cell"] = parse(label["cell"])
-    label["classes"] = int(label["classes"])
     return tensors, label
 
 

@@ -53,14 +53,20 @@ IMAGENET = {
 }
 
 
+def paper_config() -> dict[str, Any]:
+    """The paper's configuration."""
+    config: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
+    return config
+
+
 def paper_grid() -> Grid:
-    """The paper's grid, as config.yaml has it."""
-    return resolve(yaml.safe_load((ROOT / "config.yaml").read_text()))
+    """The paper's grid."""
+    return resolve(paper_config())
 
 
 def small_config() -> dict[str, Any]:
     """A grid that is not the paper's: three small networks (two in some panels), two seeds, scikit-learn's digits."""
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config = paper_config()
     config["title"] = "demo"
     config["recipes"] = {
         name: {"dataset": "digits", "epochs": 4, "batch_size": 64, "lr": 0.1, "milestones": [2, 3], "image_size": 16}
@@ -245,13 +251,39 @@ def write(
         write_one(root, grid.cell(*key), kind, most, diverged.get(tuple(key)))
 
 
-def write_one(root: Path, cell: Cell, kind: str, most: int = 400, stopped_at: float | None = None) -> None:
-    """Write one file of a cell; `stopped_at` is the accuracy of a diverged run."""
+def write_one(
+    root: Path,
+    cell: Cell,
+    kind: str,
+    most: int = 400,
+    stopped_at: float | None = None,
+    counts: Mapping[str, int] | None = None,
+    **known: Any,
+) -> None:
+    """Write one file of a cell.
+
+    Parameters
+    ----------
+    root : Path
+        The run's folder.
+    cell : Cell
+        Whose.
+    kind : str
+        Which file.
+    most : int
+        Most channels.
+    stopped_at : float, optional
+        Accuracy of a diverged run.
+    counts : mapping, optional
+        Parameter counts instead of the network's.
+    **known : array-like
+        Columns whose values a test knows.
+    """
     columns: dict[str, Any]
     label: dict[str, Any] = {}
     if kind == "metrics":
         columns = metrics(cell)
-        label = {"status": "finished", "reason": "", "parameters": parameters(cell)}
+        label = {"status": "finished", "reason": "", "parameters": {**parameters(cell), **(counts or {})}}
         if stopped_at is not None:
             columns["test_top1"][-1] = columns["test_top5"][-1] = stopped_at
             label |= {"status": "diverged", "reason": "loss is not finite"}
@@ -261,5 +293,6 @@ def write_one(root: Path, cell: Cell, kind: str, most: int = 400, stopped_at: fl
         columns = batchnorm(cell, most) if kind == "batchnorm" else activations(cell, most)
         if stopped_at is not None and kind == "batchnorm":
             columns["gamma_end"][:] = columns["beta_end"][:] = np.nan
+    columns |= known
     path = root / FILES[kind](paths.cell_dir(*cell.key))
     schemas.write(path, kind, columns, cell, label)

@@ -41,7 +41,8 @@ def open_source(recipe: Recipe, root: Path, device: torch.device) -> Source:
         from bnonly.data.stream import PackSource
 
         return PackSource(recipe, root, device)
-    from bnonly.data.arrays import ArraySource
+    from bnonly.data.arrays import ArraySource, ImageArrays
     from bnonly.data.prepared import open_arrays
 
-    return ArraySource(open_arrays(recipe.dataset, root), recipe, device)
+    arrays, manifest = open_arrays(recipe.dataset, root)
+    return ArraySource(ImageArrays(**arrays, classes=manifest.classes), recipe, device, manifest)

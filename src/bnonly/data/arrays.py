@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional
 
 from bnonly import seeds
+from bnonly.data.prepared import Manifest
 from bnonly.data.source import Batch, Normaliser
 from bnonly.spec import Recipe
 
@@ -25,7 +26,7 @@ class ImageArrays:
 
     Attributes
     ----------
-    train_images, test_images : uint8 array (n, 3, height, width)
+    train_images, test_images : uint8 array (n, height, width, 3)
     train_labels, test_labels : int64 array (n,)
     classes : int
     """
@@ -37,10 +38,11 @@ class ImageArrays:
     classes: int
 
     def checksum(self) -> str:
-        """Return a SHA-256 over all images and labels."""
+        """Return a SHA-256 over all images, plane by plane, and labels."""
         total = hashlib.sha256()
-        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
-            total.update(np.ascontiguousarray(array).data)
+        for images, labels in ((self.train_images, self.train_labels), (self.test_images, self.test_labels)):
+            total.update(np.ascontiguousarray(images.transpose(0, 3, 1, 2)).data)
+            total.update(np.ascontiguousarray(labels).data)
         return total.hexdigest()
 
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:
@@ -48,8 +50,9 @@ class ImageArrays:
 
         From counts of the 256 values, so that neither the order of the images nor the machine matters.
         """
-        counts = np.stack([np.bincount(self.train_images[:, c].ravel(), minlength=256) for c in range(3)])
-        return statistics(counts)
+        return statistics(
+            np.stack([np.bincount(self.train_images[..., c].ravel(), minlength=256) for c in range(3)])
+        )
 
 
 def statistics(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -77,20 +80,20 @@ class ArraySource:
         Augmentation and image size.
     device : torch.device
         Where the data are kept and the batches made.
-    checksum : str, optional
-        SHA-256 of the data, if it was found already.
+    manifest : Manifest, optional
+        Of prepared data: it has the checksum and the statistics, which are computed otherwise.
     """
 
-    def __init__(self, arrays: ImageArrays, recipe: Recipe, device: torch.device, checksum: str = "") -> None:
+    def __init__(self, arrays: ImageArrays, recipe: Recipe, device: torch.device, manifest: Manifest | None = None) -> None:
         self.classes = arrays.classes
         self.train_images = len(arrays.train_labels)
         self.test_images = len(arrays.test_labels)
-        self.checksum = checksum or arrays.checksum()
-        self.mean, self.std = arrays.statistics()
+        self.checksum = manifest.checksum if manifest else arrays.checksum()
+        self.mean, self.std = (manifest or arrays).statistics()
         self._how = recipe.augmentation
         self._device = device
-        self._train = _prepared(arrays.train_images, recipe.image_size).to(device)
-        self._test = _prepared(arrays.test_images, recipe.image_size).to(device)
+        self._train = _sized(arrays.train_images, recipe.image_size).to(device)
+        self._test = _sized(arrays.test_images, recipe.image_size).to(device)
         self._train_labels = torch.from_numpy(arrays.train_labels).to(device)
         self._test_labels = torch.from_numpy(arrays.test_labels).to(device)
         self._normalise = Normaliser(self.mean, self.std, self._train.shape[1], device)
@@ -151,10 +154,10 @@ def augment(
     return windows[which, down, right].view(n, height, width, channels)
 
 
-def _prepared(images: np.ndarray, size: int) -> torch.Tensor:
-    """Return the images (n, height, width, 3), enlarged if another size is wanted."""
+def _sized(images: np.ndarray, size: int) -> torch.Tensor:
     tensor = torch.from_numpy(images)
-    if size not in (0, tensor.shape[2]):
-        larger = functional.interpolate(tensor.float(), size=(size, size), mode="bilinear", align_corners=False)
-        tensor = larger.round().clamp(0, 255).to(torch.uint8)
-    return tensor.permute(0, 2, 3, 1).contiguous()
+    if size in (0, tensor.shape[1]):
+        return tensor
+    planes = tensor.permute(0, 3, 1, 2).float()
+    larger = functional.interpolate(planes, size=(size, size), mode="bilinear", align_corners=False)
+    return larger.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()

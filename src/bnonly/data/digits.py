@@ -37,8 +37,8 @@ def load() -> ImageArrays:
         raise UserError(f"{path}: not scikit-learn's digits (1,797 rows of 64 pixels and a label); reinstall scikit-learn")
     # The file is ordered by writer; a fixed shuffle gives both parts every hand.  Philox's raw words never change.
     table = table[np.argsort(np.random.Philox(key=0).random_raw(len(table)), kind="stable")]
-    grey = np.round(table[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
-    images = np.repeat(grey, 3, axis=1)
+    grey = np.round(table[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+    images = np.repeat(grey, 3, axis=3)
     labels = table[:, 64]
     n = info.train_images
     return ImageArrays(images[:n], labels[:n], images[n:], labels[n:], info.classes)

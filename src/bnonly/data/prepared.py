@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +28,8 @@ from bnonly.schemas import atomic
 #: Raised by hand whenever the prepared files change meaning.
 FORMAT = 1
 MANIFEST = "manifest.json"
-#: The four files of a set that fits in memory: images uint8 (n, height, width, 3), labels int64 (n,).
-ARRAYS = ("train_images.npy", "train_labels.npy", "test_images.npy", "test_labels.npy")
+#: The files of a set that fits in memory, raw, with their types: images (n, height, width, 3), labels (n,).
+ARRAYS = {"train_images.u8": "u1", "train_labels.i64": "<i8", "test_images.u8": "u1", "test_labels.i64": "<i8"}
 #: The environment's name for a fast disk of the machine at hand.
 SCRATCH = "BNONLY_SCRATCH"
 
@@ -44,6 +44,8 @@ class Manifest:
         Name in `bnonly.datasets.DATASETS`.
     class_names : list of str
         In the order of the labels.
+    image_size : int
+        Side in pixels of the images of a set that fits in memory; 0 if they have their own sizes.
     train_per_class, test_per_class : list of int
         Images of each class.
     mean, std : list of float
@@ -64,6 +66,7 @@ class Manifest:
 
     dataset: str
     class_names: list[str]
+    image_size: int
     train_per_class: list[int]
     test_per_class: list[int]
     mean: list[float]
@@ -150,18 +153,18 @@ def open_arrays(name: str, root: Path) -> tuple[dict[str, np.ndarray], Manifest]
     """
     manifest, folder = open_prepared(name, root)
     arrays = {}
-    for file in ARRAYS:
+    for file, kind in ARRAYS.items():
+        path = folder / file
         try:
-            arrays[file.removesuffix(".npy")] = array = np.load(folder / file)
-        except (OSError, ValueError, EOFError) as problem:
-            raise UserError(f"{folder / file}: damaged ({problem}); {_again(name, root)}") from None
-        if hashlib.sha256(_header(array) + array.data).hexdigest() != manifest.files[file]["sha256"]:
-            raise UserError(f"{folder / file}: is not the file that was prepared (SHA-256 differs); {_again(name, root)}")
+            array = np.fromfile(path, kind)
+        except OSError as problem:
+            raise UserError(f"{path}: cannot be read: {problem.strerror or problem}") from None
+        if hashlib.sha256(array.data).hexdigest() != manifest.files[file]["sha256"]:
+            raise UserError(f"{path}: is not what was prepared (its SHA-256 is another); {_again(path.parent, name, root)}")
+        if kind == "u1":
+            array = array.reshape(-1, manifest.image_size, manifest.image_size, 3)
+        arrays[file.split(".")[0]] = array
     return arrays, manifest
-
-
-def _header(array: np.ndarray) -> bytes:
-    raise NotImplementedError
 
 
 def is_prepared(name: str, root: Path) -> Manifest | None:
@@ -173,3 +176,128 @@ def is_prepared(name: str, root: Path) -> Manifest | None:
         If there is one that is not what its manifest says.
     """
     return _read_manifest(name, root) if (root / name / MANIFEST).exists() else None
+
+
+def _again(folder: Path, name: str, root: Path) -> str:
+    return f"delete {folder} and run: bnonly prepare {name} --data {root}"
+
+
+def _read_manifest(name: str, root: Path) -> Manifest:
+    if not root.is_dir():
+        raise UserError(
+            f"{root}: no such folder for prepared data; give it with --data or BNONLY_DATA, or make it: "
+            f"bnonly prepare {name} --data {root}"
+        )
+    folder, path = root / name, root / name / MANIFEST
+    again = _again(folder, name, root)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file: {name} is not prepared there; run: bnonly prepare {name} --data {root}") from None
+    except OSError as problem:
+        raise UserError(f"{path}: cannot be read: {problem.strerror or problem}") from None
+    except ValueError:
+        raise UserError(f"{path}: damaged (not JSON); {again}") from None
+    made = content.get("format") if isinstance(content, dict) else None
+    if made != FORMAT:
+        raise UserError(f"{path}: was prepared by another version of bnonly (format {made}, this one reads {FORMAT}); {again}")
+    try:
+        manifest = Manifest(**content)
+    except TypeError as problem:
+        raise UserError(f"{path}: damaged ({str(problem).split('() ')[-1]}); {again}") from None
+    if manifest.dataset != name:
+        raise UserError(f"{path}: is the manifest of {manifest.dataset}, not of {name}; {again}")
+    check_counts(manifest, str(path), again)
+    _check_sizes(manifest, folder, again)
+    return manifest
+
+
+def check_counts(manifest: Manifest, where: str, remedy: str) -> None:
+    """Compare a manifest's classes and images with those the data set should have.
+
+    Raises
+    ------
+    UserError
+        Naming `where`, what differs and the remedy.
+    """
+    info = DATASETS[manifest.dataset]
+    counts = {
+        "classes": (manifest.classes, info.classes),
+        "training images": (sum(manifest.train_per_class), info.train_images),
+        "test images": (sum(manifest.test_per_class), info.test_images),
+    }
+    missing = sum(wanted - found for what, (found, wanted) in counts.items() if what != "classes")
+    for what, (found, wanted) in counts.items():
+        # Images left out on request are missing rightly.
+        if found > wanted or (found < wanted and (what == "classes" or missing != len(manifest.left_out))):
+            raise UserError(f"{where}: {found:,} {what}, {manifest.dataset} has {wanted:,}; {remedy}")
+
+
+def _check_sizes(manifest: Manifest, folder: Path, remedy: str) -> None:
+    for name, file in manifest.files.items():
+        try:
+            found = (folder / name).stat().st_size
+        except OSError as problem:
+            raise UserError(f"{folder / name}: cannot be read: {problem.strerror}; {remedy}") from None
+        if found != file["bytes"]:
+            raise UserError(f"{folder / name}: has {found:,} bytes, its manifest says {file['bytes']:,}; {remedy}")
+
+
+@contextmanager
+def locked(path: Path, doing: str) -> Iterator[None]:
+    """Hold a lock file; the kernel lets go when the process ends.
+
+    Raises
+    ------
+    UserError
+        If the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a")
+    except OSError as problem:
+        raise UserError(f"{path.parent}: cannot be written: {problem.strerror}; {doing} needs a writable folder") from None
+    with stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Refuse to begin what the disk has no room for.
+
+    Raises
+    ------
+    UserError
+        Naming the folder, the room needed and the room there is.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(f"{folder}: {needed / 1e9:.2f} GB are needed there and {free / 1e9:.2f} GB are free; make room, or name another")
+
+
+def _staged(manifest: Manifest, folder: Path, scratch: Path) -> Path:
+    """Return a copy of the prepared files on a fast disk, made once by whichever process comes first."""
+    if not scratch.is_dir():
+        raise UserError(f"{scratch}: no such folder, {SCRATCH} names it; unset {SCRATCH}, or set it to a folder of this machine")
+    target = scratch / f"bnonly-{manifest.dataset}-{manifest.checksum[:16]}"
+    if target.is_dir():
+        _check_sizes(manifest, target, f"delete {target}")
+        return target
+    with locked(scratch / f".{target.name}.lock", "staging"):
+        if target.is_dir():
+            return target
+        check_space(scratch, sum(f["bytes"] for f in manifest.files.values()))
+        partial = target.with_name(f".{target.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            partial.mkdir()
+            for name, file in manifest.files.items():
+                shutil.copyfile(folder / name, partial / name)
+                if describe(partial / name) != file:
+                    raise UserError(f"{folder / name}: is not what was prepared; delete {folder} and prepare it again")
+            partial.rename(target)
+        except OSError as problem:
+            raise UserError(f"{scratch}: cannot be written: {problem.strerror or problem}; unset {SCRATCH} to read from {folder}") from None
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return target

@@ -78,3 +78,7 @@ class Normaliser:
         """Turn a uint8 tensor (n, height, width, 3) into a normalised float tensor (n, 3, height, width)."""
         flat = images.reshape(len(images), -1).float().div_(255).sub_(self._mean).div_(self._std)
         return flat.view(images.shape).permute(0, 3, 1, 2)
+
+    def one(self, image: torch.Tensor, out: torch.Tensor) -> None:
+        """Do the same to a single image (height, width, 3), into a float tensor of that shape."""
+        torch.div(image.reshape(-1).float().div_(255).sub_(self._mean), self._std, out=out.view(-1))

@@ -61,9 +61,13 @@ class Panel:
     def axis_title(self) -> str:
         """The title, which never passes other data off as those it names."""
         others = {info.title for info in DATASETS.values()} - {self.dataset_title}
-        if self.dataset_title not in self.title and any(name in self.title for name in others):
-            return f"{self.title}, on {self.dataset_title}"
-        return self.title
+        if self.dataset_title in self.title or (self.paper_data and not any(name in self.title for name in others)):
+            return self.title
+        return f"{self.title}, on {self.dataset_title}"
+
+    def short_name(self, architecture: Architecture) -> str:
+        """Return an architecture's label without the data set, where the panel names it anyway."""
+        return architecture.label.removeprefix(f"{self.dataset_title}-")
 
     def chance(self, top: int = 1) -> float:
         """Return the accuracy of guessing, in percent."""

@@ -53,7 +53,7 @@ TAIL = 0.005
 def case_studies(sheet: Sheet, data: Results, quantity: Quantity) -> None:
     """Draw one panel for each case study (Figure 4)."""
     shown = [(panel, architecture) for panel in data.panels for architecture in panel.architectures]
-    titles = [f"{short_name(panel, architecture)} for {panel.dataset_title}" for panel, architecture in shown]
+    titles = [f"{panel.short_name(architecture)} for {panel.dataset_title}" for panel, architecture in shown]
     sheet.grid(len(shown), len(shown), COLUMN if len(shown) > 1 else 3.4, 1.95)
     sheet.heading(quantity.heading)
     _panels(sheet, data, quantity, shown, titles, columns=len(shown))
@@ -67,13 +67,8 @@ def family(sheet: Sheet, data: Results, quantity: Quantity) -> None:
     width = {1: 3.4, 2: COLUMN}.get(columns, PAGE)
     sheet.grid(count, columns, width, 1.75 if count <= columns else 1.55)
     sheet.heading(f"{quantity.heading} for {panel.dataset_title}")
-    titles = [short_name(panel, architecture) for architecture in panel.architectures]
+    titles = [panel.short_name(architecture) for architecture in panel.architectures]
     _panels(sheet, data, quantity, [(panel, a) for a in panel.architectures], titles, columns)
-
-
-def short_name(panel: Panel, architecture: Architecture) -> str:
-    """Return an architecture's label without the data set that the panel names anyway."""
-    return architecture.label.removeprefix(f"{panel.dataset_title}-")
 
 
 def bin_edges(samples: list[np.ndarray]) -> np.ndarray:

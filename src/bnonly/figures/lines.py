@@ -258,7 +258,7 @@ def _frame(sheet: Sheet, ax: Axes, panel: Panel, points: pd.DataFrame, label: st
     low, high = _extremes(points)
     if limits == WHOLE and (low < limits[0] or high > limits[1]):
         sheet.note("Error bars are cut off at 0% and 100%.")
-    ax.yaxis.set_major_locator(MultipleLocator(20) if limits == WHOLE else MaxNLocator(8, steps=[1, 2, 5, 10]))
+    ax.yaxis.set_major_locator(MultipleLocator(20) if limits == WHOLE else MaxNLocator(7, steps=[1, 2, 5, 10]))
 
 
 def _share_labels(sheet: Sheet, columns: int) -> None:

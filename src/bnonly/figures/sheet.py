@@ -197,8 +197,8 @@ class Sheet:
         wrapped = False
         for ax in self.axes:
             box = ax.get_window_extent()
-            room = box.width / self.figure.dpi, box.height / self.figure.dpi
-            for text, most in ((ax.title, room[0]), (ax.xaxis.label, room[0]), (ax.yaxis.label, room[1])):
+            width, height = box.width / self.figure.dpi, box.height / self.figure.dpi
+            for text, most in ((ax.title, width), (ax.xaxis.label, width), (ax.yaxis.label, height)):
                 words = text.get_text()
                 # As few lines as fit, and these of like lengths.
                 broken = [self._wrapped(text, words, most * share) for share in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from pathlib import Path
 
 from bnonly.errors import UserError
@@ -51,15 +51,17 @@ def short(count: int, decimals: int | None = None) -> str:
     decimals : int, optional
         How many; three significant digits unless given.  Ties are rounded up, as in the paper's 10.3K for 10,250.
     """
-    for unit, size in (("", 1), ("K", 1_000), ("M", 1_000_000), ("B", 1_000_000_000)):
+    if count < 1000:
+        return str(count)
+    for unit, size in (("K", 1_000), ("M", 1_000_000)):
         value = Decimal(count) / size
-        places = 0 if size == 1 else decimals
-        if places is None:
-            places = max(0, 2 - value.adjusted())
-        text = value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
-        if text < 1000:
+        if decimals is None:
+            value = Context(prec=3, rounding=ROUND_HALF_UP).plus(value)
+        places = max(0, 2 - value.adjusted()) if decimals is None else decimals
+        text = str(value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP))
+        if Decimal(text) < 1000:
             break
-    return f"{text}{unit}"
+    return text + unit
 
 
 def percentage(part: int, total: int) -> str:
@@ -103,7 +105,7 @@ def build(panels: tuple[Panel, ...], counts: Counts, title: str, parts: tuple[st
     return Table(
         title=title,
         groups=tuple((panel.axis_title, len(panel.architectures)) for panel in panels),
-        columns=["", *(a.label for _, a in shown)],
+        columns=["", *(panel.short_name(a) for panel, a in shown)],
         rows=rows,
         rules=(2, 2 + len(parts)),
         exact_columns=["panel", "architecture", "depth", "width_scale", *keys, *(f"{k}_percent" for k in keys[1:])],

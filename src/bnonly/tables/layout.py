@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,8 @@ _LATEX = {
     "±": r"$\pm$",
     "−": r"$-$",
 }
+
+_NUMBER = re.compile(r"[−+]?\d[\d.]*[KM%]?( ± [\d.]+)?( \(\d+ diverged\))?")
 
 
 @dataclass(frozen=True)
@@ -120,9 +123,9 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _numeric(cells: Any) -> bool:
+def _numeric(cells: Iterable[str]) -> bool:
     """Whether a column holds nothing but numbers, with or without a unit or a standard deviation."""
-    return all(not c or c.lstrip("−+")[:1].isdigit() for c in cells)
+    return all(_NUMBER.fullmatch(c) for c in cells)
 
 
 def _escaped(text: str) -> str:

@@ -19,7 +19,7 @@ def build(data: Results, counted: Counts) -> Table:
     return Table(
         title="Appendix B.2: blocks in each group of the ImageNet ResNets.",
         columns=["Name", "Block", "N1", "N2", "N3", "N4"],
-        rows=[[a.label, kind, *map(str, groups)] for a, (kind, groups) in blocks.items()],
+        rows=[[panel.short_name(a), kind, *map(str, groups)] for a, (kind, groups) in blocks.items()],
         exact_columns=["architecture", "block", "N1", "N2", "N3", "N4"],
         exact_rows=[[a.name, kind, *groups] for a, (kind, groups) in blocks.items()],
     )

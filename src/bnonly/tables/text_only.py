@@ -29,6 +29,10 @@ COMPARISONS = (
 )
 #: The experiment that has the regimes, and the one that has what they vary.
 EXPERIMENTS = {"text-depth": "cifar-depth", "text-width": "cifar-width"}
+NOTE = (
+    "Differences are in percentage points, paired by seed. "
+    "Diverged runs count with the accuracy measured when they stopped."
+)
 
 NEEDS = tuple(
     need
@@ -49,9 +53,9 @@ def build(data: Results, counted: Counts) -> Table:
         for regime, base, statement in COMPARISONS:
             for architecture in panel.architectures:
                 key = architecture.name
-                if (key, base) not in theirs:
-                    continue  # the reference experiment lacks this network
-                values, bases = mine[key, regime], theirs[key, base]
+                if architecture not in other.architectures:
+                    continue
+                values, bases = mine.get((key, regime), {}), theirs.get((key, base), {})
                 differences = [values[seed] - bases[seed] for seed in values if seed in bases]
                 failed = _diverged(data, panel, architecture, regime), _diverged(data, other, architecture, base)
                 rows.append(
@@ -103,7 +107,7 @@ def build(data: Results, counted: Counts) -> Table:
             "difference_sd",
         ],
         exact_rows=exact,
-        notes=("Differences are in percentage points, paired by seed. Diverged runs count with their last accuracy.",),
+        notes=(NOTE,),
     )
 
 
@@ -128,9 +132,11 @@ def _moments(values: list[float]) -> tuple[float, float]:
 
 def _text(values: list[float], diverged: int, signed: bool = False) -> str:
     mean, sd = _moments(values)
+    if math.isnan(mean):
+        return "none finite"
     text = f"{mean:+.2f}" if signed else f"{mean:.2f}"
     if math.isfinite(sd):
         text += f" ± {sd:.2f}"
     if diverged:
-        text += f" ({diverged} of {len(values)} diverged)"
+        text += f" ({diverged} diverged)"
     return text.replace("-", "−")

@@ -1,0 +1,222 @@
+"""CIFAR-10 as it is distributed: the official archive, its extracted folder, or Parquet files of encoded images."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from bnonly.data.archives import known
+from bnonly.data.arrays import ImageArrays
+from bnonly.data.meter import Meter
+from bnonly.datasets import DATASETS
+from bnonly.errors import UserError
+
+CLASS_NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+ARCHIVE = "cifar-10-python.tar.gz"
+FOLDER = "cifar-10-batches-py"
+TRAIN = [f"data_batch_{i}" for i in range(1, 6)]
+TEST = ["test_batch"]
+SIDE = 32
+#: First bytes of the formats in which Parquet files hold images.
+MAGIC = {b"\xff\xd8": "JPEG", b"\x89P": "PNG", b"BM": "BMP", b"RI": "WebP", b"GI": "GIF"}
+
+Part = tuple[np.ndarray, np.ndarray]
+
+
+def read(name: str, source: Path, unreadable: list[str], meter: Meter) -> tuple[ImageArrays, dict[str, Any], str]:
+    """Read a set of CIFAR-10's form from any of its layouts.
+
+    Parameters
+    ----------
+    name : str
+        Data set: "cifar10", or one of the same form.
+    source : Path
+        The archive, a folder with it, a folder with the batches, or a folder with Parquet files.
+    unreadable : list of str
+        Images that cannot be read are appended here, and left out.
+    meter : Meter
+        Shows the progress.
+
+    Returns
+    -------
+    arrays : ImageArrays
+        Images (n, 32, 32, 3).
+    record : dict
+        What it was read from, for the manifest.
+    stored : str
+        How the images came, in words.
+
+    Raises
+    ------
+    UserError
+        If the source is in no known layout, or not what it should be.
+    """
+    wants_jpeg = DATASETS[name].layout == "cifar-jpeg"
+    parquet = _parquet(source)
+    if parquet:
+        parts = [_read_parquet(files, wants_jpeg, name, unreadable, meter) for files in parquet]
+        record: dict[str, Any] = {"layout": "Parquet", "files": [f.name for files in parquet for f in files]}
+        stored = "uint8 pixels, decoded from JPEG" if wants_jpeg else "uint8 pixels"
+    elif wants_jpeg:
+        raise UserError(f"{source}: no train*.parquet and test*.parquet there, from which alone {name} is prepared")
+    else:
+        opener, layout = _batches(source)
+        parts = [_read_batches(opener, source, files, meter) for files in (TRAIN, TEST)]
+        record, stored = {"layout": layout, "files": [*TRAIN, *TEST]}, "uint8 pixels"
+    (train_images, train_labels), (test_images, test_labels) = parts
+    return ImageArrays(train_images, train_labels, test_images, test_labels, len(CLASS_NAMES)), record, stored
+
+
+def _batches(source: Path) -> tuple[Callable[[str], IO[bytes]], str]:
+    """Find the official batches; return what opens one by name, and the layout."""
+    for archive in (source, source / ARCHIVE):
+        if archive.is_file():
+            return _Archive(archive).open, "official archive"
+    for folder in (source, source / FOLDER):
+        if any((folder / batch).exists() for batch in TRAIN + TEST):
+            return lambda batch: (folder / batch).open("rb"), FOLDER
+    raise UserError(
+        f"{source}: {'is empty' if source.is_dir() and not any(source.iterdir()) else 'not a known layout of CIFAR-10'}; "
+        f"{ARCHIVE}, a folder {FOLDER}, or Parquet files train*.parquet and test*.parquet are wanted there"
+    )
+
+
+class _Archive:
+    """The official archive, its MD5 checked before anything in it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "md5").hexdigest()
+        wanted = known("cifar10", ARCHIVE).md5
+        if found != wanted:
+            raise UserError(f"{path}: truncated or not {ARCHIVE} (MD5 {found}, not {wanted}); fetch it again")
+        self._tar = tarfile.open(path)
+
+    def open(self, batch: str) -> IO[bytes]:
+        member = self._tar.extractfile(f"{FOLDER}/{batch}")
+        if member is None:
+            raise FileNotFoundError(batch)
+        return member
+
+
+class _Unpickler(pickle.Unpickler):
+    """Rebuilds arrays and plain objects, and runs nothing else that a pickle may ask for."""
+
+    ALLOWED = {"_reconstruct", "ndarray", "dtype", "scalar", "encode"}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name in self.ALLOWED and module.split(".")[0] in ("numpy", "_codecs"):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"asks for {module}.{name}")
+
+
+def _read_batches(opener: Callable[[str], IO[bytes]], source: Path, names: list[str], meter: Meter) -> Part:
+    images, labels = [], []
+    for name in names:
+        where = f"{source}: batch {name}"
+        try:
+            with opener(name) as stream:
+                content = stream.read()
+        except (OSError, KeyError):
+            raise UserError(f"{where} is missing; extract the archive again") from None
+        if hashlib.md5(content).hexdigest() != known("cifar10", name).md5:
+            raise UserError(f"{where} is damaged (its MD5 is not the official one); extract the archive again")
+        try:
+            batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+            pixels, numbers = np.asarray(batch[b"data"], np.uint8), np.asarray(batch[b"labels"], np.int64)
+            images.append(pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1))
+        except (pickle.UnpicklingError, KeyError, TypeError, ValueError, EOFError) as problem:
+            raise UserError(f"{where} is not a batch of CIFAR-10 ({problem}); extract the archive again") from None
+        if len(numbers) != len(pixels):
+            raise UserError(f"{where} has {len(pixels)} images and {len(numbers)} labels; extract the archive again")
+        _check_labels(numbers, where)
+        labels.append(numbers)
+        meter.add(len(numbers))
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def _check_labels(labels: np.ndarray, where: str) -> None:
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(CLASS_NAMES)))
+    if len(wrong):
+        raise UserError(
+            f"{where}: label {labels[wrong[0]]} of image {wrong[0]} is out of range, 0 to {len(CLASS_NAMES) - 1} are wanted "
+            f"({len(wrong)} such labels); fetch the file again"
+        )
+
+
+def _parquet(source: Path) -> list[list[Path]]:
+    """Return the training files and the test files, or nothing; the files may lie one folder down, as published."""
+    for folder in [source, *sorted(p for p in source.glob("*/") if source.is_dir())]:
+        parts = [sorted(folder.glob(f"{part}*.parquet")) for part in ("train", "test")]
+        if all(parts):
+            return parts
+        if any(parts):
+            there, missing = ("train", "test") if parts[0] else ("test", "train")
+            raise UserError(f"{folder}: has {there}*.parquet and no {missing}*.parquet; fetch the missing part")
+    return []
+
+
+def _read_parquet(files: list[Path], wants_jpeg: bool, name: str, unreadable: list[str], meter: Meter) -> Part:
+    images, labels = [], []
+    for path in files:
+        numbers = []
+        for row, (content, label) in enumerate(_rows(path)):
+            if label is None or content is None:
+                raise UserError(f"{path}: row {row} has no {'label' if label is None else 'image'}; fetch the file again")
+            numbers.append(label)
+            image = _decode(content, f"{path.name} row {row}", path, wants_jpeg, name, unreadable)
+            if image is not None:
+                images.append(image)
+                labels.append(label)
+            meter.add(1)
+        _check_labels(np.array(numbers, np.int64), str(path))
+    if not images:
+        raise UserError(f"{files[0]}: holds no images that can be read; fetch the file again")
+    return np.stack(images), np.array(labels, np.int64)
+
+
+def _rows(path: Path) -> Iterator[tuple[bytes | None, int | None]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            image = schema.field("img").type if "img" in schema.names else None
+            if image is None or not pa.types.is_struct(image) or image.get_field_index("bytes") < 0 or "label" not in schema.names:
+                raise UserError(f"{path}: has columns {', '.join(schema.names)}; img (with bytes) and label are wanted")
+            if not pa.types.is_integer(schema.field("label").type):
+                raise UserError(f"{path}: column label holds {schema.field('label').type}, whole numbers are wanted")
+            for batch in file.iter_batches(batch_size=1024, columns=["img.bytes", "label"]):
+                yield from zip(batch["img"].field("bytes").to_pylist(), batch["label"].to_pylist(), strict=True)
+    except (pa.ArrowException, OSError) as problem:
+        first = str(problem).strip().splitlines()[0][:120]
+        raise UserError(f"{path}: truncated or not a Parquet file ({first}); fetch the file again") from None
+
+
+def _decode(content: bytes, what: str, path: Path, wants_jpeg: bool, name: str, unreadable: list[str]) -> np.ndarray | None:
+    from PIL import Image
+
+    kind = MAGIC.get(content[:2], "unknown")
+    if kind != "unknown" and (kind == "JPEG") != wants_jpeg:
+        other = "cifar10-jpeg" if kind == "JPEG" else "cifar10"
+        why = "JPEG loses detail, so these are not the images of CIFAR-10" if kind == "JPEG" else f"{name} is of JPEG images"
+        raise UserError(f"{path}: holds {kind} images; {why}: prepare them as {other}")
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            pixels = np.asarray(image.convert("RGB"))
+    except Exception as problem:  # whatever a decoder makes of damaged bytes
+        unreadable.append(f"{what} ({problem})")
+        return None
+    if pixels.shape != (SIDE, SIDE, 3):
+        unreadable.append(f"{what} ({pixels.shape[1]} x {pixels.shape[0]} pixels, not {SIDE} x {SIDE})")
+        return None
+    return pixels

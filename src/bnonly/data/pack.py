@@ -1,0 +1,259 @@
+"""A set of photographs packed: the bytes of all images in a few large files, and an index of them.
+
+A cluster's file system likes a hundred files better than a million.  The bytes are the images' own, whatever they are (JPEG
+in colour, grey or CMYK, PNG under a JPEG's name); only a data set that is named as shrunk has them encoded again.  Every
+image is decoded once here, so that training never meets one that cannot be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bnonly.data import prepared
+from bnonly.data.arrays import statistics
+from bnonly.data.folders import Item, find_images
+from bnonly.data.meter import Meter
+from bnonly.data.prepare import refuse_unreadable, versions
+from bnonly.data.prepared import Manifest
+from bnonly.data.views import test_box
+from bnonly.datasets import DATASETS
+from bnonly.errors import UserError
+from bnonly.schemas import atomic
+
+#: What the index says of each image, in the order of the images.  `plain` images are JPEG in colour or grey, which the fast
+#: decoder reads; the others take the slow one.
+INDEX = np.dtype(
+    [
+        ("offset", "<i8"),
+        ("size", "<i4"),
+        ("crc", "<u4"),
+        ("pack", "<i4"),
+        ("label", "<i4"),
+        ("height", "<i4"),
+        ("width", "<i4"),
+        ("plain", "<i4"),
+    ]
+)
+PACK_BYTES = 1 << 30
+#: Images in flight while a pack is written.
+GROUP = 256
+QUALITY = 90
+#: Side in pixels of the view over which mean and deviation are taken: the one that is tested on.
+VIEW = 224
+
+
+def pack_name(part: str, number: int) -> str:
+    """Return the name of a pack, for example ``train-000.pack``."""
+    return f"{part}-{number:03d}.pack"
+
+
+def prepare_folder(name: str, source: Path, folder: Path, skip_unreadable: bool, workers: int, quiet: bool) -> Manifest:
+    """Pack a data set of photographs; what an earlier, interrupted call finished is kept.
+
+    Parameters
+    ----------
+    name : str
+        Data set.
+    source : Path
+        As it is distributed; see `bnonly.data.folders`.
+    folder : Path
+        Where the packs go.
+    skip_unreadable : bool
+        Leave out images that cannot be read.
+    workers : int
+        Threads that decode.
+    quiet : bool
+        No progress.
+
+    Raises
+    ------
+    UserError
+        If the source is not what it should be, or the disk is full.
+    """
+    info = DATASETS[name]
+    partial = folder / ".partial"
+    plan = find_images(source, partial, quiet)
+    parts = {"train": plan.train, "test": plan.test}
+    _check_plan(name, source, {"classes": len(plan.class_names), "training images": len(plan.train), "test images": len(plan.test)})
+    work = [
+        _Work(part, number, items, info.shrink)
+        for part, all_items in parts.items()
+        for number, items in enumerate(_shares(all_items))
+    ]
+    done = {w: found for w in work if (found := _finished(partial, w, skip_unreadable))}
+    todo = [w for w in work if w not in done]
+    partial.mkdir(parents=True, exist_ok=True)
+    prepared.check_space(partial, sum(i.size for w in todo for i in w.items) if not info.shrink else 0)
+    meter = Meter(f"preparing {name}", sum(len(w.items) for w in todo), quiet=quiet)
+    if done:
+        meter.line(f"{len(done)} of {len(work)} packs are there from an interrupted preparation")
+    with ThreadPoolExecutor(workers) as pool:
+        for w in todo:
+            done[w] = _write_pack(partial, w, pool, meter)
+    unreadable = [text for w in work for text in done[w].unreadable]
+    refuse_unreadable(unreadable, source, skip_unreadable)
+    files = {}
+    for w in work:
+        os.replace(partial / w.file, folder / w.file)
+        files[w.file] = {"bytes": done[w].bytes, "sha256": done[w].sha256}
+    per_class = {}
+    for part in parts:
+        mine = [done[w] for w in work if w.part == part]
+        index = np.concatenate([d.index for d in mine])
+        names = "".join(f"{n}\n" for d in mine for n in d.names)
+        for file, content in ((f"{part}.index", index.tobytes()), (f"{part}.names", names.encode("utf-8", "surrogateescape"))):
+            with atomic(folder / file) as stream:
+                stream.write(content)
+            files[file] = prepared.describe(folder / file)
+        per_class[part] = np.bincount(index["label"], minlength=len(plan.class_names)).tolist()
+    mean, std = statistics(sum(done[w].counts for w in work if w.part == "train"))
+    shutil.rmtree(partial)
+    return Manifest(
+        dataset=name,
+        class_names=plan.class_names,
+        image_size=0,
+        train_per_class=per_class["train"],
+        test_per_class=per_class["test"],
+        mean=mean.tolist(),
+        std=std.tolist(),
+        files=files,
+        source={"layout": plan.layout, "files": [source.name]},
+        stored=f"shorter side at most {info.shrink} pixels (Lanczos, JPEG quality {QUALITY})" if info.shrink else "as distributed",
+        left_out=unreadable,
+        versions=versions(),
+    )
+
+
+def _check_plan(name: str, source: Path, found: dict[str, int]) -> None:
+    info = DATASETS[name]
+    for (what, number), wanted in zip(found.items(), (info.classes, info.train_images, info.test_images), strict=True):
+        if number != wanted:
+            raise UserError(
+                f"{source}: {number:,} {what}, {name} has {wanted:,}; fetch it again, or give a subset of one's own a line in "
+                "src/bnonly/datasets.py"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """One pack to be written."""
+
+    part: str
+    number: int
+    items: list[Item]
+    shrink: int
+
+    @property
+    def file(self) -> str:
+        return pack_name(self.part, self.number)
+
+    def key(self) -> str:
+        """Digest of what the pack is made of; a pack from another source is made anew."""
+        lines = "".join(f"{i.label} {i.name} {i.size}\n" for i in self.items)
+        head = f"{prepared.FORMAT} {self.shrink} {QUALITY}\n"
+        return hashlib.sha256((head + lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Done:
+    """One pack that was written."""
+
+    index: np.ndarray
+    names: list[str]
+    counts: np.ndarray
+    unreadable: list[str]
+    bytes: int
+    sha256: str
+
+
+def _shares(items: list[Item]) -> Iterator[list[Item]]:
+    share: list[Item] = []
+    total = 0
+    for item in items:
+        if share and total + item.size > PACK_BYTES:
+            yield share
+            share, total = [], 0
+        share.append(item)
+        total += item.size
+    yield share
+
+
+def _finished(partial: Path, work: _Work, skip_unreadable: bool) -> _Done | None:
+    """Return what an interrupted preparation noted of a finished pack, if it is there and of the same images."""
+    note = partial / f"{work.file}.npz"
+    try:
+        with np.load(note) as content:
+            label = json.loads(content["label"].tobytes())
+            done = _Done(content["index"], label["names"], content["counts"], label["unreadable"], label["bytes"], label["sha256"])
+        size = (partial / work.file).stat().st_size
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+    # A pack with unreadable images is made anew: they may have been replaced.
+    same = label["key"] == work.key() and size == done.bytes and (skip_unreadable or not done.unreadable)
+    return done if same else None
+
+
+def _write_pack(partial: Path, work: _Work, pool: ThreadPoolExecutor, meter: Meter) -> _Done:
+    index, names, unreadable = [], [], []
+    counts = np.zeros((3, 256), np.int64)
+    total = hashlib.sha256()
+    offset = 0
+    with atomic(partial / work.file) as stream:
+        for start in range(0, len(work.items), GROUP):
+            group = work.items[start : start + GROUP]
+            for item, found in zip(group, pool.map(lambda i: _inspect(i, work.shrink), group), strict=True):
+                meter.add(1)
+                if isinstance(found, str):
+                    unreadable.append(f"{'val' if work.part == 'test' else 'train'}/{item.name} ({found})")
+                    continue
+                content, width, height, plain, values = found
+                stream.write(content)
+                total.update(content)
+                index.append((offset, len(content), zlib.crc32(content), work.number, item.label, height, width, plain))
+                names.append(item.name)
+                counts += values
+                offset += len(content)
+    done = _Done(np.array(index, INDEX), names, counts, unreadable, offset, total.hexdigest())
+    label = {k: getattr(done, k) for k in ("names", "unreadable", "bytes", "sha256")} | {"key": work.key()}
+    with atomic(partial / f"{work.file}.npz") as stream:
+        np.savez(stream, index=done.index, counts=counts, label=np.frombuffer(json.dumps(label).encode(), np.uint8))
+    return done
+
+
+def _inspect(item: Item, shrink: int) -> tuple[bytes, int, int, bool, np.ndarray] | str:
+    """Read and decode an image; return bytes, size, kind and counts of values as it is tested on, or what is wrong with it."""
+    try:
+        with open(item.path, "rb") as stream:
+            stream.seek(item.offset)
+            content = stream.read(item.size)
+        if len(content) < item.size:
+            return "the file ends before it"
+        with Image.open(io.BytesIO(content)) as image:
+            plain = image.format == "JPEG" and image.mode in ("L", "RGB")
+            pixels = image.convert("RGB")
+    except Exception as problem:  # whatever a decoder makes of damaged bytes
+        return str(problem).replace("\n", " ")[:80].split(" <_io")[0]
+    if shrink and min(pixels.size) > shrink:
+        factor = shrink / min(pixels.size)
+        width, height = (max(shrink, round(side * factor)) for side in pixels.size)
+        encoded = io.BytesIO()
+        pixels = pixels.resize((width, height), Image.Resampling.LANCZOS)
+        pixels.save(encoded, "JPEG", quality=QUALITY)
+        content, plain = encoded.getvalue(), True
+    width, height = pixels.size
+    box = test_box(height, width, VIEW)
+    view = pixels.resize((VIEW, VIEW), Image.Resampling.BILINEAR, box=box)
+    return content, width, height, plain, np.array(view.histogram(), np.int64).reshape(3, 256)

@@ -1,0 +1,160 @@
+"""From a data set as it is distributed to files that training opens: verified, decoded or packed, with a manifest."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from bnonly import __version__
+from bnonly.data import archives, prepared
+from bnonly.data.meter import Meter
+from bnonly.data.prepared import Manifest
+from bnonly.datasets import DATASETS
+from bnonly.errors import UserError, accepted
+from bnonly.schemas import atomic
+
+#: The environment's name for a folder where the data sets lie as they are distributed, each under its name.
+SOURCES = "BNONLY_SOURCES"
+
+
+def prepare(name: str, source: Path | None, root: Path, skip_unreadable: bool = False, workers: int = 0, quiet: bool = False) -> str:
+    """Prepare a data set, unless it is prepared already.
+
+    Parameters
+    ----------
+    name : str
+        A key of `bnonly.datasets.DATASETS`.
+    source : Path, optional
+        The data set as it is distributed; without it, what the folder in BNONLY_SOURCES has under the name, or a download.
+    root : Path
+        Folder of prepared data; made if it is not there.
+    skip_unreadable : bool
+        Leave out images that cannot be read, which the manifest then lists, instead of refusing.
+    workers : int
+        Threads that decode; 0 takes one per CPU that the process may use.
+    quiet : bool
+        No progress.
+
+    Returns
+    -------
+    str
+        What was done, in a line.
+
+    Raises
+    ------
+    UserError
+        One line that names the offender and the remedy; nothing then looks prepared.
+    """
+    if name not in DATASETS:
+        raise UserError(
+            f"data set {name} is not known; {accepted(name, DATASETS)} (one of your own is a line of src/bnonly/datasets.py)"
+        )
+    info = DATASETS[name]
+    if info.layout == "installed":
+        return f"{name}: comes installed, there is nothing to prepare"
+    folder = root / name
+    with prepared.locked(folder / ".lock", "preparing"):
+        found = prepared.is_prepared(name, root)
+        if found is not None:
+            return f"{name}: prepared already, from {found.source['layout']}; to prepare it anew delete {folder}"
+        source = source or _find(name, folder)
+        if not source.exists():
+            raise UserError(f"{source}: no such file or folder; --from names the data set as it is distributed")
+        if info.layout == "folder":
+            from bnonly.data.pack import prepare_folder
+
+            manifest = prepare_folder(name, source, folder, skip_unreadable, workers or len(os.sched_getaffinity(0)), quiet)
+        else:
+            manifest = _prepare_arrays(name, source, folder, skip_unreadable, quiet)
+        prepared.write_manifest(folder, manifest)
+        shutil.rmtree(folder / ".download", ignore_errors=True)
+    return (
+        f"{name}: {sum(manifest.train_per_class):,} training and {sum(manifest.test_per_class):,} test images of "
+        f"{manifest.classes} classes in {folder}"
+    )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what reads and decodes images."""
+    return {
+        "bnonly": __version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("numpy", "pillow", "pyarrow")},
+    }
+
+
+def refuse_unreadable(unreadable: list[str], source: Path, skip: bool) -> None:
+    """Stop if images could not be read, unless they may be left out.
+
+    Raises
+    ------
+    UserError
+        Counting them and naming the first.
+    """
+    if unreadable and not skip:
+        more = f" and {len(unreadable) - 3:,} more" if len(unreadable) > 3 else ""
+        raise UserError(
+            f"{source}: {len(unreadable):,} unreadable image{'s' if len(unreadable) > 1 else ''}: {'; '.join(unreadable[:3])}{more}; "
+            "replace them, or leave them out with --skip-unreadable"
+        )
+
+
+def _find(name: str, folder: Path) -> Path:
+    """Return the data set as it is distributed: from the folder of sources, or fetched."""
+    sources = os.environ.get(SOURCES)
+    if sources:
+        for candidate in (Path(sources) / name, Path(sources) / f"{name}.tar"):
+            if candidate.exists():
+                return candidate
+    by_hand = archives.downloads(name)
+    if by_hand:
+        prepared.check_space(folder, 10**9)
+        return archives.download(by_hand[0], folder / ".download")
+    there = f"{sources} has no {name} and no {name}.tar, and it" if sources else "it"
+    raise UserError(
+        f"{name}: {there} cannot be fetched by a program; fetch it by hand and run: bnonly prepare {name} --from PATH, "
+        f"or set {SOURCES} to a folder that has it under this name"
+    )
+
+
+def _prepare_arrays(name: str, source: Path, folder: Path, skip_unreadable: bool, quiet: bool) -> Manifest:
+    from bnonly.data import cifar
+
+    info = DATASETS[name]
+    unreadable: list[str] = []
+    meter = Meter(f"preparing {name}", info.train_images + info.test_images, quiet=quiet)
+    arrays, record, stored = cifar.read(name, source, unreadable, meter)
+    refuse_unreadable(unreadable, source, skip_unreadable)
+    mean, std = arrays.statistics()
+    manifest = Manifest(
+        dataset=name,
+        class_names=cifar.CLASS_NAMES,
+        image_size=cifar.SIDE,
+        train_per_class=np.bincount(arrays.train_labels, minlength=arrays.classes).tolist(),
+        test_per_class=np.bincount(arrays.test_labels, minlength=arrays.classes).tolist(),
+        mean=mean.tolist(),
+        std=std.tolist(),
+        files={},
+        source=record,
+        stored=stored,
+        left_out=unreadable,
+        versions=versions(),
+    )
+    prepared.check_counts(manifest, str(source), "fetch it again")
+    parts = (arrays.train_images, arrays.train_labels, arrays.test_images, arrays.test_labels)
+    prepared.check_space(folder, sum(part.nbytes for part in parts))
+    try:
+        for (file, kind), part in zip(prepared.ARRAYS.items(), parts, strict=True):
+            with atomic(folder / file) as stream:
+                stream.write(np.ascontiguousarray(part, kind).data)
+            manifest.files[file] = prepared.describe(folder / file)
+    except UserError:
+        for file in prepared.ARRAYS:
+            (folder / file).unlink(missing_ok=True)
+        raise
+    return manifest

@@ -1,0 +1,95 @@
+"""Imports go one way (docs/architecture.md)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "src/bnonly"
+STANDARD = {"__future__"}
+
+#: What a module may import of this package, and of heavy libraries, at its top; longest prefix counts.
+WORDS = {"errors", "families", "datasets", "paths"}
+IDENTITY = WORDS | {"spec", "grid"}
+FILES = IDENTITY | {"schemas"}
+COMPUTING = FILES | {"seeds", "archs", "regimes", "data", "evaluate", "weights", "devices", "progress", "counts"}
+ALLOWED = {
+    "errors": (set(), set()),
+    "families": (WORDS, set()),
+    "datasets": (WORDS, set()),
+    "paths": (set(), set()),
+    "spec": (WORDS, set()),
+    "grid": (IDENTITY, {"yaml"}),
+    "schemas": (IDENTITY, {"numpy", "pyarrow"}),
+    "seeds": (WORDS, {"numpy", "torch"}),
+    "archs": (IDENTITY | {"archs"}, {"torch", "torchvision"}),
+    "regimes": (IDENTITY | {"archs", "seeds"}, {"numpy", "torch"}),
+    "data": (FILES | {"seeds", "data"}, {"numpy", "torch", "torchvision", "pyarrow", "PIL"}),
+    "evaluate": (IDENTITY, {"torch"}),
+    "weights": (FILES | {"regimes"}, {"torch", "safetensors"}),
+    "train": (COMPUTING | {"train"}, {"torch"}),
+    "analysis": (COMPUTING | {"analysis"}, {"torch"}),
+    "counts": (COMPUTING, {"torch"}),
+    "figures.request": (IDENTITY | {"grid"}, set()),
+    "figures": (FILES | {"figures"}, {"numpy", "pandas", "matplotlib", "scipy", "pyarrow"}),
+    "tables": (FILES | {"figures", "tables"}, {"numpy", "pandas"}),
+    "outputs": (IDENTITY | {"figures", "tables"}, set()),
+    "manifest": (FILES | {"figures", "outputs"}, set()),
+    "status": (FILES | {"outputs"}, set()),
+    "devices": (WORDS, {"torch"}),
+    "progress": (IDENTITY, set()),
+    "cli": (IDENTITY, set()),
+}
+HEAVY = {"numpy", "torch", "torchvision", "pandas", "matplotlib", "scipy", "pyarrow", "safetensors", "yaml", "PIL", "sklearn"}
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        yield name.removesuffix(".__init__") if name != "__init__" else "", path
+
+
+def imported(path, everywhere):
+    """Names of modules imported at the top of a file, or anywhere in it."""
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        id(n)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for n in ast.walk(node)
+    }
+    for node in ast.walk(tree) if everywhere else tree.body:
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            if node.module == "bnonly":
+                yield from (f"bnonly.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+@pytest.mark.parametrize(("name", "path"), [m for m in modules() if m[0] not in ("", "__main__")])
+def test_imports_go_one_way(name, path):
+    rule = max((k for k in ALLOWED if name == k or name.startswith(k + ".")), key=len, default=None)
+    assert rule, f"{name} has no place in docs/architecture.md and here"
+    own, libraries = ALLOWED[rule]
+    for module in imported(path, everywhere=False):
+        top, _, rest = module.partition(".")
+        if top == "bnonly":
+            assert not rest or rest.split(".")[0] in own or rest == name, f"{name} imports {module}"
+        elif top in HEAVY:
+            assert top in libraries, f"{name} imports {module}"
+
+
+@pytest.mark.parametrize(("name", "path"), [m for m in modules() if m[0].startswith(("figures", "tables", "outputs"))])
+def test_drawing_never_imports_torch(name, path):
+    found = {m.split(".")[0] for m in imported(path, everywhere=True)}
+    assert not found & {"torch", "torchvision"}
+    assert not {m for m in imported(path, everywhere=True) if m.startswith(("bnonly.train", "bnonly.regimes", "bnonly.data."))}
+
+
+@pytest.mark.parametrize(("name", "path"), [m for m in modules() if m[0].startswith("figures.fig")])
+def test_a_figure_imports_no_other_figure(name, path):
+    assert not [m for m in imported(path, everywhere=True) if m.startswith("bnonly.figures.fig")]
