@@ -1,7 +1,7 @@
 """The data sets by name: what the grid, the figures and the checks need to know without opening them.
 
-A data set of one's own, for example 100 classes of ImageNet, is one line of `DATASETS`; ``bnonly prepare`` compares what
-it finds with that line, and everything else follows from it.  docs/data.md shows it step by step.
+A data set of one's own, for example 100 classes of ImageNet, is one line of `DATASETS`; ``bnonly prepare`` compares
+what it finds with that line, and everything else follows from it.  docs/data.md shows it step by step.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ DATASETS: dict[str, DatasetInfo] = {
     "cifar10": DatasetInfo("CIFAR-10", True, 50_000, 10_000, 10, 32, "cifar"),
     "cifar10-jpeg": DatasetInfo("CIFAR-10 (JPEG)", False, 50_000, 10_000, 10, 32, "cifar-jpeg"),
     "imagenet": DatasetInfo("ImageNet", True, 1_281_167, 50_000, 1000, 224, "folder"),
-    "imagenet-256": DatasetInfo("ImageNet (shrunk to 256 px)", False, 1_281_167, 50_000, 1000, 224, "folder", shrink=256),
+    "imagenet-256": DatasetInfo("ImageNet (shrunk to 256 px)", False, 1_281_167, 50_000, 1000, 224, "folder", 256),
     "imagenette10": DatasetInfo(
         "Imagenette (ImageNet photographs, 10 classes, 224 px)", False, 2_000, 500, 10, 224, "folder"
     ),

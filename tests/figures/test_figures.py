@@ -222,7 +222,7 @@ def test_drawn_again_a_figure_has_the_same_bytes(small, name, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
     import matplotlib
 
-    with matplotlib.rc_context({"font.size": 20, "lines.linewidth": 9}):  # somebody's matplotlibrc
+    with matplotlib.rc_context({"xtick.direction": "in", "axes.facecolor": "yellow"}):  # somebody's matplotlibrc
         second = [p.read_bytes() for p in render.render(asked(grid, name), Path("second"), root)]
     assert first == second
 
@@ -536,3 +536,33 @@ def test_results_of_another_configuration_are_refused(tmp_path, small):
     with pytest.raises(UserError, match="no such file"):
         render.render(asked(grid, "fig02"), root=tmp_path)
     assert not list(tmp_path.rglob("fig02*"))
+
+
+def without(*left_out: str) -> Grid:
+    config = synthetic.small_config()
+    for experiment in left_out:
+        del config["experiments"][experiment]
+    return resolve(config)
+
+
+@pytest.mark.parametrize("name", [f"fig{i:02d}" for i in (1, 2, 3, 4, 5, 6, 7, 10, 13)])
+def test_experiments_that_a_run_leaves_out_are_left_out_and_named(small, name):
+    root, _ = small
+    with render.look():
+        sheet = render.compose(asked(without(WIDTH, IMAGENET), name), root)
+    assert len(sheet.axes) == 1
+    lacking = [e for e in (WIDTH, IMAGENET) if e in [n.experiment for n in catalog.needs(name)]]
+    assert any(f"Experiments left out: {', '.join(lacking)}." in " ".join(t.split()) for t in texts(sheet))
+    assert set(sheet.numbers["panel"]) == {n.experiment for n in catalog.needs(name)} - {WIDTH, IMAGENET}
+
+
+def test_with_one_row_of_four_gone_the_others_keep_their_place(small):
+    root, _ = small
+    with render.look():
+        sheet = render.compose(asked(without(WIDTH), "fig02"), root)
+    assert [ax.get_ylabel().split()[0] for ax in sheet.axes] == ["Test", "Top-1", "Top-5"]
+
+
+def test_a_figure_without_any_of_its_experiments_is_refused():
+    with pytest.raises(UserError, match=r"fig09 needs experiments\.vgg"):
+        asked(without(VGG), "fig09")

@@ -205,3 +205,16 @@ def test_latex_escapes_what_it_must():
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
     assert layout.comma_separated(table) == "a,b\n1,\n"
     assert layout.markdown(table).splitlines()[2] == r"| a_b |      γ < 1 |"
+
+
+def test_text_only_compares_what_the_run_has(tmp_path):
+    config = synthetic.small_config()
+    del config["experiments"]["text-depth"]
+    grid = resolve(config)
+    asked = request(grid, "text_only", catalog.needs("text_only"))
+    assert [p["experiment"] for p in asked["panels"]] == ["text-width", "cifar-width"]
+    for folder, regime, seed, _ in cells(asked):
+        synthetic.write_one(tmp_path, grid.cell(folder, regime, int(seed)), "metrics")
+    table = made(tmp_path, grid, "text_only")
+    assert {row["panel"] for row in csv.DictReader(table["csv"].splitlines())} == {"text-width"}
+    assert "Experiments left out: text-depth." in table["md"]

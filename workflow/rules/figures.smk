@@ -15,17 +15,25 @@ rule counts:
 
 
 def asked(wildcards):
-    return or_stop(outputs.ask, GRID, wildcards.name)
+    return outputs.ask(GRID, wildcards.name)
+
+
+def read_by(wildcards):
+    """The files a figure or table reads.  If the grid does not have them, the reason, as the file that is missing."""
+    try:
+        return outputs.inputs(asked(wildcards))
+    except UserError as problem:
+        return f"(bnonly: error: {problem})"
 
 
 rule figure:
     input:
-        lambda wildcards: request.files(asked(wildcards)),
+        read_by,
     output:
         multiext("figures/{name}", ".pdf", ".png", ".csv"),
     params:
         request=lambda wildcards: request.canonical(asked(wildcards)),
-        code=lambda wildcards: or_stop(outputs.code_digest, wildcards.name),
+        code=lambda wildcards: outputs.code_digest(wildcards.name),
     log:
         "logs/figures/{name}.log",
     wildcard_constraints:
@@ -38,12 +46,12 @@ rule figure:
 
 rule table:
     input:
-        lambda wildcards: outputs.inputs(asked(wildcards)),
+        read_by,
     output:
         multiext("tables/{name}", ".md", ".tex", ".csv"),
     params:
         request=lambda wildcards: request.canonical(asked(wildcards)),
-        code=lambda wildcards: or_stop(outputs.code_digest, wildcards.name),
+        code=lambda wildcards: outputs.code_digest(wildcards.name),
     log:
         "logs/tables/{name}.log",
     wildcard_constraints:

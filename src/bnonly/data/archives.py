@@ -69,6 +69,6 @@ def download(archive: Archive, folder: Path) -> Path:
     finally:
         socket.setdefaulttimeout(before)
     raise UserError(
-        f"{archive.file}: cannot be fetched from {len(archive.mirrors)} mirrors ({problem}); fetch {archive.mirrors[0]} on a "
-        f"machine with a network and run: bnonly prepare {archive.dataset} --from {archive.file}"
+        f"{archive.file}: cannot be fetched from {len(archive.mirrors)} mirrors ({problem}); where there is a network "
+        f"fetch {archive.mirrors[0]}, then run: bnonly prepare {archive.dataset} --from {archive.file}"
     )

@@ -17,6 +17,7 @@ from torch.nn import functional
 from bnonly import seeds
 from bnonly.data.prepared import Manifest
 from bnonly.data.source import Batch, Normaliser
+from bnonly.errors import UserError
 from bnonly.spec import Recipe
 
 
@@ -50,9 +51,7 @@ class ImageArrays:
 
         From counts of the 256 values, so that neither the order of the images nor the machine matters.
         """
-        return statistics(
-            np.stack([np.bincount(self.train_images[..., c].ravel(), minlength=256) for c in range(3)])
-        )
+        return statistics(np.stack([np.bincount(self.train_images[..., c].ravel(), minlength=256) for c in range(3)]))
 
 
 def statistics(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +83,14 @@ class ArraySource:
         Of prepared data: it has the checksum and the statistics, which are computed otherwise.
     """
 
-    def __init__(self, arrays: ImageArrays, recipe: Recipe, device: torch.device, manifest: Manifest | None = None) -> None:
+    def __init__(
+        self, arrays: ImageArrays, recipe: Recipe, device: torch.device, manifest: Manifest | None = None
+    ) -> None:
+        if recipe.augmentation.crop:
+            raise UserError(
+                f"data set {recipe.dataset} has small images of one size, which are shifted, not cropped; "
+                "take out augmentation.crop"
+            )
         self.classes = arrays.classes
         self.train_images = len(arrays.train_labels)
         self.test_images = len(arrays.test_labels)

@@ -7,6 +7,7 @@ import io
 import pickle
 import tarfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -81,11 +82,15 @@ def _batches(source: Path) -> tuple[Callable[[str], IO[bytes]], str]:
             return _Archive(archive).open, "official archive"
     for folder in (source, source / FOLDER):
         if any((folder / batch).exists() for batch in TRAIN + TEST):
-            return lambda batch: (folder / batch).open("rb"), FOLDER
+            return partial(_open, folder), FOLDER
     raise UserError(
-        f"{source}: {'is empty' if source.is_dir() and not any(source.iterdir()) else 'not a known layout of CIFAR-10'}; "
-        f"{ARCHIVE}, a folder {FOLDER}, or Parquet files train*.parquet and test*.parquet are wanted there"
+        f"{source}: {'is empty' if source.is_dir() and not any(source.iterdir()) else 'not a known layout of CIFAR-10'}"
+        f"; {ARCHIVE}, a folder {FOLDER}, or Parquet files train*.parquet and test*.parquet are wanted there"
     )
+
+
+def _open(folder: Path, batch: str) -> IO[bytes]:
+    return (folder / batch).open("rb")
 
 
 class _Archive:
@@ -147,8 +152,8 @@ def _check_labels(labels: np.ndarray, where: str) -> None:
     wrong = np.flatnonzero((labels < 0) | (labels >= len(CLASS_NAMES)))
     if len(wrong):
         raise UserError(
-            f"{where}: label {labels[wrong[0]]} of image {wrong[0]} is out of range, 0 to {len(CLASS_NAMES) - 1} are wanted "
-            f"({len(wrong)} such labels); fetch the file again"
+            f"{where}: label {labels[wrong[0]]} of image {wrong[0]} is out of range, 0 to {len(CLASS_NAMES) - 1} are "
+            f"wanted ({len(wrong)} such labels); fetch the file again"
         )
 
 
@@ -170,7 +175,8 @@ def _read_parquet(files: list[Path], wants_jpeg: bool, name: str, unreadable: li
         numbers = []
         for row, (content, label) in enumerate(_rows(path)):
             if label is None or content is None:
-                raise UserError(f"{path}: row {row} has no {'label' if label is None else 'image'}; fetch the file again")
+                what = "label" if label is None else "image"
+                raise UserError(f"{path}: row {row} has no {what}; fetch the file again")
             numbers.append(label)
             image = _decode(content, f"{path.name} row {row}", path, wants_jpeg, name, unreadable)
             if image is not None:
@@ -190,8 +196,8 @@ def _rows(path: Path) -> Iterator[tuple[bytes | None, int | None]]:
     try:
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
-            image = schema.field("img").type if "img" in schema.names else None
-            if image is None or not pa.types.is_struct(image) or image.get_field_index("bytes") < 0 or "label" not in schema.names:
+            image = schema.field("img").type if "img" in schema.names else pa.null()
+            if not (pa.types.is_struct(image) and image.get_field_index("bytes") >= 0 and "label" in schema.names):
                 raise UserError(f"{path}: has columns {', '.join(schema.names)}; img (with bytes) and label are wanted")
             if not pa.types.is_integer(schema.field("label").type):
                 raise UserError(f"{path}: column label holds {schema.field('label').type}, whole numbers are wanted")
@@ -202,14 +208,16 @@ def _rows(path: Path) -> Iterator[tuple[bytes | None, int | None]]:
         raise UserError(f"{path}: truncated or not a Parquet file ({first}); fetch the file again") from None
 
 
-def _decode(content: bytes, what: str, path: Path, wants_jpeg: bool, name: str, unreadable: list[str]) -> np.ndarray | None:
+def _decode(
+    content: bytes, what: str, path: Path, wants_jpeg: bool, name: str, unreadable: list[str]
+) -> np.ndarray | None:
     from PIL import Image
 
     kind = MAGIC.get(content[:2], "unknown")
     if kind != "unknown" and (kind == "JPEG") != wants_jpeg:
-        other = "cifar10-jpeg" if kind == "JPEG" else "cifar10"
-        why = "JPEG loses detail, so these are not the images of CIFAR-10" if kind == "JPEG" else f"{name} is of JPEG images"
-        raise UserError(f"{path}: holds {kind} images; {why}: prepare them as {other}")
+        if kind == "JPEG":
+            raise UserError(f"{path}: holds JPEG images, which have lost detail; prepare them as cifar10-jpeg")
+        raise UserError(f"{path}: holds {kind} images, and {name} is of JPEG images; prepare them as cifar10")
     try:
         with Image.open(io.BytesIO(content)) as image:
             pixels = np.asarray(image.convert("RGB"))

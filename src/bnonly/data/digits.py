@@ -33,8 +33,11 @@ def load() -> ImageArrays:
     except (OSError, EOFError, ValueError) as problem:
         raise UserError(f"{path}: not scikit-learn's digits ({problem}); reinstall scikit-learn") from None
     info = DATASETS["digits"]
-    if table.shape != (info.train_images + info.test_images, 65) or not (0 <= table.min() and table[:, :64].max() <= 16):
-        raise UserError(f"{path}: not scikit-learn's digits (1,797 rows of 64 pixels and a label); reinstall scikit-learn")
+    rows = info.train_images + info.test_images
+    if table.shape != (rows, 65) or not (0 <= table.min() and table[:, :64].max() <= 16):
+        raise UserError(
+            f"{path}: not scikit-learn's digits ({rows:,} rows of 64 pixels and a label); reinstall scikit-learn"
+        )
     # The file is ordered by writer; a fixed shuffle gives both parts every hand.  Philox's raw words never change.
     table = table[np.argsort(np.random.Philox(key=0).random_raw(len(table)), kind="stable")]
     grey = np.round(table[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)

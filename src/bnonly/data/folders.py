@@ -1,7 +1,7 @@
 """ImageNet as it is distributed: where the bytes of every image are, and its class.
 
-Three layouts become one list of images, each a range of bytes of some file, so that nothing has to be extracted: a folder
-train/<class>/*.JPEG and val/<class>/*.JPEG, an uncompressed tar of such a folder, and the official archives of
+Three layouts become one list of images, each a range of bytes of some file, so that nothing has to be extracted: a
+folder train/<class>/*.JPEG and val/<class>/*.JPEG, an uncompressed tar of such a folder, and the official archives of
 ILSVRC2012 with their development kit.  Classes are in the order of their names, images in that of theirs.
 """
 
@@ -74,8 +74,8 @@ def find_images(source: Path, notes: Path, quiet: bool = False) -> Plan:
     if not (source / "train").is_dir() and not (source / "val").is_dir():
         empty = not any(source.iterdir())
         raise UserError(
-            f"{source}: {'is empty' if empty else 'not a known layout of ImageNet'}; folders train/<class>/ and val/<class>/ with "
-            f"images, a tar of them, or {TRAIN_TAR}, {VAL_TAR} and {DEVKIT} are wanted there"
+            f"{source}: {'is empty' if empty else 'not a known layout of ImageNet'}; folders train/<class>/ and "
+            f"val/<class>/ with images, a tar of them, or {TRAIN_TAR}, {VAL_TAR} and {DEVKIT} are wanted there"
         )
     return _plan("folder", source, _in_folder(source))
 
@@ -91,11 +91,16 @@ def _plan(layout: str, source: Path, entries: Iterable[_Entry]) -> Plan:
             raise UserError(f"{source}: has no {part}/<class>/ folders; both train and val are needed")
         empty = sorted(name for name, images in classes.items() if not images)
         if empty:
-            raise UserError(f"{source}: {part}/{empty[0]} has no images ({len(empty)} such folders); fetch them again, or remove it")
+            raise UserError(
+                f"{source}: {part}/{empty[0]} has no images ({len(empty)} such folders); fetch them again, or remove it"
+            )
     for part, other in (("train", "val"), ("val", "train")):
         missing = sorted(parts[other].keys() - parts[part].keys())
         if missing:
-            raise UserError(f"{source}: {part}/{missing[0]} is missing, {other} has it ({len(missing)} such classes); fetch them again")
+            raise UserError(
+                f"{source}: {part}/{missing[0]} is missing, {other} has it ({len(missing)} such classes); "
+                "fetch them again"
+            )
     names = sorted(parts["train"])
     train, test = (
         [Item(label, f"{name}/{i[0]}", *i[1:]) for label, name in enumerate(names) for i in sorted(parts[part][name])]
@@ -106,8 +111,8 @@ def _plan(layout: str, source: Path, entries: Iterable[_Entry]) -> Plan:
 
 def _flat(source: Path, part: str) -> UserError:
     return UserError(
-        f"{source}: {part} holds images without class folders; sort them into {part}/<class>/, or give the official archives "
-        f"with {DEVKIT}, which has their classes"
+        f"{source}: {part} holds images without class folders; sort them into {part}/<class>/, or give the official "
+        f"archives with {DEVKIT}, which has their classes"
     )
 
 
@@ -152,8 +157,9 @@ def _members(path: Path) -> Iterator[tarfile.TarInfo]:
     except (tarfile.TarError, OSError, EOFError) as problem:
         with path.open("rb") as stream:
             compressed = stream.read(6).startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd"))
-        why = "is compressed; decompress it first" if compressed else f"truncated or not a tar ({problem}); fetch it again"
-        raise UserError(f"{path}: {why}") from None
+        if compressed:
+            raise UserError(f"{path}: is compressed; decompress it first") from None
+        raise UserError(f"{path}: truncated or not a tar ({problem}); fetch it again") from None
 
 
 def _official(source: Path, notes: Path, quiet: bool) -> Plan:
@@ -178,7 +184,9 @@ def _check_md5(paths: list[Path], notes: Path, quiet: bool) -> None:
                 meter.add(len(block))
         wanted = known("imagenet", path.name).md5
         if total.hexdigest() != wanted:
-            raise UserError(f"{path}: truncated or another file (MD5 {total.hexdigest()}, not {wanted}); fetch it again")
+            raise UserError(
+                f"{path}: truncated or another file (MD5 {total.hexdigest()}, not {wanted}); fetch it again"
+            )
     with atomic(noted) as out:
         out.write(json.dumps(marks).encode())
 
@@ -195,7 +203,9 @@ def _in_official(source: Path) -> Iterator[_Entry]:
     images = sorted((m for m in _members(source / VAL_TAR) if m.isfile()), key=lambda m: m.name)
     classes = _truth(source / DEVKIT)
     if len(classes) != len(images):
-        raise UserError(f"{source / VAL_TAR}: {len(images):,} images, {DEVKIT} has classes for {len(classes):,}; fetch both again")
+        raise UserError(
+            f"{source / VAL_TAR}: {len(images):,} images, {DEVKIT} has classes for {len(classes):,}; fetch both again"
+        )
     for name, member in zip(classes, images, strict=True):
         yield "val", name, Path(member.name).name, str(source / VAL_TAR), member.offset_data, member.size
 
@@ -215,4 +225,6 @@ def _truth(devkit: Path) -> list[str]:
         names = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets}
         return [names[int(line)] for line in found["ILSVRC2012_validation_ground_truth.txt"].split()]
     except (KeyError, ValueError, tarfile.TarError, EOFError, OSError) as problem:
-        raise UserError(f"{devkit}: not the development kit ({type(problem).__name__}: {problem}); fetch it again") from None
+        raise UserError(
+            f"{devkit}: not the development kit ({type(problem).__name__}: {problem}); fetch it again"
+        ) from None

@@ -1,8 +1,8 @@
 """A set of photographs packed: the bytes of all images in a few large files, and an index of them.
 
-A cluster's file system likes a hundred files better than a million.  The bytes are the images' own, whatever they are (JPEG
-in colour, grey or CMYK, PNG under a JPEG's name); only a data set that is named as shrunk has them encoded again.  Every
-image is decoded once here, so that training never meets one that cannot be.
+A cluster's file system likes a hundred files better than a million.  The bytes are the images' own, whatever they are
+(JPEG in colour, grey or CMYK, PNG under a JPEG's name); only a data set that is named as shrunk has them encoded again.
+Every image is decoded once here, so that training never meets one that cannot be.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from bnonly.data import prepared
 from bnonly.data.arrays import statistics
-from bnonly.data.folders import Item, find_images
+from bnonly.data.folders import Item, Plan, find_images
 from bnonly.data.meter import Meter
 from bnonly.data.prepare import refuse_unreadable, versions
 from bnonly.data.prepared import Manifest
@@ -33,8 +32,8 @@ from bnonly.datasets import DATASETS
 from bnonly.errors import UserError
 from bnonly.schemas import atomic
 
-#: What the index says of each image, in the order of the images.  `plain` images are JPEG in colour or grey, which the fast
-#: decoder reads; the others take the slow one.
+#: What the index says of each image, in the order of the images.  `plain` images are JPEG in colour or grey, which the
+#: fast decoder reads; the others take the slow one.
 INDEX = np.dtype(
     [
         ("offset", "<i8"),
@@ -87,7 +86,7 @@ def prepare_folder(name: str, source: Path, folder: Path, skip_unreadable: bool,
     partial = folder / ".partial"
     plan = find_images(source, partial, quiet)
     parts = {"train": plan.train, "test": plan.test}
-    _check_plan(name, source, {"classes": len(plan.class_names), "training images": len(plan.train), "test images": len(plan.test)})
+    _check_plan(name, source, plan)
     work = [
         _Work(part, number, items, info.shrink)
         for part, all_items in parts.items()
@@ -114,12 +113,13 @@ def prepare_folder(name: str, source: Path, folder: Path, skip_unreadable: bool,
         mine = [done[w] for w in work if w.part == part]
         index = np.concatenate([d.index for d in mine])
         names = "".join(f"{n}\n" for d in mine for n in d.names)
-        for file, content in ((f"{part}.index", index.tobytes()), (f"{part}.names", names.encode("utf-8", "surrogateescape"))):
-            with atomic(folder / file) as stream:
+        for kind, content in (("index", index.tobytes()), ("names", names.encode("utf-8", "surrogateescape"))):
+            path = folder / f"{part}.{kind}"
+            with atomic(path) as stream:
                 stream.write(content)
-            files[file] = prepared.describe(folder / file)
+            files[path.name] = prepared.describe(path)
         per_class[part] = np.bincount(index["label"], minlength=len(plan.class_names)).tolist()
-    mean, std = statistics(sum(done[w].counts for w in work if w.part == "train"))
+    mean, std = statistics(np.sum([done[w].counts for w in work if w.part == "train"], axis=0))
     shutil.rmtree(partial)
     return Manifest(
         dataset=name,
@@ -131,19 +131,23 @@ def prepare_folder(name: str, source: Path, folder: Path, skip_unreadable: bool,
         std=std.tolist(),
         files=files,
         source={"layout": plan.layout, "files": [source.name]},
-        stored=f"shorter side at most {info.shrink} pixels (Lanczos, JPEG quality {QUALITY})" if info.shrink else "as distributed",
+        stored=f"shrunk to {info.shrink} pixels (Lanczos, JPEG quality {QUALITY})" if info.shrink else "as distributed",
         left_out=unreadable,
         versions=versions(),
     )
 
 
-def _check_plan(name: str, source: Path, found: dict[str, int]) -> None:
+def _check_plan(name: str, source: Path, plan: Plan) -> None:
     info = DATASETS[name]
-    for (what, number), wanted in zip(found.items(), (info.classes, info.train_images, info.test_images), strict=True):
-        if number != wanted:
+    for what, found, wanted in (
+        ("classes", len(plan.class_names), info.classes),
+        ("training images", len(plan.train), info.train_images),
+        ("test images", len(plan.test), info.test_images),
+    ):
+        if found != wanted:
             raise UserError(
-                f"{source}: {number:,} {what}, {name} has {wanted:,}; fetch it again, or give a subset of one's own a line in "
-                "src/bnonly/datasets.py"
+                f"{source}: {found:,} {what}, {name} has {wanted:,}; fetch it again, or give a subset a line "
+                "of its own in src/bnonly/datasets.py"
             )
 
 
@@ -197,7 +201,8 @@ def _finished(partial: Path, work: _Work, skip_unreadable: bool) -> _Done | None
     try:
         with np.load(note) as content:
             label = json.loads(content["label"].tobytes())
-            done = _Done(content["index"], label["names"], content["counts"], label["unreadable"], label["bytes"], label["sha256"])
+            facts = {k: label[k] for k in ("names", "unreadable", "bytes", "sha256")}
+            done = _Done(index=content["index"], counts=content["counts"], **facts)
         size = (partial / work.file).stat().st_size
     except (OSError, ValueError, KeyError, EOFError):
         return None
@@ -234,7 +239,7 @@ def _write_pack(partial: Path, work: _Work, pool: ThreadPoolExecutor, meter: Met
 
 
 def _inspect(item: Item, shrink: int) -> tuple[bytes, int, int, bool, np.ndarray] | str:
-    """Read and decode an image; return bytes, size, kind and counts of values as it is tested on, or what is wrong with it."""
+    """Read and decode an image; return bytes, size, kind and counts of values, or what is wrong with it."""
     try:
         with open(item.path, "rb") as stream:
             stream.seek(item.offset)

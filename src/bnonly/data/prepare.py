@@ -22,7 +22,9 @@ from bnonly.schemas import atomic
 SOURCES = "BNONLY_SOURCES"
 
 
-def prepare(name: str, source: Path | None, root: Path, skip_unreadable: bool = False, workers: int = 0, quiet: bool = False) -> str:
+def prepare(
+    name: str, source: Path | None, root: Path, skip_unreadable: bool = False, workers: int = 0, quiet: bool = False
+) -> str:
     """Prepare a data set, unless it is prepared already.
 
     Parameters
@@ -30,7 +32,8 @@ def prepare(name: str, source: Path | None, root: Path, skip_unreadable: bool = 
     name : str
         A key of `bnonly.datasets.DATASETS`.
     source : Path, optional
-        The data set as it is distributed; without it, what the folder in BNONLY_SOURCES has under the name, or a download.
+        The data set as it is distributed; without it, what the folder in BNONLY_SOURCES has under the name, or a
+        download.
     root : Path
         Folder of prepared data; made if it is not there.
     skip_unreadable : bool
@@ -52,31 +55,40 @@ def prepare(name: str, source: Path | None, root: Path, skip_unreadable: bool = 
     """
     if name not in DATASETS:
         raise UserError(
-            f"data set {name} is not known; {accepted(name, DATASETS)} (one of your own is a line of src/bnonly/datasets.py)"
+            f"data set {name} is not known; {accepted(name, DATASETS)} (one of your own is a line of "
+            "src/bnonly/datasets.py)"
         )
     info = DATASETS[name]
     if info.layout == "installed":
         return f"{name}: comes installed, there is nothing to prepare"
     folder = root / name
-    with prepared.locked(folder / ".lock", "preparing"):
+    with prepared.locked(root / f".{name}.lock", "preparing"):
         found = prepared.is_prepared(name, root)
         if found is not None:
             return f"{name}: prepared already, from {found.source['layout']}; to prepare it anew delete {folder}"
-        source = source or _find(name, folder)
-        if not source.exists():
-            raise UserError(f"{source}: no such file or folder; --from names the data set as it is distributed")
-        if info.layout == "folder":
-            from bnonly.data.pack import prepare_folder
+        try:
+            source = source or _find(name, folder)
+            if not source.exists():
+                raise UserError(f"{source}: no such file or folder; --from names the data set as it is distributed")
+            if info.layout == "folder":
+                from bnonly.data.pack import prepare_folder
 
-            manifest = prepare_folder(name, source, folder, skip_unreadable, workers or len(os.sched_getaffinity(0)), quiet)
-        else:
-            manifest = _prepare_arrays(name, source, folder, skip_unreadable, quiet)
-        prepared.write_manifest(folder, manifest)
+                manifest = prepare_folder(name, source, folder, skip_unreadable, workers or cpus(), quiet)
+            else:
+                manifest = _prepare_arrays(name, source, folder, skip_unreadable, quiet)
+            prepared.write_manifest(folder, manifest)
+        except OSError as problem:
+            raise UserError(f"{problem.filename or source}: {problem.strerror or problem}") from None
         shutil.rmtree(folder / ".download", ignore_errors=True)
     return (
         f"{name}: {sum(manifest.train_per_class):,} training and {sum(manifest.test_per_class):,} test images of "
         f"{manifest.classes} classes in {folder}"
     )
+
+
+def cpus() -> int:
+    """Return how many CPUs this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def versions() -> dict[str, str]:
@@ -97,11 +109,9 @@ def refuse_unreadable(unreadable: list[str], source: Path, skip: bool) -> None:
         Counting them and naming the first.
     """
     if unreadable and not skip:
-        more = f" and {len(unreadable) - 3:,} more" if len(unreadable) > 3 else ""
-        raise UserError(
-            f"{source}: {len(unreadable):,} unreadable image{'s' if len(unreadable) > 1 else ''}: {'; '.join(unreadable[:3])}{more}; "
-            "replace them, or leave them out with --skip-unreadable"
-        )
+        named = "; ".join(unreadable[:3]) + (f" and {len(unreadable) - 3:,} more" if len(unreadable) > 3 else "")
+        count = f"{len(unreadable):,} unreadable image{'s' if len(unreadable) > 1 else ''}"
+        raise UserError(f"{source}: {count}: {named}; replace them, or leave them out with --skip-unreadable")
 
 
 def _find(name: str, folder: Path) -> Path:

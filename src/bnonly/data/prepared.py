@@ -160,7 +160,9 @@ def open_arrays(name: str, root: Path) -> tuple[dict[str, np.ndarray], Manifest]
         except OSError as problem:
             raise UserError(f"{path}: cannot be read: {problem.strerror or problem}") from None
         if hashlib.sha256(array.data).hexdigest() != manifest.files[file]["sha256"]:
-            raise UserError(f"{path}: is not what was prepared (its SHA-256 is another); {_again(path.parent, name, root)}")
+            raise UserError(
+                f"{path}: is not what was prepared (its SHA-256 is another); {_again(path.parent, name, root)}"
+            )
         if kind == "u1":
             array = array.reshape(-1, manifest.image_size, manifest.image_size, 3)
         arrays[file.split(".")[0]] = array
@@ -193,14 +195,18 @@ def _read_manifest(name: str, root: Path) -> Manifest:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file: {name} is not prepared there; run: bnonly prepare {name} --data {root}") from None
+        raise UserError(
+            f"{path}: no such file: {name} is not prepared there; run: bnonly prepare {name} --data {root}"
+        ) from None
     except OSError as problem:
         raise UserError(f"{path}: cannot be read: {problem.strerror or problem}") from None
     except ValueError:
         raise UserError(f"{path}: damaged (not JSON); {again}") from None
     made = content.get("format") if isinstance(content, dict) else None
     if made != FORMAT:
-        raise UserError(f"{path}: was prepared by another version of bnonly (format {made}, this one reads {FORMAT}); {again}")
+        raise UserError(
+            f"{path}: was prepared by another version of bnonly (format {made}, this one reads {FORMAT}); {again}"
+        )
     try:
         manifest = Manifest(**content)
     except TypeError as problem:
@@ -256,7 +262,9 @@ def locked(path: Path, doing: str) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         stream = path.open("a")
     except OSError as problem:
-        raise UserError(f"{path.parent}: cannot be written: {problem.strerror}; {doing} needs a writable folder") from None
+        raise UserError(
+            f"{path.parent}: cannot be written: {problem.strerror}; {doing} needs a writable folder"
+        ) from None
     with stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
@@ -270,15 +278,19 @@ def check_space(folder: Path, needed: int) -> None:
     UserError
         Naming the folder, the room needed and the room there is.
     """
-    free = shutil.disk_usage(folder).free
+    there = next(f for f in (folder, *folder.parents) if f.exists())
+    free = shutil.disk_usage(there).free
     if free < needed:
-        raise UserError(f"{folder}: {needed / 1e9:.2f} GB are needed there and {free / 1e9:.2f} GB are free; make room, or name another")
+        raise UserError(
+            f"{folder}: {needed / 1e9:.2f} GB are needed there and {free / 1e9:.2f} GB are free; make room, "
+            "or name another folder"
+        )
 
 
 def _staged(manifest: Manifest, folder: Path, scratch: Path) -> Path:
     """Return a copy of the prepared files on a fast disk, made once by whichever process comes first."""
     if not scratch.is_dir():
-        raise UserError(f"{scratch}: no such folder, {SCRATCH} names it; unset {SCRATCH}, or set it to a folder of this machine")
+        raise UserError(f"{scratch}: no such folder; unset {SCRATCH}, or set it to a folder of this machine")
     target = scratch / f"bnonly-{manifest.dataset}-{manifest.checksum[:16]}"
     if target.is_dir():
         _check_sizes(manifest, target, f"delete {target}")
@@ -297,7 +309,9 @@ def _staged(manifest: Manifest, folder: Path, scratch: Path) -> Path:
                     raise UserError(f"{folder / name}: is not what was prepared; delete {folder} and prepare it again")
             partial.rename(target)
         except OSError as problem:
-            raise UserError(f"{scratch}: cannot be written: {problem.strerror or problem}; unset {SCRATCH} to read from {folder}") from None
+            raise UserError(
+                f"{scratch}: cannot be written: {problem.strerror or problem}; unset {SCRATCH} to read from {folder}"
+            ) from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return target

@@ -1,8 +1,8 @@
 """A packed set of photographs: batches decoded, cropped and resized by threads, ahead of the training.
 
-The decoder and the resizing run outside of Python's lock, so threads do what processes would, without copies, start-up time
-or memory of their own.  Which images, crops and flips a batch has is decided before the threads see it: their number
-changes nothing but the speed.
+The decoder and the resizing run outside of Python's lock, so threads do what processes would, without copies, start-up
+time or memory of their own.  Which images, crops and flips a batch has is decided before the threads see it: their
+number changes nothing but the speed.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class _Part:
         index = folder / f"{part}.index"
         try:
             if prepared.describe(index) != manifest.files[index.name]:
-                raise UserError(f"{index}: is not what was prepared (its SHA-256 is another); delete {folder} and prepare it again")
+                raise UserError(
+                    f"{index}: is not what was prepared (its SHA-256 is another); delete {folder} and prepare it again"
+                )
             self.index = np.fromfile(index, INDEX)
             count = int(self.index["pack"].max()) + 1
             self._packs = [os.open(folder / pack_name(part, i), os.O_RDONLY) for i in range(count)]
@@ -66,8 +68,8 @@ class _Part:
         got = os.preadv(self._packs[row["pack"]], [content], int(row["offset"]))
         if got != len(content) or zlib.crc32(content) != row["crc"]:
             raise UserError(
-                f"{self._folder / pack_name(self._part, int(row['pack']))}: image {self._name(number)} is not what was prepared "
-                f"(its CRC is another); delete {self._folder} and prepare it again"
+                f"{self._folder / pack_name(self._part, int(row['pack']))}: image {self._name(number)} is not what was "
+                f"prepared (its CRC is another); delete {self._folder} and prepare it again"
             )
         if row["plain"]:
             return decode_jpeg(torch.frombuffer(content, dtype=torch.uint8), mode=ImageReadMode.RGB)
@@ -101,7 +103,10 @@ class PackSource:
 
     def __init__(self, recipe: Recipe, root: Path, device: torch.device, workers: int = 0) -> None:
         if recipe.augmentation.shift:
-            raise UserError(f"data set {recipe.dataset} has images of many sizes, which are cropped, not shifted; take out augmentation.shift")
+            raise UserError(
+                f"data set {recipe.dataset} has images of many sizes, which are cropped, not shifted; "
+                "take out augmentation.shift"
+            )
         manifest, folder = prepared.open_prepared(recipe.dataset, root)
         self._train, self._test = _Part(folder, "train", manifest), _Part(folder, "test", manifest)
         self.classes = manifest.classes
@@ -201,6 +206,6 @@ def _cropped(image: torch.Tensor, box: np.ndarray, side: int) -> torch.Tensor:
 
 
 def _central(image: torch.Tensor, side: int) -> torch.Tensor:
-    height, width = views.test_size(*image.shape[1:], side)
+    height, width = views.test_size(image.shape[1], image.shape[2], side)
     top, left = round((height - side) / 2), round((width - side) / 2)
     return _resized(image, height, width)[:, top : top + side, left : left + side]

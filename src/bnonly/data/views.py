@@ -1,8 +1,9 @@
 """Which part of a photograph is seen: random resized crops in training, the centre in testing (Appendix B.2).
 
-The random crop is torchvision's algorithm (Szegedy et al. 2015) with random words that are a function of (seed, epoch, image):
-up to ten tries of an area between 0.1 and 1 of the image and a ratio of width to height between 0.8 and 1.25, uniform on a
-logarithmic scale; the first that fits is placed uniformly; if none fits, the largest centred part with such a ratio.
+The random crop is torchvision's algorithm (Szegedy et al. 2015) with random words that are a function of (seed, epoch,
+image): up to ten tries of an area between 0.1 and 1 of the image and a ratio of width to height between 0.8 and 1.25,
+uniform on a logarithmic scale; the first that fits is placed uniformly; if none fits, the largest centred part with
+such a ratio.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def flips(seed: int, epoch: int, images: torch.Tensor) -> np.ndarray:
 
 
 def test_size(height: int, width: int, size: int) -> tuple[int, int]:
-    """Return the height and width to which an image is resized for testing: the shorter side becomes 256 for a size of 224."""
+    """Return the height and width to which an image is resized for testing: the shorter side 256 for a size of 224."""
     short = round(size * 256 / 224)
     if height < width:
         return short, int(short * width / height)

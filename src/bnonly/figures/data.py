@@ -108,6 +108,7 @@ class Results:
     def __init__(self, asked: dict[str, Any], root: Path = Path(".")) -> None:
         self.name: str = asked["name"]
         self.run: str = asked["run"]
+        self.absent: tuple[str, ...] = tuple(asked["absent"])
         self.labels: dict[str, str] = asked["labels"]
         self.panels = tuple(_panel(p, self.labels) for p in asked["panels"])
         self._root = root
@@ -115,14 +116,20 @@ class Results:
 
     @property
     def provenance(self) -> str:
-        """What a reader must not take for the paper's, other data or another configuration; empty if nothing."""
+        """What a reader must not take for the paper's: other data, another configuration, less of it; or empty."""
         parts = [] if self.run == PAPER_RUN else [f"Run: {self.run}, not the paper's configuration."]
+        if self.absent:
+            parts.append(f"Experiments left out: {', '.join(self.absent)}.")
         foreign = [p for p in self.panels if not p.paper_data]
         if foreign:
             paper = " or ".join(info.title for info in DATASETS.values() if info.paper)
             found = [p.dataset_title if len(foreign) == len(self.panels) else p.axis_title for p in foreign]
             parts.append(f"Data: {', '.join(dict.fromkeys(found))}, not the paper's {paper}.")
         return " ".join(parts)
+
+    def has(self, experiment: str) -> bool:
+        """Say whether a panel is there; a run may leave experiments out."""
+        return experiment not in self.absent
 
     def panel(self, experiment: str) -> Panel:
         """Return a panel by the name of its experiment."""

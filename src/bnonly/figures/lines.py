@@ -67,12 +67,14 @@ def accuracy(sheet: Sheet, data: Results, views: Sequence[View], columns: int, c
     data : Results
         What.
     views : sequence of View
-        The panels.
+        The panels; those of experiments that the run leaves out are left out.
     columns : int
         Panels in a row.
     chance : bool
         Whether to draw the accuracy of guessing.
     """
+    views = [view for view in views if data.has(view.experiment)]
+    columns = min(columns, len(views))
     _grid(sheet, [data.panel(v.experiment) for v in views], columns)
     guessing = None
     for ax, view in zip(sheet.axes, views, strict=True):

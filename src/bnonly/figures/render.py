@@ -89,7 +89,8 @@ def render(asked: dict[str, Any], folder: Path = paths.FIGURES, root: Path = Pat
                     stream.write(sheet.numbers.to_csv(index=False, float_format="%.10g").encode())
                 elif path.suffix == ".pdf":
                     # Without dates and versions, so that equal figures are equal files.
-                    metadata = {"Title": catalog.title(name), "Producer": None, "CreationDate": None}
+                    metadata = {"Title": catalog.title(name), "Subject": " ".join(sheet.warnings) or None}
+                    metadata |= {"Producer": None, "CreationDate": None}
                     sheet.figure.savefig(stream, format="pdf", metadata=metadata)
                 else:
                     sheet.figure.savefig(stream, format="png", metadata={"Software": None})

@@ -38,7 +38,7 @@ class Need:
     regimes : tuple of str
         The series, in the order of the legend.
     files : tuple of str
-        Keys of `FILES`.
+        Keys of `FILES`; none of them: the architectures alone, without a cell.
     case_study : bool
         Only the experiment's case study instead of all architectures (Figure 4).
     among : str
@@ -79,9 +79,10 @@ def request(grid: Grid, name: str, needs: Sequence[Need]) -> dict[str, Any]:
     panels = []
     labels: dict[str, str] = {}
     # A run may leave whole experiments out (one GPU, no ImageNet): its figures then have fewer panels, and say so.
-    absent = [n.experiment for n in needs if n.experiment not in grid.experiments]
+    lacking = [n for n in needs if {n.experiment, n.among or n.experiment} - set(grid.experiments)]
+    absent = [n.experiment for n in lacking if n.experiment not in grid.experiments]
     for need in needs:
-        if need.experiment in absent and len(absent) < len(needs):
+        if need in lacking and len(lacking) < len(needs):
             continue
         experiment = _experiment(grid, name, need.experiment)
         for regime in need.regimes:
@@ -107,10 +108,9 @@ def request(grid: Grid, name: str, needs: Sequence[Need]) -> dict[str, Any]:
         archs = []
         for arch in names:
             folder = grid.aliases.get(arch, arch)
-            by_regime = cells.setdefault(folder, {})
-            for regime in need.regimes:
-                by_regime[regime] = {str(s): grid.cell(folder, regime, s).digest() for s in experiment.seeds}
-            spec = grid.cell(folder, need.regimes[0], experiment.seeds[0]).architecture
+            for regime in need.regimes if need.files else ():
+                cells.setdefault(folder, {})[regime] = {str(s): grid.cell(folder, regime, s).digest() for s in experiment.seeds}
+            spec = grid.cell(folder, experiment.regimes[0], experiment.seeds[0]).architecture
             archs.append(
                 {"name": arch, "folder": folder, "family": spec.family, "depth": spec.depth, "channels": spec.channels}
             )

@@ -101,6 +101,7 @@ def regressions(
     """
     import pandas as pd
 
+    series = tuple(growth for growth in series if data.has(growth.experiment))
     ax, points = _axes(sheet, data, series, label, limits)
     for growth in series:
         mine = points[growth.experiment]
@@ -140,6 +141,7 @@ def comparison(
     sheet: Sheet, data: Results, series: tuple[Growth, ...], label: str, limits: tuple[float, float]
 ) -> None:
     """Draw accuracies of several series against the count of trainable parameters (Figure 10)."""
+    series = tuple(growth for growth in series if data.has(growth.experiment))
     ax, points = _axes(sheet, data, series, label, limits)
     for growth in series:
         mine = points[growth.experiment].sort_values("x", kind="stable")

@@ -53,15 +53,17 @@ def short(count: int, decimals: int | None = None) -> str:
     """
     if count < 1000:
         return str(count)
-    for unit, size in (("K", 1_000), ("M", 1_000_000)):
-        value = Decimal(count) / size
-        if decimals is None:
-            value = Context(prec=3, rounding=ROUND_HALF_UP).plus(value)
-        places = max(0, 2 - value.adjusted()) if decimals is None else decimals
-        text = str(value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP))
-        if Decimal(text) < 1000:
-            break
-    return text + unit
+    text = _rounded(Decimal(count) / 1_000, decimals)
+    if Decimal(text) < 1000:
+        return f"{text}K"
+    return f"{_rounded(Decimal(count) / 1_000_000, decimals)}M"
+
+
+def _rounded(value: Decimal, decimals: int | None) -> str:
+    if decimals is None:
+        value = Context(prec=3, rounding=ROUND_HALF_UP).plus(value)
+        decimals = max(0, 2 - value.adjusted())
+    return str(value.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP))
 
 
 def percentage(part: int, total: int) -> str:

@@ -48,6 +48,8 @@ def build(data: Results, counted: Counts) -> Table:
     """Make the table."""
     rows, exact = [], []
     for varied, reference in EXPERIMENTS.items():
+        if not (data.has(varied) and data.has(reference)):
+            continue
         panel, other = data.panel(varied), data.panel(reference)
         mine, theirs = _by_cell(data, panel), _by_cell(data, other)
         for regime, base, statement in COMPARISONS:
