@@ -54,12 +54,24 @@ def _setup(options: argparse.Namespace) -> Setup:
             over.append(grid.read_yaml(profile.parent / name))
         if folder is None and settings.get("directory"):
             folder = Path(settings["directory"])
+    over += [_assignment(text) for text in options.set]
     data = Path(options.data or os.environ.get("BNONLY_DATA") or source.parent / "data").resolve()
     setup = Setup(grid.load(source, *over), data)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         os.chdir(folder)
     return setup
+
+
+def _assignment(text: str) -> dict[str, Any]:
+    """Turn ``recipes.cifar10.epochs=8`` into a configuration to lay over the other."""
+    path, equals, value = text.partition("=")
+    if not equals or not all(path.split(".")):
+        raise UserError(f"--set {text}: KEY=VALUE is wanted, for example recipes.cifar10.epochs=8")
+    node = grid.parse_value(value, f"--set {path}")
+    for key in reversed(path.split(".")):
+        node = {key: node}
+    return node
 
 
 def _profile(name: str) -> Path:
@@ -123,7 +135,9 @@ def _show(options: argparse.Namespace) -> int:
 
     table, label = schemas.read(paths.metrics(folder), "metrics", cell=cell)
     print(json.dumps({k: v for k, v in label.items() if k != "kind"}, indent=2, sort_keys=True))
-    print(f"{'epoch':>5} {'lr':>8} {'train loss':>10} {'train':>7} {'test loss':>9} {'test':>7} {'top-5':>7} {'images/s':>9}")
+    print(
+        f"{'epoch':>5} {'lr':>8} {'train loss':>10} {'train':>7} {'test loss':>9} {'test':>7} {'top-5':>7} {'images/s':>9}"
+    )
     for r in table.to_pylist():
         print(
             f"{r['epoch']:5d} {r['lr']:8.4g} {r['train_loss']:10.4f} {100 * r['train_top1']:6.2f}% {r['test_loss']:9.4f} "
@@ -135,12 +149,14 @@ def _show(options: argparse.Namespace) -> int:
 def _cells(options: argparse.Namespace) -> int:
     setup = _setup(options)
     if options.figure:
-        from bnonly.outputs import ask
         from bnonly.figures.request import cells
+        from bnonly.outputs import ask
 
         keys = [(a, r, int(s)) for a, r, s, _ in cells(ask(setup.grid, options.figure))]
     else:
-        keys = list(setup.grid.cells) if options.all else sorted(setup.grid.on_default(), key=list(setup.grid.cells).index)
+        keys = (
+            list(setup.grid.cells) if options.all else sorted(setup.grid.on_default(), key=list(setup.grid.cells).index)
+        )
     for key in keys:
         print(setup.grid.cells[key].digest(), paths.cell_dir(*key))
     print(f"{len(keys)} cells", file=sys.stderr)
@@ -194,10 +210,25 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "bnonly", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", default="config.yaml", metavar="FILE", help="the configuration (default: config.yaml)")
-    parser.add_argument("--profile", metavar="NAME", help="a profile of workflow/profiles, as Snakemake's --profile: demo")
-    parser.add_argument("--directory", "-C", metavar="FOLDER", help="where results/ and figures/ are (default: here, or the profile's)")
-    parser.add_argument("--data", metavar="FOLDER", help="prepared data sets (default: $BNONLY_DATA, or data/ beside the configuration)")
+    parser.add_argument(
+        "--config", default="config.yaml", metavar="FILE", help="the configuration (default: config.yaml)"
+    )
+    parser.add_argument(
+        "--profile", metavar="NAME", help="a profile of workflow/profiles, as Snakemake's --profile: demo"
+    )
+    parser.add_argument(
+        "--directory", "-C", metavar="FOLDER", help="where results/ and figures/ are (default: here, or the profile's)"
+    )
+    parser.add_argument(
+        "--data", metavar="FOLDER", help="prepared data sets (default: $BNONLY_DATA, or data/ beside the configuration)"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a value of the configuration: recipes.cifar10.epochs=8",
+    )
     parser.add_argument("--resolved", metavar="JSON", help=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
@@ -211,24 +242,45 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("architecture", nargs="?", help="for example ResNet-110")
         sub.add_argument("regime", nargs="?", help="for example bn")
         sub.add_argument("--seed", type=int, default=0, help="replicate (default: 0)")
-        sub.add_argument("--spec", metavar="JSON", help="the cell's canonical specification instead; the workflow gives this")
+        sub.add_argument(
+            "--spec", metavar="JSON", help="the cell's canonical specification instead; the workflow gives this"
+        )
         if computes:
-            sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: a GPU if there is one)")
+            sub.add_argument(
+                "--device",
+                choices=("auto", "cpu", "cuda"),
+                default="auto",
+                help="where to compute (default: a GPU if there is one)",
+            )
             sub.add_argument("--threads", type=int, default=max(1, min(4, os.cpu_count() or 1)), help="CPU threads")
         return sub
 
     prepare = command("prepare", _prepare, "verify and prepare a data set, once, where there is a network and a disk")
     prepare.add_argument("name", help="cifar10, cifar10-jpeg, imagenet, imagenet-256 or imagenette10")
     prepare.add_argument(
-        "--from", dest="source", type=Path, metavar="PATH", help="the data set as distributed (default: $BNONLY_SOURCES/NAME, or a download)"
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="PATH",
+        help="the data set as distributed (default: $BNONLY_SOURCES/NAME, or a download)",
     )
-    prepare.add_argument("--data", metavar="FOLDER", default=argparse.SUPPRESS, help="prepared data sets; also before the command")
-    prepare.add_argument("--skip-unreadable", action="store_true", help="leave out images that cannot be read; the manifest lists them")
-    prepare.add_argument("--workers", type=int, default=0, metavar="N", help="threads that decode (default: one per CPU)")
+    prepare.add_argument(
+        "--data", metavar="FOLDER", default=argparse.SUPPRESS, help="prepared data sets; also before the command"
+    )
+    prepare.add_argument(
+        "--skip-unreadable", action="store_true", help="leave out images that cannot be read; the manifest lists them"
+    )
+    prepare.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="threads that decode (default: one per CPU)"
+    )
     prepare.add_argument("--quiet", action="store_true", help="no progress")
     train = of_cell("train", _train, "train one cell, or go on with it where it was stopped")
     train.add_argument(
-        "--checkpoint-seconds", type=float, default=180.0, metavar="S", help="longest time between checkpoints (default: 180)"
+        "--checkpoint-seconds",
+        type=float,
+        default=180.0,
+        metavar="S",
+        help="longest time between checkpoints (default: 180)",
     )
     train.add_argument("--quiet", action="store_true", help="no progress")
     of_cell("analyse", _analyse, "measure clamping and dead activations of a trained cell (Figures 6, 7, 23-25)")
@@ -255,6 +307,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as problem:
         print(f"bnonly: error: {problem}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("bnonly: interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -21,7 +21,9 @@ def choose_device(name: str) -> torch.device:
     """
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
-        raise UserError("--device cuda: this machine has no usable GPU; use --device cpu, or --device auto to take what is there")
+        raise UserError(
+            "--device cuda: this machine has no usable GPU; use --device cpu, or --device auto to take what is there"
+        )
     if name == "cpu" or not available:
         return torch.device("cpu")
     # cuBLAS is deterministic only with a fixed workspace, and reads this before its first call.

@@ -98,10 +98,14 @@ class Grid:
             return found
         archs = {k[0] for k in self.cells}
         if name not in archs:
-            raise UserError(f"{self.source}: no experiment has architecture '{architecture}'; {accepted(name, sorted(archs))}")
+            raise UserError(
+                f"{self.source}: no experiment has architecture '{architecture}'; {accepted(name, sorted(archs))}"
+            )
         regimes = {k[1] for k in self.cells if k[0] == name}
         if regime not in regimes:
-            raise UserError(f"{self.source}: no experiment has regime '{regime}' of {name}; {accepted(regime, sorted(regimes))}")
+            raise UserError(
+                f"{self.source}: no experiment has regime '{regime}' of {name}; {accepted(regime, sorted(regimes))}"
+            )
         seeds = sorted(k[2] for k in self.cells if k[:2] == (name, regime))
         raise UserError(f"{self.source}: {name}/{regime} has seeds {seeds}, not {seed}")
 
@@ -125,7 +129,9 @@ class _UniqueKeys(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise UserError(f"{key_node.start_mark.name}:{key_node.start_mark.line + 1}: key '{key}' is given twice")
+                raise UserError(
+                    f"{key_node.start_mark.name}:{key_node.start_mark.line + 1}: key '{key}' is given twice"
+                )
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -152,6 +158,20 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     if not isinstance(node, dict):
         raise UserError(f"{path}: a mapping of {', '.join(TOP_LEVEL)} is wanted, found {type(node).__name__}")
     return node
+
+
+def parse_value(text: str, where: str) -> Any:
+    """Read one value as YAML.
+
+    Raises
+    ------
+    UserError
+        If it is not YAML.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as problem:
+        raise UserError(f"{where}: not YAML: {' '.join(str(problem).split())}") from None
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,7 +222,9 @@ def resolve(config: Mapping[str, Any], source: str = "config.yaml") -> Grid:
         overrides[f"architectures.{name}"] = child.mapping("override")
     for alias, target in aliases.items():
         if target not in archs:
-            raise UserError(f"{source}: architectures.{alias}.same_as is {target}, itself an alias; name the architecture it is")
+            raise UserError(
+                f"{source}: architectures.{alias}.same_as is {target}, itself an alias; name the architecture it is"
+            )
     for name, child in top.children("regimes"):
         labels[name] = child.word("label", name)
         overrides[f"regimes.{name}"] = child.mapping("override")
@@ -245,14 +267,22 @@ def resolve(config: Mapping[str, Any], source: str = "config.yaml") -> Grid:
                         )
                     made_by.setdefault(cell.key, name)
         if len(datasets) > 1:
-            raise UserError(f"{source}: experiments.{name} mixes the data sets {', '.join(sorted(datasets))}; one is wanted")
+            raise UserError(
+                f"{source}: experiments.{name} mixes the data sets {', '.join(sorted(datasets))}; one is wanted"
+            )
         dataset = datasets.pop()
         title = experiment.title.replace("{data}", DATASETS[dataset].title)
         experiments[name] = dataclasses.replace(experiment, dataset=dataset, title=title)
     if not experiments:
         raise UserError(f"{source}: experiments is empty; at least one is needed")
     return Grid(
-        source, top.word("title", "paper"), cells, experiments, aliases, labels, top.integer("threads", 1, low=1),
+        source,
+        top.word("title", "paper"),
+        cells,
+        experiments,
+        aliases,
+        labels,
+        top.integer("threads", 1, low=1),
         top.words("outputs") if "outputs" in top.node else (),
     )
 
@@ -288,7 +318,9 @@ def _regime(name: str, node: _Node) -> Regime:
     if ("random" in train) != bool(random.node):
         node.fail("random", dict(random.node), "give 'random: {k: 2, per: channel}' exactly where 'train' lists random")
     if "random" in train and {"conv", "shortcut"} & set(train):
-        node.fail("train", list(train), "random weights are chosen among frozen ones; conv and shortcut already train them")
+        node.fail(
+            "train", list(train), "random weights are chosen among frozen ones; conv and shortcut already train them"
+        )
     return Regime(
         name,
         tuple(g for g in GROUPS if g in train),
@@ -337,7 +369,9 @@ def _check_fit(arch: Architecture, regime: Regime, recipe: Recipe, where: str) -
             )
     size = recipe.image_size or data.image_size
     if size < family.min_image:
-        raise UserError(f"{where}: {arch.name} needs images of at least {family.min_image} pixels, {recipe.dataset} gives {size}")
+        raise UserError(
+            f"{where}: {arch.name} needs images of at least {family.min_image} pixels, {recipe.dataset} gives {size}"
+        )
     if recipe.batch_size > data.train_images:
         raise UserError(
             f"{where}: batch_size {recipe.batch_size} is larger than {recipe.dataset}'s {data.train_images} training images"
@@ -384,7 +418,9 @@ class _Node:
     def children(self, key: str) -> Iterator[tuple[str, _Node]]:
         for name, child in self.mapping(key).items():
             if not isinstance(name, str) or not name or set(name) & set("/\\{}* \t\n") or name.startswith("."):
-                raise UserError(f"{self.source}: {self._at(key)} has the name {name!r}; letters, digits, '-', '_' and '.' are wanted")
+                raise UserError(
+                    f"{self.source}: {self._at(key)} has the name {name!r}; letters, digits, '-', '_' and '.' are wanted"
+                )
             yield name, _Node(child, self.source, f"{self._at(key)}.{name}")
 
     def number(self, key: str, default: float | None = None, low: float = -math.inf, open_low: bool = False) -> float:

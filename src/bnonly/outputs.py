@@ -28,10 +28,24 @@ def _catalog(name: str) -> Any:
 
 
 def wanted(grid: Grid) -> list[str]:
-    """Return the figures and tables of `figures/all`: the configuration's, or all but those made on request."""
+    """Return the figures and tables of `figures/all`.
+
+    They are those that the configuration lists; else all but the ones made on request and the ones of whose experiments
+    the grid has none.
+
+    Raises
+    ------
+    UserError
+        If the configuration lists one that does not exist.
+    """
     for name in grid.outputs:
         _catalog(name)
-    return list(grid.outputs) or [n for n in names() if n not in tables.ON_REQUEST]
+    return list(grid.outputs) or [n for n in names() if n not in tables.ON_REQUEST and _has_an_experiment(grid, n)]
+
+
+def _has_an_experiment(grid: Grid, name: str) -> bool:
+    needs = _catalog(name).needs(name)
+    return not needs or any(n.experiment in grid.experiments for n in needs)
 
 
 def ask(grid: Grid, name: str) -> dict[str, Any]:
@@ -75,6 +89,8 @@ def render(asked: dict[str, Any]) -> list[Path]:
     """Draw a figure or write a table; return its files."""
     if asked["name"] in figures.names():
         from bnonly.figures.render import render as draw
-    else:
-        from bnonly.tables.render import render as draw
-    return draw(asked)
+
+        return draw(asked)
+    from bnonly.tables.render import render as tabulate
+
+    return tabulate(asked)

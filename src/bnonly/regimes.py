@@ -120,7 +120,8 @@ def make(cell: Cell, classes: int) -> nn.Module:
 
 def _initialise(groups: Groups, regime: Regime, seed: int) -> None:
     with torch.no_grad():
-        for name, layer in [*groups.convs, *groups.shortcuts, *groups.outputs]:
+        layers: list[tuple[str, nn.Conv2d | nn.Linear]] = [*groups.convs, *groups.shortcuts, *groups.outputs]
+        for name, layer in layers:
             layer.weight.copy_(_weights(regime.weight_init, seed, f"{name}.weight", tuple(layer.weight.shape)))
             if layer.bias is not None:
                 bound = 1 / math.sqrt(layer.weight[0].numel())
@@ -190,8 +191,12 @@ def choose(regime: Regime, seed: int, name: str, filters: int, fan_in: int) -> t
     """
     k = regime.random_k
     if k > fan_in and regime.random_per == "channel":
-        raise UserError(f"regime {regime.name}: {name} has a fan-in of {fan_in}; {k} random weights a filter do not exist")
-    rows, among, take = (filters, fan_in, k) if regime.random_per == "channel" else (1, filters * fan_in, min(k, fan_in) * filters)
+        raise UserError(
+            f"regime {regime.name}: {name} has a fan-in of {fan_in}; {k} random weights a filter do not exist"
+        )
+    rows, among, take = (
+        (filters, fan_in, k) if regime.random_per == "channel" else (1, filters * fan_in, min(k, fan_in) * filters)
+    )
     # The `take` smallest of as many random words as there are weights: distinct, uniform, and free of any library's
     # way of shuffling.
     raw = seeds.generator(seed, "mask", name).bit_generator.random_raw(rows * among).reshape(rows, among)

@@ -117,7 +117,9 @@ def _umask() -> int:
     return mask
 
 
-def write(path: Path, kind: str, columns: Mapping[str, Any], cell: Cell, provenance: Mapping[str, Any] | None = None) -> None:
+def write(
+    path: Path, kind: str, columns: Mapping[str, Any], cell: Cell, provenance: Mapping[str, Any] | None = None
+) -> None:
     """Write one of a cell's Parquet files.
 
     Parameters
@@ -233,4 +235,6 @@ def check_cell(path: Path, label: Mapping[str, Any], digest: str | None, cell: C
         return
     theirs = json.dumps(label.get("cell", {}), sort_keys=True, separators=(",", ":"))
     what = differences(cell.canonical(), theirs) if cell else f"cell {label.get('digest')}, not {wanted}"
-    raise UserError(f"{path}: was made by another configuration ({what}); run the workflow to make it anew, or restore the configuration")
+    raise UserError(
+        f"{path}: was made by another configuration ({what}); run the workflow to make it anew, or restore the configuration"
+    )

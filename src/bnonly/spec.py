@@ -175,7 +175,11 @@ def differences(mine: str, theirs: str) -> str:
         For example ``recipe.lr is 0.2, the file's is 0.1``.
     """
     a, b = _flat(json.loads(mine)), _flat(json.loads(theirs))
-    parts = [f"{k} is {a.get(k, 'absent')}, the file's is {b.get(k, 'absent')}" for k in sorted(a | b) if a.get(k) != b.get(k)]
+    parts = [
+        f"{k} is {a.get(k, 'absent')}, the file's is {b.get(k, 'absent')}"
+        for k in sorted(a | b)
+        if a.get(k) != b.get(k)
+    ]
     return "; ".join(parts[:3]) + (f"; and {len(parts) - 3} more" if len(parts) > 3 else "")
 
 

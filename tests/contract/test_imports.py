@@ -40,7 +40,19 @@ ALLOWED = {
     "progress": (IDENTITY, set()),
     "cli": (IDENTITY, set()),
 }
-HEAVY = {"numpy", "torch", "torchvision", "pandas", "matplotlib", "scipy", "pyarrow", "safetensors", "yaml", "PIL", "sklearn"}
+HEAVY = {
+    "numpy",
+    "torch",
+    "torchvision",
+    "pandas",
+    "matplotlib",
+    "scipy",
+    "pyarrow",
+    "safetensors",
+    "yaml",
+    "PIL",
+    "sklearn",
+}
 
 
 def modules():
@@ -87,7 +99,9 @@ def test_imports_go_one_way(name, path):
 def test_drawing_never_imports_torch(name, path):
     found = {m.split(".")[0] for m in imported(path, everywhere=True)}
     assert not found & {"torch", "torchvision"}
-    assert not {m for m in imported(path, everywhere=True) if m.startswith(("bnonly.train", "bnonly.regimes", "bnonly.data."))}
+    assert not {
+        m for m in imported(path, everywhere=True) if m.startswith(("bnonly.train", "bnonly.regimes", "bnonly.data."))
+    }
 
 
 @pytest.mark.parametrize(("name", "path"), [m for m in modules() if m[0].startswith("figures.fig")])

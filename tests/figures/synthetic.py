@@ -93,7 +93,15 @@ def small_config() -> dict[str, Any]:
         "text-depth": ["ResNet-8"],
         "text-width": ["WRN-8-2"],
     }
+    # Titles that were not adapted to the data: no figure may repeat what they claim.
+    titles = {
+        "cifar-depth": "CIFAR-10 ResNet",
+        "cifar-width": "CIFAR-10 WRN",
+        "imagenet": "ImageNet ResNet",
+        "vgg": "CIFAR-10 VGG",
+    }
     for name, experiment in config["experiments"].items():
+        experiment["title"] = titles.get(name, name)
         experiment["architectures"] = archs[name]
         experiment["seeds"] = [0, 1]
     config["experiments"]["cifar-depth"]["case_study"] = "ResNet-14"

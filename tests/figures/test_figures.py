@@ -388,12 +388,12 @@ def test_clamping_is_the_change_against_the_untouched_network(tmp_path):
     grid = tiny(["all"], ["ResNet-8"], [0])
     (cell,) = grid.cells.values()
     synthetic.write_one(tmp_path, cell, "metrics")
-    known = {"threshold": [0.1, 0.0, 0.01, 0.05], "test_top1": [0.50, 0.80, 0.80, 0.79]}
+    known = {"threshold": [0.1, 0.0, 0.01, 0.05], "test_top1": [0.50, 0.80, 0.795, 0.79]}
     synthetic.write_one(tmp_path, cell, "clamping", **known)
     need = (Need(DEPTH, ("all",), ("metrics", "clamping")),)
     data = Results(request(grid, "fig06", need), tmp_path)
     changes = [data.clamping_change(data.panel(DEPTH), t)["value"].item() for t in (0.01, 0.05, 0.1)]
-    assert changes == pytest.approx([0, -1, -30])
+    assert changes == pytest.approx([-0.5, -1, -30])
     with pytest.raises(UserError, match=r"clamping\.parquet.*no threshold 0\.2"):
         data.clamping_change(data.panel(DEPTH), 0.2)
 
@@ -490,6 +490,21 @@ def test_single_runs_are_said_to_be_so(wide, small):
     assert any("single run" in t for t in texts(composed(*wide, "fig02")))
     assert not any("single run" in t for t in texts(composed(*small, "fig02")))
     assert composed(*wide, "fig02").numbers["sd"].isna().all()
+
+
+def test_tick_labels_that_do_not_fit_are_made_to_fit(small):
+    root, _ = small
+    config = synthetic.small_config()
+    for name in config["experiments"][DEPTH]["architectures"]:
+        config["architectures"][name]["label"] = f"A long name of {name} that is shown whole"
+    with render.look():
+        sheet = render.compose(asked(resolve(config), "fig05"), root)
+    turned, straight = sheet.axes[0].get_xticklabels(), sheet.axes[1].get_xticklabels()
+    assert {t.get_rotation() for t in turned} == {90} and {t.get_rotation() for t in straight} == {0}
+    boxes = [t.get_window_extent() for t in turned]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+    assert min(b.y0 for b in boxes) > 0
+    assert sheet.axes[0].get_window_extent().height > 60
 
 
 def test_ticks_are_the_numbers_of_the_names():

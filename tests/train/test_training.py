@@ -13,13 +13,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
+from tests.mini import mini, write
 
 from bnonly import grid, paths, schemas, weights
 from bnonly.analysis.run import analyse_cell, verify_cell
 from bnonly.errors import UserError
 from bnonly.train.run import train_cell
 from bnonly.train.schedule import Schedule
-from tests.mini import mini, write
 
 #: Columns of the metrics that say how fast a run was; all others must be equal to the bit.
 TIMES = {"seconds", "images_per_second"}
@@ -325,7 +325,9 @@ def test_schedule_of_the_paper():
     paper = grid.load(Path(__file__).parents[2] / "config.yaml")
     cifar = Schedule(paper.cell("ResNet-14", "bn", 0).recipe, 50_000)
     assert (cifar.per_epoch, cifar.total) == (391, 391 * 160)
-    assert [cifar.lr(391 * e) for e in (0, 79, 80, 119, 120, 159)] == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+    assert [cifar.lr(391 * e) for e in (0, 79, 80, 119, 120, 159)] == pytest.approx(
+        [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
+    )
     assert cifar.lr(391 * 80 - 1) == pytest.approx(0.1)
     imagenet = Schedule(paper.cell("ImageNet-ResNet-18", "bn", 0).recipe, 1_281_167)
     assert imagenet.per_epoch == 1252

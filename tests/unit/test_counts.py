@@ -113,7 +113,10 @@ def test_spread_over_the_layer_is_as_many():
 @pytest.mark.parametrize("name", sorted(GRID.labels.keys() - {r.name for r in [c.regime for c in GRID.cells.values()]}))
 def test_families_know_the_smallest_fan_in(name):
     spec = architecture(name)
-    assert families.FAMILIES[spec.family].min_fan_in(spec.depth, spec.channels) == regimes.count(on_meta(name))["min_fan_in"]
+    assert (
+        families.FAMILIES[spec.family].min_fan_in(spec.depth, spec.channels)
+        == regimes.count(on_meta(name))["min_fan_in"]
+    )
 
 
 @pytest.mark.parametrize("name", ["ResNet-14", "WRN-14-4", "VGG-11", "ImageNet-ResNet-18", "ImageNet-ResNet-50"])
@@ -136,6 +139,7 @@ def test_multiply_accumulates(name):
 
 def test_small_resnets_are_nearest_to_the_batchnorm_counts():
     """Appendix D, as decided: for every BatchNorm count and base width, the depth whose total is nearest."""
+
     def total(depth, channels):
         with torch.device("meta"):
             return regimes.count(build(families_arch(depth, channels), 10))["total"]

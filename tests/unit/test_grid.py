@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.mini import mini, write
 
 from bnonly import grid, outputs
 from bnonly.errors import UserError
 from bnonly.spec import differences, parse
-from tests.mini import mini, write
 
 ROOT = Path(__file__).parents[2]
 PAPER = grid.load(ROOT / "config.yaml")
@@ -137,7 +137,9 @@ def test_mistakes_are_answered_in_one_line(what):
 def test_two_experiments_that_disagree():
     config = mini()
     config["experiments"]["other"] = config["experiments"]["cifar-depth"] | {"override": {"lr": 0.3}}
-    with pytest.raises(UserError, match="cifar-depth and experiments.other|other and experiments.cifar-depth") as caught:
+    with pytest.raises(
+        UserError, match="cifar-depth and experiments.other|other and experiments.cifar-depth"
+    ) as caught:
         grid.resolve(config)
     assert "ResNet-8-c4/all/seed0 differently" in str(caught.value)
 

@@ -91,7 +91,12 @@ def test_frozen_stays_and_trained_moves(name, family, source):
 
 
 def test_weight_decay_reaches_no_frozen_weight_of_a_random_k_layer(source):
-    cell = Cell(FAMILIES["cifar-resnet"], REGIMES["rand2"], Recipe("digits", 1.0, 64, 0.1, (), weight_decay=0.5, image_size=16), 0)
+    cell = Cell(
+        FAMILIES["cifar-resnet"],
+        REGIMES["rand2"],
+        Recipe("digits", 1.0, 64, 0.1, (), weight_decay=0.5, image_size=16),
+        0,
+    )
     engine = ReferenceEngine(cell, source, CPU)
     conv = engine.model.conv1
     index = conv.parametrizations.weight[0].index

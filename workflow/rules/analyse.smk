@@ -8,14 +8,12 @@ rule analyse:
     output:
         clamping="results/{arch}/{regime}/seed{seed}/clamping.parquet",
         activations="results/{arch}/{regime}/seed{seed}/activations.parquet",
-    params:
-        spec=lambda wildcards: cell_of(wildcards).canonical(),
     log:
         "logs/analyse/{arch}/{regime}/seed{seed}.log",
-    threads: GRID.threads
-    resources:
-        gpu=GPU,
     conda:
         "../../envs/bnonly.yaml"
+    threads: THREADS
+    params:
+        spec=lambda wildcards: cell_of(wildcards).canonical(),
     shell:
-        BNONLY + " --data {DATA:q} analyse --spec {params.spec:q} --threads {threads} > {log:q} 2>&1"
+        "bnonly analyse --spec {params.spec:q} --threads {threads} > {log:q} 2>&1"

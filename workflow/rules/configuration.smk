@@ -11,23 +11,25 @@ def or_stop(action, *arguments):
 
 # config.yaml, with whatever profiles, --configfile and --config lay over it.
 RESOLVED = grid.merge(or_stop(grid.read_yaml, ROOT / "config.yaml"), config)
-RESOLVED_JSON = request.canonical(RESOLVED)
 GRID = or_stop(grid.resolve, RESOLVED, "config.yaml")
 
 # Prepared data sets, shared by all runs of this clone.
 DATA = os.path.abspath(os.environ.get("BNONLY_DATA") or ROOT / "data")
 
-# The package from this very tree, in the environment of the rule (--sdm conda) or in Snakemake's own.
-BNONLY = " ".join(
-    [
-        f"PYTHONPATH={shlex.quote(str(ROOT / 'src'))}${{{{PYTHONPATH:+:$PYTHONPATH}}}}",
-        "python" if workflow.deployment_settings.deployment_method else shlex.quote(sys.executable),
-        "-m bnonly",
-    ]
+# The command in every rule: the package from this very tree, in the environment of the rule (--sdm conda) or in
+# Snakemake's own.
+PYTHON = "python" if workflow.deployment_settings.deployment_method else shlex.quote(sys.executable)
+SOURCE = shlex.quote(str(ROOT / "src"))
+shell.prefix(
+    f'bnonly() {{{{ PYTHONPATH={SOURCE}"${{{{PYTHONPATH:+:$PYTHONPATH}}}}" {PYTHON} -m bnonly --data {shlex.quote(DATA)} "$@"; }}}}; '
 )
 
-# Trainings take turns on a GPU, where there is one (profiles limit `gpu`); without one they share the cores.
-GPU = int(any(Path("/dev").glob("nvidia[0-9]*")) and os.environ.get("CUDA_VISIBLE_DEVICES", "0") not in ("", "-1"))
+# CPU threads of a training.  On a machine with a GPU a training takes all of them, so that trainings take turns.
+GPU_HERE = shutil.which("nvidia-smi") is not None and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1")
+THREADS = workflow.cores if GPU_HERE and workflow.local_exec and workflow.cores else GRID.threads
+
+# The figures and tables of `figures/all`.
+WANTED = or_stop(outputs.wanted, GRID)
 
 
 wildcard_constraints:

@@ -14,4 +14,4 @@ rule prepare:
     conda:
         "../../envs/bnonly.yaml"
     shell:
-        BNONLY + " --data {DATA:q} prepare {wildcards.dataset:q} > {log:q} 2>&1"
+        "bnonly prepare {wildcards.dataset:q} > {log:q} 2>&1"

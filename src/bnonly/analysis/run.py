@@ -17,16 +17,18 @@ from bnonly.evaluate import Scores, evaluate
 from bnonly.spec import Cell
 
 
-def _open(folder: Path, cell: Cell | None, data_root: Path, device_name: str, threads: int) -> tuple[
-    torch.nn.Module, Cell, Source, torch.device
-]:
+def _open(
+    folder: Path, cell: Cell | None, data_root: Path, device_name: str, threads: int
+) -> tuple[torch.nn.Module, Cell, Source, torch.device]:
     torch.set_num_threads(threads)
     device = choose_device(device_name)
     torch.set_deterministic_debug_mode("error")
     model, found, classes = weights.rebuild(paths.weights(folder), cell)
     source = open_source(found.recipe, data_root, device)
     if source.classes != classes:
-        raise UserError(f"{paths.weights(folder)}: has {classes} classes, {found.recipe.dataset} in {data_root} has {source.classes}")
+        raise UserError(
+            f"{paths.weights(folder)}: has {classes} classes, {found.recipe.dataset} in {data_root} has {source.classes}"
+        )
     return model.to(device), found, source, device
 
 
@@ -62,9 +64,10 @@ class Verified:
     @property
     def agrees(self) -> bool:
         """Equal, or within two images of the test set: another machine may round another way."""
-        return max(
-            abs(self.recorded.top1 - self.rebuilt.top1), abs(self.recorded.top5 - self.rebuilt.top5)
-        ) * self.images <= 2.000001
+        return (
+            max(abs(self.recorded.top1 - self.rebuilt.top1), abs(self.recorded.top5 - self.rebuilt.top5)) * self.images
+            <= 2.000001
+        )
 
 
 def verify_cell(

@@ -185,7 +185,8 @@ def _read_parquet(files: list[Path], wants_jpeg: bool, name: str, unreadable: li
             meter.add(1)
         _check_labels(np.array(numbers, np.int64), str(path))
     if not images:
-        raise UserError(f"{files[0]}: holds no images that can be read; fetch the file again")
+        why = f" ({unreadable[-1]})" if unreadable else ""
+        raise UserError(f"{files[0]}: holds no images that can be read{why}; fetch the file again")
     return np.stack(images), np.array(labels, np.int64)
 
 

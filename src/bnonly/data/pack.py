@@ -104,24 +104,10 @@ def prepare_folder(name: str, source: Path, folder: Path, skip_unreadable: bool,
             done[w] = _write_pack(partial, w, pool, meter)
     unreadable = [text for w in work for text in done[w].unreadable]
     refuse_unreadable(unreadable, source, skip_unreadable)
-    files = {}
-    for w in work:
-        os.replace(partial / w.file, folder / w.file)
-        files[w.file] = {"bytes": done[w].bytes, "sha256": done[w].sha256}
-    per_class = {}
-    for part in parts:
-        mine = [done[w] for w in work if w.part == part]
-        index = np.concatenate([d.index for d in mine])
-        names = "".join(f"{n}\n" for d in mine for n in d.names)
-        for kind, content in (("index", index.tobytes()), ("names", names.encode("utf-8", "surrogateescape"))):
-            path = folder / f"{part}.{kind}"
-            with atomic(path) as stream:
-                stream.write(content)
-            files[path.name] = prepared.describe(path)
-        per_class[part] = np.bincount(index["label"], minlength=len(plan.class_names)).tolist()
+    indices = {p: np.concatenate([done[w].index for w in work if w.part == p]) for p in parts}
+    per_class = {p: np.bincount(i["label"], minlength=len(plan.class_names)).tolist() for p, i in indices.items()}
     mean, std = statistics(np.sum([done[w].counts for w in work if w.part == "train"], axis=0))
-    shutil.rmtree(partial)
-    return Manifest(
+    manifest = Manifest(
         dataset=name,
         class_names=plan.class_names,
         image_size=0,
@@ -129,12 +115,25 @@ def prepare_folder(name: str, source: Path, folder: Path, skip_unreadable: bool,
         test_per_class=per_class["test"],
         mean=mean.tolist(),
         std=std.tolist(),
-        files=files,
+        files={},
         source={"layout": plan.layout, "files": [source.name]},
         stored=f"shrunk to {info.shrink} pixels (Lanczos, JPEG quality {QUALITY})" if info.shrink else "as distributed",
         left_out=unreadable,
         versions=versions(),
     )
+    prepared.check_counts(manifest, str(source), "replace the unreadable images")
+    for w in work:
+        os.replace(partial / w.file, folder / w.file)
+        manifest.files[w.file] = {"bytes": done[w].bytes, "sha256": done[w].sha256}
+    for part, index in indices.items():
+        names = "".join(f"{n}\n" for w in work if w.part == part for n in done[w].names)
+        for kind, content in (("index", index.tobytes()), ("names", names.encode("utf-8", "surrogateescape"))):
+            path = folder / f"{part}.{kind}"
+            with atomic(path) as stream:
+                stream.write(content)
+            manifest.files[path.name] = prepared.describe(path)
+    shutil.rmtree(partial)
+    return manifest
 
 
 def _check_plan(name: str, source: Path, plan: Plan) -> None:

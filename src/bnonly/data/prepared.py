@@ -232,6 +232,9 @@ def check_counts(manifest: Manifest, where: str, remedy: str) -> None:
         "training images": (sum(manifest.train_per_class), info.train_images),
         "test images": (sum(manifest.test_per_class), info.test_images),
     }
+    if 0 in manifest.train_per_class:
+        bare = manifest.class_names[manifest.train_per_class.index(0)]
+        raise UserError(f"{where}: class {bare} has no training images; {remedy}")
     missing = sum(wanted - found for what, (found, wanted) in counts.items() if what != "classes")
     for what, (found, wanted) in counts.items():
         # Images left out on request are missing rightly.

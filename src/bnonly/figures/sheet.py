@@ -52,6 +52,7 @@ class Sheet:
         self._entries: dict[tuple[str, str], Artist] = {}
         self._frames: list[pd.DataFrame] = []
         self._body = (0.0, 0.0)
+        self._columns = 1
         self._empty: Axes | None = None
 
     def grid(
@@ -70,6 +71,7 @@ class Sheet:
         """
         rows = math.ceil(count / columns)
         self._body = width, rows * height
+        self._columns = columns
         self.figure.set_size_inches(*self._body)
         cells = self.figure.subplots(rows, columns, squeeze=False, width_ratios=shares).flatten().tolist()
         self.axes = cells[:count]
@@ -113,28 +115,33 @@ class Sheet:
         """Place the legend and the notes, make the page as high as they need, and fit labels to their panels."""
         width, height = self._body
         legend = None if self._legend_in_empty_panel() else self._legend_below(width)
-        texts = [self._text(self.notes, color="0.3"), self._text(self.warnings, color="0.0", weight="bold")]
-        # From the bottom up; the warnings close the page.
-        below, places = GAP, list[tuple[Any, float]]()
-        for artist in (*reversed(texts), legend):
-            if artist:
-                places.append((artist, below))
-                below += self._inches(artist)[1] + GAP
+        notes = self._text(self.notes, color="0.3"), self._text(self.warnings, color="0.0", weight="bold")
+        footers = [artist for artist in (legend, *notes) if artist]
+        self._arrange(height, footers)
+        self._wrap_labels()
+        longest = self._clear_ticks()
+        if longest:
+            self._arrange(height + longest * math.ceil(len(self.axes) / self._columns), footers)
+        # From here on nothing moves: the PDF and the PNG get the same layout.
+        self.figure.set_layout_engine("none")
+
+    def _arrange(self, height: float, footers: Sequence[Any]) -> None:
+        """Lay out the page with panels that take `height` inches together, the footers below them."""
+        width, below = self._body[0], GAP
+        places = []
+        for artist in reversed(footers):
+            places.append((artist, below))
+            below += self._inches(artist)[1] + GAP
         total = height + below
         self.figure.set_size_inches(width, total)
         for artist, bottom in places:
-            if artist in texts:
-                artist.set_position((GAP / width, bottom / total))
-            else:
+            if hasattr(artist, "set_bbox_to_anchor"):
                 artist.set_bbox_to_anchor((0.5, bottom / total))
+            else:
+                artist.set_position((GAP / width, bottom / total))
         engine: Any = self.figure.get_layout_engine()
         engine.set(rect=(0.0, below / total, 1.0, height / total))
         self.figure.draw_without_rendering()
-        if self._wrap_labels():
-            self.figure.draw_without_rendering()
-        self._clear_ticks()
-        # From here on nothing moves: the PDF and the PNG get the same layout.
-        self.figure.set_layout_engine("none")
 
     def _legend_in_empty_panel(self) -> bool:
         if self._empty is None or not self._entries:
@@ -192,9 +199,8 @@ class Sheet:
                 lines[-1] = longer
         return "\n".join(lines)
 
-    def _wrap_labels(self) -> bool:
-        """Break the titles and axis labels that are longer than their panel; say whether any were."""
-        wrapped = False
+    def _wrap_labels(self) -> None:
+        """Break the titles and axis labels that are longer than their panel."""
         for ax in self.axes:
             box = ax.get_window_extent()
             width, height = box.width / self.figure.dpi, box.height / self.figure.dpi
@@ -204,21 +210,20 @@ class Sheet:
                 broken = [self._wrapped(text, words, most * share) for share in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)]
                 fewest = broken[0].count("\n")
                 text.set_text([b for b in broken if b.count("\n") == fewest][-1])
-                wrapped |= text.get_text() != words
-        return wrapped
+        self.figure.draw_without_rendering()
 
     def _inches(self, artist: Artist) -> tuple[float, float]:
         box = artist.get_window_extent(self.figure.canvas.get_renderer())  # type: ignore[attr-defined]
         return box.width / self.figure.dpi, box.height / self.figure.dpi
 
-    def _clear_ticks(self) -> None:
-        """Make x tick labels that collide smaller; where that is not enough, upright."""
-        for remedy in ({"labelsize": SMALLEST}, {"labelrotation": 90}):
-            colliding = [ax for ax in self.axes if self._collide(ax)]
-            for ax in colliding:
-                ax.tick_params(axis="x", **remedy)
-            if colliding:
-                self.figure.draw_without_rendering()
+    def _clear_ticks(self) -> float:
+        """Make x tick labels that collide smaller; where that is not enough, upright: return the longest's inches."""
+        for ax in filter(self._collide, self.axes):
+            ax.tick_params(axis="x", labelsize=SMALLEST)
+        colliding = [ax for ax in self.axes if self._collide(ax)]
+        for ax in colliding:
+            ax.tick_params(axis="x", labelrotation=90)
+        return max((self._inches(t)[1] for ax in colliding for t in ax.get_xticklabels()), default=0.0)
 
     def _collide(self, ax: Axes) -> bool:
         boxes = [t.get_window_extent() for t in ax.get_xticklabels() if t.get_text() and t.get_visible()]

@@ -41,7 +41,15 @@ def load(path: Path, cell: Cell) -> dict[str, Any] | None:
     remedy = "delete it to train the cell from the start"
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as problem:
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+    ) as problem:
         first = str(problem).strip().splitlines()[0][:120] if str(problem).strip() else type(problem).__name__
         raise UserError(f"{path}: damaged or half-written checkpoint ({first}); {remedy}") from None
     if not isinstance(content, dict) or content.get("digest") != cell.digest():

@@ -54,15 +54,16 @@ class Sgd:
     """
 
     def __init__(self, parameters: list[nn.Parameter], momentum: float, weight_decay: float) -> None:
-        self._parameters, self._factor, self._decay = parameters, momentum, weight_decay
+        self._parameters: list[torch.Tensor] = list(parameters)
+        self._factor, self._decay = momentum, weight_decay
         self.momentum = [torch.zeros_like(p) for p in parameters]
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
         """Take one step along the gradients and forget them."""
-        gradients = [p.grad for p in self._parameters]
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
         if self._decay:
-            gradients = torch._foreach_add(gradients, self._parameters, alpha=self._decay)
+            gradients = list(torch._foreach_add(gradients, self._parameters, alpha=self._decay))
         torch._foreach_mul_(self.momentum, self._factor)
         torch._foreach_add_(self.momentum, gradients)
         torch._foreach_add_(self._parameters, self.momentum, alpha=-lr)

@@ -50,7 +50,12 @@ def versions() -> dict[str, str]:
 def describe_device(device: torch.device) -> dict[str, Any]:
     """Return the kind and name of a device and the number of CPU threads."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-    return {"device": device.type, "device_name": name, "threads": torch.get_num_threads(), "host_system": platform.system()}
+    return {
+        "device": device.type,
+        "device_name": name,
+        "threads": torch.get_num_threads(),
+        "host_system": platform.system(),
+    }
 
 
 def _cpu_name() -> str:

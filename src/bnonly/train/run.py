@@ -173,12 +173,16 @@ class _Run:
             self._record(0, self.engine.evaluate(), 0.0, [math.nan, math.nan, 0, 0.0])
             return
         if content["data_sha256"] != self.source.checksum:
-            raise UserError(f"{self.checkpoint}: was made with other {self.cell.recipe.dataset} data; restore them, or delete it")
+            raise UserError(
+                f"{self.checkpoint}: was made with other {self.cell.recipe.dataset} data; restore them, or delete it"
+            )
         self.engine.load_state(content["state"])
         self.rows, self.iteration = content["rows"], content["iteration"]
         self.partial, self.history = content["partial"], content["history"]
         self.history["resumed"] += 1
-        self.progress.line(f"continues at epoch {self.iteration / self.schedule.per_epoch:.2f} from {self.checkpoint.name}")
+        self.progress.line(
+            f"continues at epoch {self.iteration / self.schedule.per_epoch:.2f} from {self.checkpoint.name}"
+        )
 
     def _part(self, signals: _Signals) -> str | None:
         """Train to the end of the epoch, the next checkpoint or a signal; return why the run diverged, if it did."""
@@ -193,7 +197,9 @@ class _Run:
         reached = self.engine.train(epoch, first, last, pause)
         loss, correct, images = self.engine.take_totals()
         self.iteration = epoch * per_epoch + reached
-        self.partial = [a + b for a, b in zip(self.partial, (loss, correct, images, time.monotonic() - began), strict=True)]
+        self.partial = [
+            a + b for a, b in zip(self.partial, (loss, correct, images, time.monotonic() - began), strict=True)
+        ]
         reason = None
         if not math.isfinite(self.partial[0]):
             reason = f"training loss is {self.partial[0] / max(1, self.partial[2])} in epoch {epoch + 1}"

@@ -1,0 +1,356 @@
+"""How fast the batches are: ours beside torchvision's dataset + DataLoader, in one run, with the same augmentation.
+
+    python benchmarks/data.py --shared ../shared/data        (about ten minutes; benchmarks/results/data.md and data.csv)
+
+`--shared` has cifar10-jpeg/ and imagenette10.tar.  Every measurement is a process of its own: it makes two epochs' worth
+of training batches (at least five seconds), after a warm-up.  "Images per second per core" are images per second of CPU time of
+all its processes, which other work on the machine disturbs less than the clock.  Memory is the peak of the sum of all
+processes' proportional set sizes, torch itself included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+BATCH = 128
+SETS = {"cifar10-jpeg": "cifar10-jpeg", "imagenette10": "imagenette10.tar"}
+SIDES = ("torchvision", "bnonly")
+COLUMNS = ("dataset", "side", "workers", "images_per_second", "images_per_cpu_second", "peak_mb")
+
+
+def recipe_of(dataset: str) -> Any:
+    from bnonly.spec import Augmentation, Recipe
+
+    crops = dataset == "imagenette10"
+    return Recipe(dataset, 1, BATCH, 0.1, (), augmentation=Augmentation(True, 0 if crops else 4, crops))
+
+
+def ours(dataset: str, data: Path, workers: int, device: Any) -> Callable[[int], Iterator[Any]]:
+    """Return what yields an epoch's batches; `workers` threads, at least one."""
+    import torch
+
+    recipe = recipe_of(dataset)
+    if dataset == "imagenette10":
+        from bnonly.data.stream import PackSource
+
+        source: Any = PackSource(recipe, data, device, max(1, workers))
+    else:
+        from bnonly.data import open_source
+
+        torch.set_num_threads(max(1, workers))
+        source = open_source(recipe, data, device)
+    return lambda epoch: source.train_batches(0, epoch, BATCH)
+
+
+def theirs(dataset: str, data: Path, workers: int, device: Any) -> Callable[[int], Iterator[Any]]:
+    """Return the same with torchvision's dataset and transforms and torch's DataLoader."""
+    from torch.utils.data import DataLoader
+    from torchvision import datasets, transforms
+
+    from bnonly.data.prepared import open_arrays, open_prepared
+
+    manifest, _ = open_prepared(dataset, data)
+    finish = [
+        transforms.RandomHorizontalFlip(),
+        transforms.ToTensor(),
+        transforms.Normalize(manifest.mean, manifest.std),
+    ]
+    if dataset == "imagenette10":
+        crop = transforms.RandomResizedCrop(224, scale=(0.1, 1.0), ratio=(0.8, 1.25))
+        images: Any = datasets.ImageFolder(str(data / "extracted" / "train"), transforms.Compose([crop, *finish]))
+    else:
+
+        class Cifar(datasets.CIFAR10):
+            """torchvision's own data set, with the pixels of these images."""
+
+            def __init__(self) -> None:
+                arrays, _ = open_arrays(dataset, data)
+                self.data, self.targets = arrays["train_images"], arrays["train_labels"].tolist()
+                self.transform = transforms.Compose([transforms.RandomCrop(32, padding=4), *finish])
+                self.target_transform = None
+
+        images = Cifar()
+    pin = device.type == "cuda"
+    loader = DataLoader(
+        images, BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0, pin_memory=pin
+    )
+    return lambda epoch: ((x.to(device, non_blocking=pin), y.to(device, non_blocking=pin)) for x, y in loader)
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and its descendants."""
+    found = [pid]
+    for process in found:
+        try:
+            for task in os.listdir(f"/proc/{process}/task"):
+                found += map(int, Path(f"/proc/{process}/task/{task}/children").read_text().split())
+        except OSError:
+            continue
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process and its descendants have used."""
+    ticks = 0
+    for process in family(pid):
+        try:
+            fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def memory(pid: int) -> float:
+    """Return the sum of the proportional set sizes of a process and its descendants, in MB."""
+    total = 0
+    for process in family(pid):
+        try:
+            lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+        except OSError:
+            continue
+        total += next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+    return total * 1024 / 1e6
+
+
+def measure(dataset: str, side: str, data: Path, workers: int, device_name: str) -> dict[str, float]:
+    """Time one side in this process."""
+    import torch
+
+    torch.set_num_threads(1)
+    device = torch.device(device_name)
+    epoch = (ours if side == "bnonly" else theirs)(dataset, data, workers, device)
+    least = 100_000 if dataset != "imagenette10" else 4_000
+    for number, _ in enumerate(epoch(0)):  # an epoch, or what shows that everything runs
+        if number == 100:
+            break
+    images, number = 0, 1
+    began, used = time.perf_counter(), cpu_seconds(os.getpid())
+    while images < least or time.perf_counter() - began < 5:
+        for x, _ in epoch(number):
+            images += len(x)
+            if time.perf_counter() - began > 60:
+                break
+        number += 1
+        if time.perf_counter() - began > 60:
+            break
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    wall, cpu = time.perf_counter() - began, cpu_seconds(os.getpid()) - used
+    return {"images_per_second": images / wall, "images_per_cpu_second": images / cpu}
+
+
+def run(options: argparse.Namespace, dataset: str, side: str, workers: int) -> dict[str, Any]:
+    """Measure in a process of its own, watching its memory."""
+    one = json.dumps([dataset, side, str(options.data), workers, options.device])
+    process = subprocess.Popen([sys.executable, __file__, "--one", one], stdout=subprocess.PIPE, text=True)
+    peak = 0.0
+    while process.poll() is None:
+        peak = max(peak, memory(process.pid))
+        time.sleep(0.25)
+    assert process.stdout is not None
+    found = json.loads(process.stdout.read().splitlines()[-1])
+    return {"dataset": dataset, "side": side, "workers": workers, **found, "peak_mb": peak}
+
+
+def single_images(tar: Path) -> list[tuple[str, str, float]]:
+    """Time decoders and resizers on one core: (images, step, milliseconds of CPU time)."""
+    import torch
+    from PIL import Image
+    from torch.nn import functional
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    torch.set_num_threads(1)
+    with tarfile.open(tar) as opened:
+        members = [m for m in opened.getmembers() if m.isfile()][::10]
+        small = [opened.extractfile(m).read() for m in members]  # type: ignore[union-attr]
+
+    def encoded(content: bytes, size: tuple[int, int]) -> bytes:
+        stream = io.BytesIO()
+        Image.open(io.BytesIO(content)).convert("RGB").resize(size, Image.Resampling.BICUBIC).save(
+            stream, "JPEG", quality=92
+        )
+        return stream.getvalue()
+
+    def pillow(content: bytes, draft: int = 0) -> Image.Image:
+        image = Image.open(io.BytesIO(content))
+        if draft:
+            image.draft("RGB", (draft, draft))
+        return image.convert("RGB")
+
+    def torchvision(content: bytes) -> torch.Tensor:
+        return decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), mode=ImageReadMode.RGB)
+
+    def resized(image: torch.Tensor, order: torch.memory_format) -> torch.Tensor:
+        part = image[None, :, 10:-10, 10:-10].contiguous(memory_format=order)
+        return functional.interpolate(part, size=(224, 224), mode="bilinear", antialias=True)
+
+    def timed(step: Callable[[Any], Any], items: list[Any]) -> float:
+        rounds = []
+        for _ in range(3):
+            began = time.process_time()
+            for item in items:
+                step(item)
+            rounds.append((time.process_time() - began) / len(items) * 1e3)
+        return min(rounds)
+
+    rows = []
+    for name, contents in (
+        ("imagenette10, 224 x 224", small),
+        ("the same enlarged to 500 x 375", [encoded(c, (500, 375)) for c in small]),
+        ("those shrunk to 341 x 256", [encoded(c, (341, 256)) for c in small]),
+    ):
+        images, pictures = [torchvision(c) for c in contents], [pillow(c) for c in contents]
+        steps: list[tuple[str, Callable[[Any], Any], list[Any]]] = [
+            ("decode: Pillow", pillow, contents),
+            ("decode: Pillow, draft mode for 112 pixels", lambda c: pillow(c, 112), contents),
+            ("decode: torchvision.io (chosen)", torchvision, contents),
+            (
+                "crop, resize: Pillow",
+                lambda p: p.crop((10, 10, p.width - 10, p.height - 10)).resize((224, 224), Image.Resampling.BILINEAR),
+                pictures,
+            ),
+            ("crop, resize: torch, planes", lambda x: resized(x, torch.contiguous_format), images),
+            ("crop, resize: torch, channels last (chosen)", lambda x: resized(x, torch.channels_last), images),
+        ]
+        rows += [(name, what, timed(step, items)) for what, step, items in steps]
+        if torch.cuda.is_available():
+            rows.append((name, "decode: torchvision.io on the GPU", on_gpu(contents)))
+    return rows
+
+
+def on_gpu(contents: list[bytes]) -> float:
+    """Time nvJPEG through torchvision, by the clock."""
+    import torch
+    from torchvision.io import decode_jpeg
+
+    encoded = [torch.frombuffer(bytearray(c), dtype=torch.uint8) for c in contents]
+    for _ in range(2):
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        decode_jpeg(encoded, device="cuda")
+        torch.cuda.synchronize()
+        seconds = time.perf_counter() - began
+    return seconds / len(contents) * 1e3
+
+
+def machine() -> str:
+    """Return processor, cores and how busy they are, versions."""
+    from importlib.metadata import version
+
+    model = [
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
+    packages = ", ".join(f"{p} {version(p)}" for p in ("torch", "torchvision", "pillow", "numpy"))
+    return (
+        f"{model[0] if model else platform.machine()}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f} "
+        f"at the start; Python {platform.python_version()}, {packages}"
+    )
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return the comparison as Markdown."""
+    lines = [
+        "| data set | workers | torchvision, images/s | bnonly, images/s | times | torchvision, images/s per core "
+        "| bnonly, images/s per core | times | torchvision, MB | bnonly, MB |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for dataset in SETS:
+        for workers in sorted({r["workers"] for r in rows}):
+            a, b = (
+                next(r for r in rows if (r["dataset"], r["side"], r["workers"]) == (dataset, side, workers))
+                for side in SIDES
+            )
+            cells = [dataset, str(workers)]
+            for key in ("images_per_second", "images_per_cpu_second"):
+                cells += [f"{a[key]:,.0f}", f"{b[key]:,.0f}", f"{b[key] / a[key]:.1f}"]
+            lines.append("| " + " | ".join([*cells, f"{a['peak_mb']:,.0f}", f"{b['peak_mb']:,.0f}"]) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure everything and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument(
+        "--shared", type=Path, default=Path("../shared/data"), help="folder with the data sets as distributed"
+    )
+    parser.add_argument("--data", type=Path, help="folder for the prepared data (default: a temporary one)")
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--rounds", type=int, default=3, help="medians are over so many")
+    parser.add_argument("--device", default="cpu", help="where the batches are wanted")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        dataset, side, data, workers, device = json.loads(options.one)
+        print(json.dumps(measure(dataset, side, Path(data), workers, device)))
+        return
+
+    from bnonly.data.prepare import prepare
+
+    about = machine()
+    with tempfile.TemporaryDirectory() as temporary:
+        options.data = options.data or Path(temporary)
+        for name, source in SETS.items():
+            print(prepare(name, options.shared / source, options.data), file=sys.stderr)
+        if not (options.data / "extracted").exists():
+            with tarfile.open(options.shared / SETS["imagenette10"]) as tar:
+                tar.extractall(options.data / "extracted", filter="data")
+        singles = single_images(options.shared / SETS["imagenette10"])
+        cases = [(d, s, w) for d in SETS for w in options.workers for s in SIDES]
+        measured: dict[tuple[str, str, int], list[dict[str, Any]]] = {case: [] for case in cases}
+        for number in range(options.rounds):
+            for case in cases:
+                measured[case].append(run(options, *case))
+                print(f"round {number + 1}", measured[case][-1], file=sys.stderr)
+    rows = [
+        dict(zip(COLUMNS, case, strict=False)) | {k: statistics.median(m[k] for m in found) for k in COLUMNS[3:]}
+        for case, found in measured.items()
+    ]
+    name = "data" if options.device == "cpu" else f"data-{options.device}"
+    command = f"python benchmarks/data.py --shared ../shared/data --workers {' '.join(map(str, options.workers))}"
+    command += f" --rounds {options.rounds} --device {options.device}"
+    RESULTS.mkdir(exist_ok=True)
+    with (RESULTS / f"{name}.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS)
+        writer.writeheader()
+        writer.writerows([{k: round(v, 1) if isinstance(v, float) else v for k, v in row.items()} for row in rows])
+    text = [
+        "# Batches: bnonly beside torchvision",
+        "",
+        f"`{command}`",
+        "",
+        f"{about}.",
+        "",
+        f"Training batches of {BATCH}, augmented and normalised, on {options.device}: medians of {options.rounds} rounds. "
+        "`workers` are processes of the DataLoader (0: none), and threads of bnonly (at least one; CIFAR's are torch's). "
+        '"Per core" is per second of CPU time of all processes. Memory is the peak, torch included.',
+        "",
+        table(rows),
+        "",
+        "One image on one core, in milliseconds of CPU time:",
+        "",
+        "| images | step | ms |",
+        "|---|---|---|",
+        *(f"| {images} | {what} | {ms:.3f} |" for images, what, ms in singles),
+    ]
+    (RESULTS / f"{name}.md").write_text("\n".join(text) + "\n")
+    print("\n".join(text))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Copies of prepared data on a fast disk of the machine."""
+
+import pytest
+from tests.data import sets
+from tests.data.sets import CPU
+
+from bnonly.data import open_source, prepared
+from bnonly.data.prepare import prepare
+from bnonly.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("small")
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setenv("BNONLY_SCRATCH", str(folder))
+    return folder
+
+
+@pytest.fixture(params=["cifar10", "imagenet"])
+def made(request, tmp_path, small):
+    source = sets.parquet(tmp_path / "set", "PNG") if request.param == "cifar10" else sets.folder_set(tmp_path / "set")
+    prepare(request.param, source, tmp_path / "data", quiet=True)
+    return request.param, tmp_path / "data"
+
+
+def test_copied_once_and_then_read_from_there(made, scratch):
+    name, data = made
+    first = open_source(sets.recipe(name), data, CPU)
+    (copy,) = scratch.glob("bnonly-*")
+    times = {p.name: p.stat().st_mtime_ns for p in copy.iterdir()}
+    for path in (data / name).glob("*[!n]"):  # all but manifest.json
+        path.write_bytes(bytes(path.stat().st_size))
+    second = open_source(sets.recipe(name), data, CPU)
+    assert len(list(second.train_batches(0, 0, 4))) > 1
+    assert first.checksum == second.checksum
+    assert times == {p.name: p.stat().st_mtime_ns for p in copy.iterdir()}
+
+
+def test_an_interrupted_copy_is_not_taken_for_a_whole_one(made, scratch, monkeypatch):
+    name, data = made
+    copyfile, copied = prepared.shutil.copyfile, []
+
+    def interrupted(source, target):
+        copied.append(copyfile(source, target))
+        if len(copied) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(prepared.shutil, "copyfile", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        open_source(sets.recipe(name), data, CPU)
+    assert not list(scratch.glob("bnonly-*"))
+    monkeypatch.setattr(prepared.shutil, "copyfile", copyfile)
+    assert open_source(sets.recipe(name), data, CPU).classes
+
+
+def test_damaged_data_are_not_copied(made, scratch):
+    name, data = made
+    path = max((data / name).iterdir(), key=lambda p: p.stat().st_size)
+    path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises(UserError, match="is not what was prepared"):
+        open_source(sets.recipe(name), data, CPU)
+    assert not list(scratch.glob("bnonly-*"))
+
+
+def test_a_damaged_copy_is_refused(made, scratch):
+    name, data = made
+    open_source(sets.recipe(name), data, CPU)
+    (copy,) = scratch.glob("bnonly-*")
+    path = max(copy.iterdir(), key=lambda p: p.stat().st_size)
+    path.write_bytes(b"x")
+    with pytest.raises(UserError, match=f"delete {copy}"):
+        open_source(sets.recipe(name), data, CPU)
+
+
+def test_no_room_and_no_folder(made, scratch, monkeypatch):
+    name, data = made
+    usage = prepared.shutil.disk_usage(scratch)
+    monkeypatch.setattr(prepared.shutil, "disk_usage", lambda path: usage._replace(free=10))
+    with pytest.raises(UserError, match="GB are free"):
+        open_source(sets.recipe(name), data, CPU)
+    monkeypatch.setenv("BNONLY_SCRATCH", str(scratch / "nowhere"))
+    with pytest.raises(UserError, match="unset BNONLY_SCRATCH"):
+        open_source(sets.recipe(name), data, CPU)
