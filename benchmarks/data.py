@@ -34,6 +34,7 @@ COLUMNS = ("dataset", "side", "workers", "images_per_second", "images_per_cpu_se
 
 
 def recipe_of(dataset: str) -> Any:
+    """Return batch size and augmentation of a data set (Appendix B)."""
     from bnonly.spec import Augmentation, Recipe
 
     crops = dataset == "imagenette10"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bnonly import grid, paths, spec
+from bnonly.datasets import DATASETS
 from bnonly.errors import UserError
 
 DESCRIPTION = """\
@@ -256,7 +257,7 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     prepare = command("prepare", _prepare, "verify and prepare a data set, once, where there is a network and a disk")
-    prepare.add_argument("name", help="cifar10, cifar10-jpeg, imagenet, imagenet-256 or imagenette10")
+    prepare.add_argument("name", help=", ".join(n for n, info in DATASETS.items() if info.layout != "installed"))
     prepare.add_argument(
         "--from",
         dest="source",

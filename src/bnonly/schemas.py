@@ -7,6 +7,7 @@ another kind, or of another cell, and names it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -143,9 +144,22 @@ def write(
     schema = SCHEMAS[kind]
     label = {"kind": kind, "digest": cell.digest(), "cell": json.loads(cell.canonical()), **(provenance or {})}
     table = pa.Table.from_arrays([_array(columns[f.name], f.type) for f in schema], schema=schema)
+    label["sha256"] = _checksum(table, label)
     table = table.replace_schema_metadata({_KEY: json.dumps(label, sort_keys=True).encode()})
     with atomic(path) as stream:
         pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
+
+
+def _checksum(table: pa.Table, label: Mapping[str, Any]) -> str:
+    """Return a SHA-256 of a file's values and metadata: Parquet's own checksums cover neither headers nor footer."""
+    total = hashlib.sha256(json.dumps({k: v for k, v in label.items() if k != "sha256"}, sort_keys=True).encode())
+    for column in table.columns:
+        for chunk in column.chunks:
+            if pa.types.is_string(chunk.type):
+                total.update("\0".join(chunk.to_pylist()).encode())
+            else:
+                total.update(chunk.to_numpy(zero_copy_only=True).tobytes())
+    return total.hexdigest()
 
 
 def _array(values: Any, kind: pa.DataType) -> pa.Array:
@@ -186,6 +200,8 @@ def read(path: Path, kind: str, digest: str | None = None, cell: Cell | None = N
     """
     remedy = "delete it and run the same command again"
     label, table = _open(path, remedy, lambda: pq.read_table(path, page_checksum_verification=True, memory_map=False))
+    if label.get("sha256") != _checksum(table, label):
+        raise UserError(f"{path}: damaged (its values do not have their checksum); {remedy}")
     if label.get("kind") != kind:
         raise UserError(f"{path}: holds {label.get('kind', 'something else')}, not {kind}; {remedy}")
     if not table.schema.remove_metadata().equals(SCHEMAS[kind]):

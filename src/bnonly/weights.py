@@ -46,15 +46,15 @@ def save(path: Path, cell: Cell, classes: int, model: nn.Module) -> None:
         "digest": cell.digest(),
         "classes": classes,
         "frozen_sha256": regimes.frozen_checksum(model),
-        "values_sha256": _checksum(tensors),
     }
+    label["sha256"] = _checksum(tensors, label)
     with schemas.atomic(path) as stream:
         # One entry: safetensors writes several in an order of its own, and equal runs are to be equal files.
         stream.write(to_bytes(tensors, metadata={"bnonly": json.dumps(label, sort_keys=True)}))
 
 
-def _checksum(tensors: Mapping[str, torch.Tensor]) -> str:
-    total = hashlib.sha256()
+def _checksum(tensors: Mapping[str, torch.Tensor], label: Mapping[str, Any]) -> str:
+    total = hashlib.sha256(json.dumps({k: v for k, v in label.items() if k != "sha256"}, sort_keys=True).encode())
     for name in sorted(tensors):
         total.update(name.encode())
         total.update(tensors[name].numpy().tobytes())
@@ -86,7 +86,7 @@ def load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         raise UserError(f"{path}: damaged or half-written ({problem}); delete it and train the cell again") from None
     if label.get("format") != FORMAT:
         raise UserError(f"{path}: is not a weights file of this version ({FORMAT}); delete it and train the cell again")
-    if _checksum(tensors) != label["values_sha256"]:
+    if _checksum(tensors, label) != label.get("sha256"):
         raise UserError(f"{path}: damaged (its values do not have their checksum); delete it and train the cell again")
     label["cell"] = parse(label["cell"])
     return tensors, label

@@ -191,7 +191,8 @@ def _line(ax: Axes, points: pd.DataFrame, style: Style) -> Line2D:
     """Draw points, their standard deviations and the line through them."""
     shown = points[points["n"] > 0]
     line = ax.errorbar(shown["x"], shown["mean"], yerr=shown["sd"], **style.line())[0]
-    line.set_clip_on(False)  # a point on the frame (0%, 100%) is drawn whole
+    if len(shown):  # an empty line without a clip has an endless extent
+        line.set_clip_on(False)  # a point on the frame (0%, 100%) is drawn whole
     return line
 
 

@@ -201,16 +201,21 @@ class Sheet:
 
     def _wrap_labels(self) -> None:
         """Break the titles and axis labels that are longer than their panel."""
+        wrapped = False
         for ax in self.axes:
             box = ax.get_window_extent()
             width, height = box.width / self.figure.dpi, box.height / self.figure.dpi
-            for text, most in ((ax.title, width), (ax.xaxis.label, width), (ax.yaxis.label, height)):
+            for text, most, along in ((ax.title, width, 0), (ax.xaxis.label, width, 0), (ax.yaxis.label, height, 1)):
+                if self._inches(text)[along] <= most:
+                    continue
                 words = text.get_text()
                 # As few lines as fit, and these of like lengths.
                 broken = [self._wrapped(text, words, most * share) for share in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)]
                 fewest = broken[0].count("\n")
                 text.set_text([b for b in broken if b.count("\n") == fewest][-1])
-        self.figure.draw_without_rendering()
+                wrapped = True
+        if wrapped:
+            self.figure.draw_without_rendering()
 
     def _inches(self, artist: Artist) -> tuple[float, float]:
         box = artist.get_window_extent(self.figure.canvas.get_renderer())  # type: ignore[attr-defined]

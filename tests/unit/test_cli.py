@@ -1,0 +1,127 @@
+"""The command line: help, mistakes in one line, and what each command prints."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bnonly import cli, grid, paths
+from tests.mini import mini, write
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """A configuration and one trained and analysed cell."""
+    folder = tmp_path_factory.mktemp("cli")
+    config = write(folder, mini())
+    for command in ("train", "analyse"):
+        extra = ["--quiet"] if command == "train" else []
+        assert cli.main(["--config", str(config), "-C", str(folder), command, "ResNet-8-c4", "bn", *extra]) == 0
+    return folder
+
+
+@pytest.fixture
+def call(run_folder, monkeypatch, capsys):
+    """Run a command in the folder; return (status, output, errors)."""
+    monkeypatch.chdir(run_folder)
+
+    def run(*arguments):
+        status = cli.main(list(arguments))
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "command",
+    [(), *[(c,) for c in "train analyse verify show cells status figure counts manifest prepare".split()]],
+)
+def test_help(command, capsys):
+    with pytest.raises(SystemExit) as done:
+        cli.main([*command, "--help"])
+    assert done.value.code == 0
+    text = capsys.readouterr().out
+    assert "usage: bnonly" in text and len(text.splitlines()) > 3
+
+
+def test_show_prints_provenance_and_epochs(call):
+    status, out, _ = call("show", "ResNet-8-c4", "bn")
+    assert status == 0
+    body, table = out.split("\nepoch")[0], out.splitlines()[-3:]
+    label = json.loads(body[: body.rindex("}") + 1])
+    assert label["status"] == "finished" and label["cell"]["seed"] == 0
+    assert [row.split()[0] for row in table] == ["0", "1", "2"]
+
+
+def test_verify_confirms_the_accuracy(call):
+    status, out, _ = call("verify", "ResNet-8-c4", "bn")
+    found = out.split("test accuracy ")[1].split("%")[0]
+    assert status == 0 and out.strip().endswith(f"recorded {found}%")
+
+
+def test_cells_are_listed_with_their_digests(call):
+    status, out, err = call("cells")
+    assert status == 0 and err.strip() == "6 cells"
+    cell = grid.resolve(mini()).cell("ResNet-14-c4", "rand2", 0)
+    assert f"{cell.digest()} results/ResNet-14-c4/rand2/seed0" in out.splitlines()
+
+
+def test_cells_of_a_figure(call):
+    status, out, err = call("cells", "--figure", "fig05")
+    assert status == 0 and err.strip() == "4 cells" and "rand2" not in out
+
+
+def test_status_counts_the_cells(call, run_folder):
+    row = next(r for r in call("status")[1].splitlines() if r.startswith("cifar-depth"))
+    assert row.split()[1:] == ["6", "1", "0", "0", "0", "0", "5"]
+
+
+def test_status_knows_stale_and_damaged(call, run_folder):
+    changed = call("--set", "recipes.digits.lr=0.7", "status")[1]
+    assert "stale: results/ResNet-8-c4/bn/seed0" in changed
+    folder = paths.cell_dir("ResNet-8-c4", "all", 0)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths.metrics(folder).write_bytes(b"PAR1")
+    assert "damaged: results/ResNet-8-c4/all/seed0" in call("status")[1]
+    paths.metrics(folder).unlink()
+
+
+def test_counts_are_written(call):
+    status, out, _ = call("counts")
+    assert status == 0 and Path(out.strip()).read_text().splitlines()[0].startswith("architecture,family,depth,channels")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "ResNet-9", "bn"), "no experiment has architecture 'ResNet-9'; did you mean"),
+        (("train", "ResNet-8-c4", "bm"), "did you mean 'bn'"),
+        (("train", "ResNet-8-c4", "bn", "--seed", "9"), "ResNet-8-c4/bn has seeds [0], not 9"),
+        (("train",), "name an architecture and a regime"),
+        (("train", "--spec", "{}"), "not a cell's specification"),
+        (("show", "ResNet-8-c4", "all"), "metrics.parquet: no such file; train the cell first"),
+        (("verify", "ResNet-8-c4", "all"), "metrics.parquet: no such file; train the cell first"),
+        (("analyse", "ResNet-8-c4", "all"), "weights.safetensors: no such file; train the cell first"),
+        (("figure", "fig05"), "no such file; train the cell first"),
+        (("figure", "fig99"), "no figure or table is called fig99"),
+        (("--config", "absent.yaml", "status"), "absent.yaml: no such file; run bnonly from the repository's root"),
+        (("--profile", "absent", "status"), "--profile absent: no such profile"),
+        (("--set", "lr", "status"), "--set lr: KEY=VALUE is wanted"),
+        (("--set", "recipes.digits.lr=[", "status"), "--set recipes.digits.lr: not YAML"),
+        (("--set", "recipes.digits.lrr=1", "status"), "unknown key recipes.digits.lrr; did you mean 'lr'?"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_2(call, arguments, message):
+    status, _, err = call(*arguments)
+    assert status == 2
+    assert err.startswith("bnonly: error: ") and message in err and err.count("\n") == 1
+
+
+def test_profile_means_what_snakemake_means(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    assert cli.main(["--profile", "demo", "-C", str(tmp_path), "cells"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.strip() == "212 cells" and "results/ResNet-26/bn/seed1" in captured.out
