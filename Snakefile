@@ -35,3 +35,9 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/analyse.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/collect.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "figures/all",

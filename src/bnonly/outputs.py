@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ def _catalog(name: str) -> Any:
         return figures
     if name in tables.names():
         return tables
-    raise UserError(f"no figure or table is called {name}; {accepted(name, names())}")
+    padded = re.sub(r"^fig\w*?(\d)$", r"fig0\1", name)  # fig5, figure5: nearer to fig05 than spelling says
+    raise UserError(f"no figure or table is called {name}; {accepted(padded, names())}")
 
 
 def wanted(grid: Grid) -> list[str]:

@@ -101,12 +101,13 @@ def test_batch_with_wrong_content(content, words, tmp_path, monkeypatch):
     refused("cifar10", source, tmp_path / "data", "data_batch_4", *words)
 
 
-def test_batch_that_would_run_a_command(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("module", "name"), [("os", "system"), ("sys", "dtype")])
+def test_batch_that_would_run_a_command(module, name, tmp_path, monkeypatch):
     source = sets.batches(tmp_path / "set", monkeypatch)
     path = source / "cifar-10-batches-py" / "data_batch_1"
-    path.write_bytes(b"cos\nsystem\n(S'touch " + str(tmp_path / "ran").encode() + b"'\ntR.")
+    path.write_bytes(f"c{module}\n{name}\n(S'touch {tmp_path / 'ran'}'\ntR.".encode())
     sets.declare(monkeypatch, "cifar10", path)
-    refused("cifar10", source, tmp_path / "data", "data_batch_1", "os.system")
+    refused("cifar10", source, tmp_path / "data", "data_batch_1", f"{module}.{name}")
     assert not (tmp_path / "ran").exists()
 
 
@@ -262,9 +263,9 @@ def test_unreadable_photographs_are_named_and_counted_until_they_are_replaced(tm
     source = sets.folder_set(tmp_path / "set")
     bad = [*sorted((source / "train" / "n03").iterdir())[:2], sorted((source / "val" / "n01").iterdir())[0]]
     good = [path.read_bytes() for path in bad]
-    for path in bad:
-        path.write_bytes(path.read_bytes()[:-200])  # the header is whole
-    bad[1].write_bytes(b"<html>")
+    bad[2].write_bytes(good[2][:-200])  # the header is whole
+    bad[1].write_bytes(bytes(len(good[1])))  # replaced by one of the same size later
+    bad[0].write_bytes(b"<html>")
     words = ["3 unreadable images", f"train/n03/{bad[0].name}", f"train/n03/{bad[1].name}", f"val/n01/{bad[2].name}"]
     refused("imagenet", source, tmp_path / "data", *words)
     prepare("imagenet", source, tmp_path / "skipped", skip_unreadable=True, quiet=True)

@@ -108,8 +108,9 @@ def test_without_a_network_one_line_says_what_to_do(served, tmp_path, monkeypatc
     folder, address = served
     folder.mkdir()
     row = archives.known("cifar10", "cifar-10-python.tar.gz")
-    broken = dataclasses.replace(row, mirrors=(f"{address}/none/cifar-10-python.tar.gz", "http://127.0.0.1:9/closed"))
+    (folder / row.file).write_bytes(b"an error page")
+    broken = dataclasses.replace(row, mirrors=("http://127.0.0.1:9/closed", f"{address}/{row.file}"))
     monkeypatch.setitem(archives.table(), ("cifar10", row.file), broken)
     with pytest.raises(UserError, match="bnonly prepare cifar10 --from cifar-10-python.tar.gz"):
         prepare("cifar10", None, tmp_path / "data", quiet=True)
-    assert not (tmp_path / "data" / "cifar10" / "manifest.json").exists()
+    assert not list((tmp_path / "data").glob("cifar10/**/*.*"))

@@ -206,15 +206,19 @@ def test_an_interrupted_preparation_goes_on_where_it_was(tmp_path, monkeypatch):
 
 def test_another_source_is_not_mixed_with_an_interrupted_preparation(tmp_path, monkeypatch):
     first, second = sets.folder_set(tmp_path / "a"), sets.folder_set(tmp_path / "b")
-    for image in (second / "train" / "n03").iterdir():
+    for image in second.glob("train/n02/*"):
         image.write_bytes(sets.encode(sets.photograph(500), "JPEG"))
-    write = pack.prepared.write_manifest
-    monkeypatch.setattr(pack.shutil, "rmtree", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+    write = pack._write_pack
+
+    def interrupted(partial, work, pool, meter):
+        if work.part == "test":
+            raise KeyboardInterrupt
+        return write(partial, work, pool, meter)
+
+    monkeypatch.setattr(pack, "_write_pack", interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare("imagenet", first, tmp_path / "data", quiet=True)
-    monkeypatch.undo()
-    sets.resize_known(monkeypatch)
-    assert write is pack.prepared.write_manifest
+    monkeypatch.setattr(pack, "_write_pack", write)
     prepare("imagenet", second, tmp_path / "data", quiet=True)
     prepare("imagenet", second, tmp_path / "fresh", quiet=True)
     one, other = (open_source(recipe(), tmp_path / d, CPU) for d in ("data", "fresh"))

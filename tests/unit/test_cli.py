@@ -91,7 +91,9 @@ def test_status_knows_stale_and_damaged(call, run_folder):
 
 def test_counts_are_written(call):
     status, out, _ = call("counts")
-    assert status == 0 and Path(out.strip()).read_text().splitlines()[0].startswith("architecture,family,depth,channels")
+    assert status == 0 and Path(out.strip()).read_text().splitlines()[0].startswith(
+        "architecture,family,depth,channels"
+    )
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_a_figure_without_its_cells():
         outputs.ask(grid.resolve(mini()), "fig08")
     with pytest.raises(UserError, match="fig02 needs regime 'bn_out' in experiments.cifar-depth.regimes; add it"):
         outputs.ask(grid.resolve(mini()), "fig02")
-    with pytest.raises(UserError, match="no figure or table is called fig5; did you mean"):
+    with pytest.raises(UserError, match="no figure or table is called fig5; did you mean .fig05"):
         outputs.ask(grid.resolve(mini()), "fig5")
 
 

@@ -107,6 +107,12 @@ def test_a_target_trains_only_what_it_needs(target, expected, tmp_path):
     assert counts == expected
 
 
+def test_no_target_is_everything(tmp_path):
+    counts = planned(tmp_path, "--configfile", overlay(tmp_path))
+    assert counts.pop("all") == 1
+    assert counts == planned(tmp_path, "--configfile", overlay(tmp_path), "--", "figures/all")
+
+
 def test_everything_is_made_and_then_nothing_is_to_do(made):
     for name in ("fig05", "fig08"):
         for suffix in ("pdf", "png", "csv"):

@@ -11,9 +11,8 @@ rule manifest:
     conda:
         "../../envs/bnonly.yaml"
     params:
-        # A figure deleted by hand is not missed by Snakemake while this file stands; so say that it is gone.
-        gone=",".join(gone_from_manifest()),
-        resolved=request.canonical(RESOLVED),
+        gone=lambda wildcards: gone_from_manifest(),
+        resolved=lambda wildcards: request.canonical(RESOLVED),
     shell:
         "bnonly --resolved {params.resolved:q} manifest > {log:q} 2>&1"
 

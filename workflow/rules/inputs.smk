@@ -35,11 +35,17 @@ def everything(wildcards):
             outputs.ask(GRID, name)
     except UserError as problem:
         return reason(problem)
+    if gone_from_manifest() and not workflow.dryrun:
+        paths.MANIFEST.unlink()
     return [f for name in WANTED for f in outputs.files(name)]
 
 
 def gone_from_manifest():
-    """Files that the manifest of an earlier run promises and that are no longer there."""
-    if not os.path.exists(paths.MANIFEST):
-        return []
-    return [f for name in WANTED for f in outputs.files(name) if not os.path.exists(f)]
+    """Files that the manifest of an earlier run promises and that are no longer there.
+
+    Snakemake does not miss them while the manifest stands.  So it is taken away when it is asked for (`everything`); a dry
+    run, which must change nothing, tells Snakemake by a parameter.
+    """
+    if not paths.MANIFEST.exists():
+        return ""
+    return ",".join(f for name in WANTED for f in outputs.files(name) if not os.path.exists(f))

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from bnonly import __version__
 from bnonly.data import archives, prepared
 from bnonly.data.meter import Meter
 from bnonly.data.prepared import Manifest
@@ -94,7 +93,6 @@ def cpus() -> int:
 def versions() -> dict[str, str]:
     """Return the versions of what reads and decodes images."""
     return {
-        "bnonly": __version__,
         "python": platform.python_version(),
         **{package: version(package) for package in ("numpy", "pillow", "pyarrow")},
     }

@@ -109,7 +109,9 @@ def request(grid: Grid, name: str, needs: Sequence[Need]) -> dict[str, Any]:
         for arch in names:
             folder = grid.aliases.get(arch, arch)
             for regime in need.regimes if need.files else ():
-                cells.setdefault(folder, {})[regime] = {str(s): grid.cell(folder, regime, s).digest() for s in experiment.seeds}
+                cells.setdefault(folder, {})[regime] = {
+                    str(s): grid.cell(folder, regime, s).digest() for s in experiment.seeds
+                }
             spec = grid.cell(folder, experiment.regimes[0], experiment.seeds[0]).architecture
             archs.append(
                 {"name": arch, "folder": folder, "family": spec.family, "depth": spec.depth, "channels": spec.channels}
