@@ -186,9 +186,9 @@ def test_a_figure_is_needs_and_draw_and_nothing_else(name):
 
 
 def test_a_figures_code_is_its_own_file_and_the_shared_ones(tmp_path, monkeypatch):
-    for path in catalog.FOLDER.glob("*.py"):
+    for path in catalog.CATALOG.folder.glob("*.py"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    monkeypatch.setattr(catalog, "FOLDER", tmp_path)
+    monkeypatch.setattr(catalog.CATALOG, "folder", tmp_path)
     before = {n: catalog.code_digest(n) for n in FIGURES}
     assert len(set(before.values())) == len(FIGURES)
 
