@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnonly import grid, paths, spec
+from bnonly import grid, paths, spec, warm
 from bnonly.datasets import DATASETS
 from bnonly.errors import UserError
 
@@ -300,8 +300,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return its exit status: 0, or 2 after one line that says what is wrong."""
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line in this process; return its exit status: 0, or 2 after one line that says what is wrong."""
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
@@ -314,6 +314,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line, in a warm process if that is wanted and the command computes."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if warm.VARIABLE in os.environ and {"train", "analyse"} & set(given):
+        status = warm.call(given)
+        if status is not None:
+            return status
+    return run(given)
 
 
 if __name__ == "__main__":

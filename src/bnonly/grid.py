@@ -31,7 +31,18 @@ from bnonly.spec import (
     Regime,
 )
 
-TOP_LEVEL = ("title", "scale", "engine", "threads", "outputs", "recipes", "architectures", "regimes", "experiments")
+TOP_LEVEL = (
+    "title",
+    "scale",
+    "engine",
+    "threads",
+    "warm",
+    "outputs",
+    "recipes",
+    "architectures",
+    "regimes",
+    "experiments",
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,8 @@ class Grid:
         What the figures call each regime and each architecture.
     threads : int
         CPU threads of one training.
+    warm : bool
+        Whether the workflow's small cells share a process that has imported torch (`bnonly.warm`).
     outputs : tuple of str
         Figures and tables of `figures/all`; empty for all of them.
     """
@@ -82,6 +95,7 @@ class Grid:
     aliases: dict[str, str]
     labels: dict[str, str]
     threads: int
+    warm: bool
     outputs: tuple[str, ...]
 
     def cell(self, architecture: str, regime: str, seed: int) -> Cell:
@@ -283,6 +297,7 @@ def resolve(config: Mapping[str, Any], source: str = "config.yaml") -> Grid:
         aliases,
         labels,
         top.integer("threads", 1, low=1),
+        top.flag("warm", False),
         top.words("outputs") if "outputs" in top.node else (),
     )
 

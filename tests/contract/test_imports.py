@@ -37,7 +37,8 @@ ALLOWED = {
     "status": (FILES | {"outputs"}, set()),
     "devices": (WORDS, {"torch"}),
     "progress": (IDENTITY, set()),
-    "cli": (IDENTITY, set()),
+    "warm": (set(), set()),
+    "cli": (IDENTITY | {"warm"}, set()),
 }
 HEAVY = {
     "numpy",

@@ -121,3 +121,15 @@ def test_another_image_size_is_made_by_enlarging():
 def test_crops_of_small_images_are_refused():
     with pytest.raises(UserError, match="take out augmentation.crop"):
         source_of(crop=True)
+
+
+def test_memory_is_used_again_only_when_nothing_refers_to_it():
+    source = source_of(flip=True, shift=4)
+    kept = [x for x, _ in source.train_batches(0, 0, 8)]
+    copies = [x.clone() for x in kept]
+    part = kept.pop()[0]  # a view keeps its batch
+    was = part.clone()
+    list(source.train_batches(0, 1, 8))
+    assert all(torch.equal(x, copy) for x, copy in zip(kept, copies, strict=False)) and torch.equal(part, was)
+    places = {x.data_ptr() for _ in range(5) for x, _ in source.train_batches(0, 0, 37)}
+    assert len(places) <= 2

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.mini import mini, write
 
 from bnonly import cli, grid, paths
-from tests.mini import mini, write
 
 ROOT = Path(__file__).parents[2]
 

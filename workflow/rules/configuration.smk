@@ -24,6 +24,10 @@ shell.prefix(
     f'bnonly() {{{{ PYTHONPATH={SOURCE}"${{{{PYTHONPATH:+:$PYTHONPATH}}}}" {PYTHON} -m bnonly --data {shlex.quote(DATA)} "$@"; }}}}; '
 )
 
+# Cells of a second or two share a process that has imported torch, on this machine.
+if GRID.warm and workflow.local_exec:
+    os.environ["BNONLY_WARM"] = "1"
+
 # CPU threads of a training.  On a machine with a GPU a training takes all of them, so that trainings take turns.
 GPU_HERE = shutil.which("nvidia-smi") is not None and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1")
 THREADS = workflow.cores if GPU_HERE and workflow.local_exec and workflow.cores else GRID.threads

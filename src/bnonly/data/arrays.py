@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from bnonly import seeds
 from bnonly.data.prepared import Manifest
-from bnonly.data.source import Batch, Normaliser
+from bnonly.data.source import Batch, Buffers, Normaliser
 from bnonly.errors import UserError
 from bnonly.spec import Recipe
 
@@ -103,6 +103,7 @@ class ArraySource:
         self._train_labels = torch.from_numpy(arrays.train_labels).to(device)
         self._test_labels = torch.from_numpy(arrays.test_labels).to(device)
         self._normalise = Normaliser(self.mean, self.std, self._train.shape[1], device)
+        self._buffers = Buffers(keep=4)
 
     def train_batches(self, seed: int, epoch: int, batch_size: int, first: int = 0) -> Iterator[Batch]:
         """See `bnonly.data.source.Source.train_batches`."""
@@ -115,13 +116,17 @@ class ArraySource:
             part = slice(start, start + batch_size)
             images = self._train.index_select(0, order[part])
             images = augment(images, flip[part] if self._how.flip else None, self._how.shift, down[part], right[part])
-            yield self._normalise(images), self._train_labels[order[part]]
+            yield self._finish(images), self._train_labels[order[part]]
 
     def test_batches(self, batch_size: int) -> Iterator[Batch]:
         """See `bnonly.data.source.Source.test_batches`."""
         for start in range(0, self.test_images, batch_size):
             part = slice(start, start + batch_size)
-            yield self._normalise(self._test[part]), self._test_labels[part]
+            yield self._finish(self._test[part]), self._test_labels[part]
+
+    def _finish(self, images: torch.Tensor) -> torch.Tensor:
+        out = self._buffers.take(tuple(images.shape)) if self._device.type == "cpu" else None
+        return self._normalise(images, out).permute(0, 3, 1, 2)
 
 
 def augment(

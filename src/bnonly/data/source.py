@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -54,6 +55,32 @@ class Source(Protocol):
         """Yield the test set in order, unaugmented; images and labels as `train_batches`."""
 
 
+class Buffers:
+    """Memory for normalised batches on the CPU, used again once no tensor refers to it.
+
+    To touch fresh memory costs the system more than all the arithmetic on a batch.
+
+    Parameters
+    ----------
+    keep : int
+        Largest number of batches to keep memory for.
+    """
+
+    def __init__(self, keep: int) -> None:
+        self._keep = keep
+        self._kept: list[np.ndarray] = []
+
+    def take(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """Return an uninitialised float tensor."""
+        for array in self._kept:
+            # Three references: the list, `array`, the function's argument.  A tensor, or a view of one, would be more.
+            if array.shape == shape and sys.getrefcount(array) == 3:
+                return torch.from_numpy(array)
+        array = np.empty(shape, np.float32)
+        self._kept = [array, *self._kept[: self._keep - 1]]
+        return torch.from_numpy(array)
+
+
 class Normaliser:
     """(x / 255 - mean) / std of each channel.
 
@@ -74,11 +101,22 @@ class Normaliser:
             torch.tensor(np.tile(values, size * size), dtype=torch.float32, device=device) for values in (mean, std)
         )
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Turn a uint8 tensor (n, height, width, 3) into a normalised float tensor (n, 3, height, width)."""
-        flat = images.reshape(len(images), -1).float().div_(255).sub_(self._mean).div_(self._std)
-        return flat.view(images.shape).permute(0, 3, 1, 2)
+    def __call__(self, images: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Normalise images.
 
-    def one(self, image: torch.Tensor, out: torch.Tensor) -> None:
-        """Do the same to a single image (height, width, 3), into a float tensor of that shape."""
-        torch.div(image.reshape(-1).float().div_(255).sub_(self._mean), self._std, out=out.view(-1))
+        Parameters
+        ----------
+        images : uint8 tensor (n, height, width, 3)
+            Or a single one (height, width, 3).
+        out : float tensor of the same shape, optional
+            Where the result goes.
+
+        Returns
+        -------
+        float tensor
+            Of the same shape.
+        """
+        result = images.float() if out is None else out.copy_(images)
+        flat = result.view(-1, len(self._mean))
+        flat.div_(255).sub_(self._mean).div_(self._std)
+        return result
