@@ -23,7 +23,7 @@ min_version("9.20")
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
 
-from bnonly import grid, outputs, paths
+from bnonly import datasets, grid, manifest, outputs, paths, spec, warm
 from bnonly.errors import UserError
 from bnonly.figures import request
 

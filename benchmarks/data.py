@@ -42,9 +42,7 @@ def recipe_of(dataset: str) -> Any:
 
 
 def ours(dataset: str, data: Path, workers: int, device: Any) -> Callable[[int], Iterator[Any]]:
-    """Return what yields an epoch's batches; `workers` threads, at least one."""
-    import torch
-
+    """Return what yields an epoch's batches: photographs by `workers` threads, at least one, CIFAR by this one alone."""
     recipe = recipe_of(dataset)
     if dataset == "imagenette10":
         from bnonly.data.stream import PackSource
@@ -53,7 +51,6 @@ def ours(dataset: str, data: Path, workers: int, device: Any) -> Callable[[int],
     else:
         from bnonly.data import open_source
 
-        torch.set_num_threads(max(1, workers))
         source = open_source(recipe, data, device)
     return lambda epoch: source.train_batches(0, epoch, BATCH)
 
@@ -338,7 +335,7 @@ def main() -> None:
         f"{about}.",
         "",
         f"Training batches of {BATCH}, augmented and normalised, on {options.device}: medians of {options.rounds} rounds. "
-        "`workers` are processes of the DataLoader (0: none), and threads of bnonly (at least one; CIFAR's are torch's). "
+        "`workers` are processes of the DataLoader (0: none), and threads of bnonly (at least one; CIFAR has one in every row). "
         '"Per core" is per second of CPU time of all processes. Memory is the peak, torch included.',
         "",
         table(rows),

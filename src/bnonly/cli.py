@@ -42,7 +42,7 @@ def _setup(options: argparse.Namespace) -> Setup:
     source = Path(options.config)
     if options.resolved:
         data = Path(options.data or os.environ.get("BNONLY_DATA") or "data").resolve()
-        return Setup(grid.resolve(json.loads(options.resolved), str(source)), data)
+        return Setup(grid.resolve(_json(options.resolved, "--resolved"), str(source)), data)
     if not source.exists():
         raise UserError(f"{source}: no such file; run bnonly from the repository's root, or name one with --config")
     over: list[dict[str, Any]] = []
@@ -51,24 +51,46 @@ def _setup(options: argparse.Namespace) -> Setup:
         profile = _profile(options.profile)
         settings = grid.read_yaml(profile)
         files = settings.get("configfile", [])
-        for name in [files] if isinstance(files, str) else files:
+        files = [files] if isinstance(files, str) else files
+        if not isinstance(files, list):
+            raise UserError(f"{profile}: configfile is {files!r}; a file's name is wanted")
+        for name in files:
             over.append(grid.read_yaml(profile.parent / name))
         if folder is None and settings.get("directory"):
             folder = Path(settings["directory"])
     over += [_assignment(text) for text in options.set]
     data = Path(options.data or os.environ.get("BNONLY_DATA") or source.parent / "data").resolve()
     setup = Setup(grid.load(source, *over), data)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        os.chdir(folder)
+    _enter(folder)
     return setup
 
 
+def _enter(folder: str | Path | None) -> None:
+    """Make the run's folder the current one: every path in `bnonly.paths` is relative to it."""
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        os.chdir(folder)
+
+
+def _json(text: str, option: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as problem:
+        raise UserError(f"{option}: not JSON: {problem}") from None
+
+
+def _threads(text: str) -> int:
+    """Read --threads: from 1 to the machine's CPUs, of which a larger number would only be slower."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of threads; 1 or more is wanted")
+    return min(int(text), os.cpu_count() or 1)
+
+
 def _assignment(text: str) -> dict[str, Any]:
-    """Turn ``recipes.cifar10.epochs=8`` into a configuration to lay over the other."""
+    """Turn ``scale=0.05`` into a configuration to lay over the other."""
     path, equals, value = text.partition("=")
     if not equals or not all(path.split(".")):
-        raise UserError(f"--set {text}: KEY=VALUE is wanted, for example recipes.cifar10.epochs=8")
+        raise UserError(f"--set {text}: KEY=VALUE is wanted, for example scale=0.05")
     node = grid.parse_value(value, f"--set {path}")
     for key in reversed(path.split(".")):
         node = {key: node}
@@ -86,8 +108,11 @@ def _profile(name: str) -> Path:
 def _cell(options: argparse.Namespace) -> tuple[spec.Cell, Path, Path]:
     """Return the cell that was asked for, its folder, and the data's folder."""
     if options.spec:
+        if options.architecture or options.profile:
+            raise UserError("--spec says everything of a cell; leave out its names and --profile")
         cell = spec.parse(options.spec)
         data = Path(options.data or os.environ.get("BNONLY_DATA") or "data").resolve()
+        _enter(options.directory)
         return cell, paths.cell_dir(*cell.key), data
     if not options.architecture or not options.regime:
         raise UserError("name an architecture and a regime, for example: bnonly train ResNet-14 bn --seed 0")
@@ -175,7 +200,7 @@ def _status(options: argparse.Namespace) -> int:
 def _figure(options: argparse.Namespace) -> int:
     from bnonly.outputs import ask, render
 
-    asked = json.loads(options.request) if options.request else ask(_setup(options).grid, options.name)
+    asked = _json(options.request, "--request") if options.request else ask(_setup(options).grid, options.name)
     for path in render(asked):
         print(path)
     return 0
@@ -184,7 +209,11 @@ def _figure(options: argparse.Namespace) -> int:
 def _counts(options: argparse.Namespace) -> int:
     from bnonly.outputs import architectures
 
-    wanted = json.loads(options.architectures) if options.architectures else architectures(_setup(options).grid)
+    wanted = (
+        _json(options.architectures, "--architectures")
+        if options.architectures
+        else architectures(_setup(options).grid)
+    )
     from bnonly.counts import write_counts
 
     print(write_counts(wanted))
@@ -195,7 +224,7 @@ def _manifest(options: argparse.Namespace) -> int:
     setup = _setup(options)
     from bnonly.manifest import write_manifest
 
-    print(write_manifest(setup.grid))
+    print(write_manifest(setup.grid, options.redrawn))
     return 0
 
 
@@ -228,7 +257,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change a value of the configuration: recipes.cifar10.epochs=8",
+        help="change a value of the configuration: scale=0.05",
     )
     parser.add_argument("--resolved", metavar="JSON", help=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -253,7 +282,9 @@ def _parser() -> argparse.ArgumentParser:
                 default="auto",
                 help="where to compute (default: a GPU if there is one)",
             )
-            sub.add_argument("--threads", type=int, default=max(1, min(4, os.cpu_count() or 1)), help="CPU threads")
+            sub.add_argument(
+                "--threads", type=_threads, default=max(1, min(4, os.cpu_count() or 1)), help="CPU threads"
+            )
         return sub
 
     prepare = command("prepare", _prepare, "verify and prepare a data set, once, where there is a network and a disk")
@@ -296,7 +327,10 @@ def _parser() -> argparse.ArgumentParser:
     figure.add_argument("--request", metavar="JSON", help="what to draw, resolved; the workflow gives this")
     counts = command("counts", _counts, "count every architecture's parameters by building it (Table 1)")
     counts.add_argument("--architectures", metavar="JSON", help="which, resolved; the workflow gives this")
-    command("manifest", _manifest, "write figures/all: every figure and table with its checksum and its cells")
+    manifest = command(
+        "manifest", _manifest, "write figures/all: every figure and table with its checksum and its cells"
+    )
+    manifest.add_argument("--redrawn", type=int, default=0, metavar="N", help="a count that the workflow keeps")
     return parser
 
 
@@ -308,12 +342,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except UserError as problem:
         print(f"bnonly: error: {problem}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("bnonly: interrupted", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as problem:
+        print(f"bnonly: error: {problem.filename or 'a file'}: {problem.strerror or problem}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("bnonly: interrupted", file=sys.stderr)
+        return 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,8 +8,6 @@ import torch
 
 from bnonly.errors import UserError
 
-DEVICES = ("auto", "cpu", "cuda")
-
 
 def choose_device(name: str) -> torch.device:
     """Return a device by name; "auto" is the GPU if there is one.

@@ -6,8 +6,10 @@ under one recipe.  Several experiments may share a cell, but must then agree on 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+import re
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ from bnonly.spec import (
     AFFINE_MODES,
     ENGINES,
     GROUPS,
+    NAME,
     RANDOM_SCOPES,
     WEIGHT_INITS,
     Architecture,
@@ -142,11 +145,16 @@ class _UniqueKeys(yaml.SafeLoader):
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if key in seen:
+            if isinstance(key, Hashable) and key in seen:
                 raise UserError(
                     f"{key_node.start_mark.name}:{key_node.start_mark.line + 1}: key '{key}' is given twice"
                 )
-            seen.add(key)
+            try:
+                seen.add(key)
+            except TypeError:
+                raise UserError(
+                    f"{key_node.start_mark.name}:{key_node.start_mark.line + 1}: {key} cannot be a key"
+                ) from None
         return super().construct_mapping(node, deep)
 
 
@@ -167,7 +175,7 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
                 loader.dispose()
     except OSError as problem:
         raise UserError(f"{path}: {problem.strerror or problem}") from None
-    except yaml.YAMLError as problem:
+    except (yaml.YAMLError, ValueError) as problem:  # ValueError: not UTF-8, or a date that is none
         raise UserError(f"{path}: not YAML: {' '.join(str(problem).split())}") from None
     if not isinstance(node, dict):
         raise UserError(f"{path}: a mapping of {', '.join(TOP_LEVEL)} is wanted, found {type(node).__name__}")
@@ -184,7 +192,7 @@ def parse_value(text: str, where: str) -> Any:
     """
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as problem:
+    except (yaml.YAMLError, ValueError) as problem:
         raise UserError(f"{where}: not YAML: {' '.join(str(problem).split())}") from None
 
 
@@ -221,6 +229,8 @@ def resolve(config: Mapping[str, Any], source: str = "config.yaml") -> Grid:
     scale = top.number("scale", 1.0, low=0, open_low=True)
     engine = top.word("engine", "reference", ENGINES)
     recipes = {n: c for n, c in top.children("recipes")}
+    for child in recipes.values():
+        _recipe(child, scale)
     regimes = {n: _regime(n, c) for n, c in top.children("regimes")}
     archs: dict[str, Architecture] = {}
     overrides: dict[str, dict[str, Any]] = {}
@@ -233,7 +243,7 @@ def resolve(config: Mapping[str, Any], source: str = "config.yaml") -> Grid:
             aliases[name] = child.word("same_as", known=list(top.mapping("architectures")))
         else:
             archs[name] = _architecture(name, child)
-        overrides[f"architectures.{name}"] = child.mapping("override")
+        overrides[f"architectures.{name}"] = _override(child)
     for alias, target in aliases.items():
         if target not in archs:
             raise UserError(
@@ -241,7 +251,7 @@ def resolve(config: Mapping[str, Any], source: str = "config.yaml") -> Grid:
             )
     for name, child in top.children("regimes"):
         labels[name] = child.word("label", name)
-        overrides[f"regimes.{name}"] = child.mapping("override")
+        overrides[f"regimes.{name}"] = _override(child)
 
     cells: dict[tuple[str, str, int], Cell] = {}
     made_by: dict[tuple[str, str, int], str] = {}
@@ -267,7 +277,7 @@ def resolve(config: Mapping[str, Any], source: str = "config.yaml") -> Grid:
                 body = dict(recipes[recipe_name].node)
                 for where in (f"architectures.{arch.name}", f"regimes.{regime_name}"):
                     body = merge(body, overrides[where])
-                body = merge(body, child.mapping("override"))
+                body = merge(body, _override(child))
                 recipe = _recipe(_Node(body, source, f"recipes.{recipe_name}"), scale)
                 _check_fit(arch, regime, recipe, f"{source}: experiments.{name}")
                 datasets.add(recipe.dataset)
@@ -348,6 +358,12 @@ def _regime(name: str, node: _Node) -> Regime:
     )
 
 
+def _override(node: _Node) -> dict[str, Any]:
+    child = _Node(node.mapping("override"), node.source, f"{node.where}.override")
+    child.only(*(f.name for f in dataclasses.fields(Recipe)))
+    return dict(child.node)
+
+
 def _recipe(node: _Node, scale: float) -> Recipe:
     node.only(*(f.name for f in dataclasses.fields(Recipe)))
     dataset = node.word("dataset", known=list(DATASETS))
@@ -357,6 +373,18 @@ def _recipe(node: _Node, scale: float) -> Recipe:
     milestones = tuple(round(m * scale, 6) for m in node.numbers("milestones"))
     if list(milestones) != sorted(set(milestones)) or (milestones and milestones[0] <= 0):
         node.fail("milestones", node.node["milestones"], "rising epochs above 0 are wanted")
+    if milestones and milestones[-1] >= epochs:
+        node.fail(
+            "milestones",
+            node.node["milestones"],
+            f"epochs below {epochs / scale:g}, the end, are wanted; 'scale' shortens both",
+        )
+    warmup = round(node.number("warmup_epochs", 0.0, low=0) * scale, 6)
+    if warmup >= epochs:
+        node.fail("warmup_epochs", node.node["warmup_epochs"], f"less than {epochs / scale:g}, all epochs, is wanted")
+    momentum = node.number("momentum", 0.9, low=0)
+    if momentum >= 1:
+        node.fail("momentum", momentum, "a number below 1 is wanted")
     return Recipe(
         dataset,
         epochs,
@@ -364,8 +392,8 @@ def _recipe(node: _Node, scale: float) -> Recipe:
         node.number("lr", low=0, open_low=True),
         milestones,
         node.number("drop", 0.1, low=0, open_low=True),
-        round(node.number("warmup_epochs", 0.0, low=0) * scale, 6),
-        node.number("momentum", 0.9, low=0),
+        warmup,
+        momentum,
         node.number("weight_decay", 1e-4, low=0),
         Augmentation(aug.flag("flip", False), aug.integer("shift", 0, low=0), aug.flag("crop", False)),
         node.integer("image_size", 0, low=0),
@@ -387,11 +415,17 @@ def _check_fit(arch: Architecture, regime: Regime, recipe: Recipe, where: str) -
         raise UserError(
             f"{where}: {arch.name} needs images of at least {family.min_image} pixels, {recipe.dataset} gives {size}"
         )
+    crops = data.layout == "folder"
+    if recipe.augmentation.crop and not crops:
+        raise UserError(f"{where}: augmentation.crop is for photographs; {recipe.dataset} has 'shift' and 'flip'")
+    if recipe.augmentation.shift and (crops or recipe.augmentation.shift >= size):
+        limit = "'crop' and 'flip', no shift" if crops else f"a shift below its {size} pixels"
+        raise UserError(f"{where}: augmentation.shift is {recipe.augmentation.shift}; {recipe.dataset} has {limit}")
     if recipe.batch_size > data.train_images:
         raise UserError(
             f"{where}: batch_size {recipe.batch_size} is larger than {recipe.dataset}'s {data.train_images} training images"
         )
-    if data.train_images % recipe.batch_size == 1:
+    if recipe.batch_size == 1 or data.train_images % recipe.batch_size == 1:
         raise UserError(
             f"{where}: batch_size {recipe.batch_size} leaves a last batch of one of {recipe.dataset}'s {data.train_images} training "
             "images, which BatchNorm cannot normalise; choose another"
@@ -432,14 +466,17 @@ class _Node:
 
     def children(self, key: str) -> Iterator[tuple[str, _Node]]:
         for name, child in self.mapping(key).items():
-            if not isinstance(name, str) or not name or set(name) & set("/\\{}* \t\n") or name.startswith("."):
+            if not isinstance(name, str) or not re.fullmatch(NAME, name):
                 raise UserError(
-                    f"{self.source}: {self._at(key)} has the name {name!r}; letters, digits, '-', '_' and '.' are wanted"
+                    f"{self.source}: {self._at(key)} has the name {name!r}; letters, digits, '-', '_' and '.', a letter or digit first, are wanted"
                 )
             yield name, _Node(child, self.source, f"{self._at(key)}.{name}")
 
     def number(self, key: str, default: float | None = None, low: float = -math.inf, open_low: bool = False) -> float:
         value = self._get(key, default)
+        # YAML 1.1 reads 1e-4 as text, and Snakemake's --config reads every nested number so.
+        with contextlib.suppress(ValueError):
+            value = float(value) if isinstance(value, str) else value
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             self.fail(key, value, "a number is wanted")
         if value < low or (open_low and value == low):
@@ -448,6 +485,8 @@ class _Node:
 
     def integer(self, key: str, default: int | None = None, low: int = 0) -> int:
         value = self._get(key, default)
+        with contextlib.suppress(ValueError):
+            value = int(value) if isinstance(value, str) else value
         if isinstance(value, bool) or not isinstance(value, int):
             self.fail(key, value, "a whole number is wanted")
         if value < low:
@@ -456,6 +495,7 @@ class _Node:
 
     def flag(self, key: str, default: bool) -> bool:
         value = self._get(key, default)
+        value = {"true": True, "false": False}.get(str(value).lower(), value)
         if not isinstance(value, bool):
             self.fail(key, value, "true or false is wanted")
         return bool(value)

@@ -6,14 +6,29 @@ import hashlib
 import json
 from pathlib import Path
 
-from bnonly import outputs, paths, schemas
+from bnonly import outputs, paths
 from bnonly.errors import UserError
 from bnonly.figures import request
 from bnonly.grid import Grid
 
 
-def write_manifest(grid: Grid) -> Path:
+def times_redrawn() -> int:
+    """Return how often the manifest that is there was written again for something gone; 0 if there is none."""
+    try:
+        return int(json.loads(paths.MANIFEST.read_text())["redrawn"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def write_manifest(grid: Grid, redrawn: int) -> Path:
     """Write the manifest as JSON.
+
+    Parameters
+    ----------
+    grid : Grid
+        The resolved configuration.
+    redrawn : int
+        See `times_redrawn`.
 
     Raises
     ------
@@ -31,7 +46,10 @@ def write_manifest(grid: Grid) -> Path:
             files[file] = hashlib.sha256(path.read_bytes()).hexdigest()
         cells = {str(paths.cell_dir(a, r, s)): digest for a, r, s, digest in request.cells(asked)}
         entries.append({"name": name, "sha256": files, "cells": cells})
-    content = {"run": grid.title, "configuration": grid.source, "outputs": entries}
+    content = {"run": grid.title, "redrawn": redrawn, "outputs": entries}
+    # Here, because the Snakefile imports this module and pyarrow takes a while.
+    from bnonly import schemas
+
     with schemas.atomic(paths.MANIFEST) as stream:
         stream.write(json.dumps(content, indent=1).encode() + b"\n")
     return paths.MANIFEST

@@ -7,7 +7,6 @@ from pathlib import Path
 RESULTS = Path("results")
 FIGURES = Path("figures")
 TABLES = Path("tables")
-LOGS = Path("logs")
 MANIFEST = FIGURES / "all"
 
 FIGURE_FORMATS = ("pdf", "png", "csv")

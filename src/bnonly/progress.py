@@ -27,6 +27,8 @@ class Progress:
         self._live = sys.stderr.isatty()
         self._began = time.monotonic()
         self._first: int | None = None
+        self._from: float | None = None
+        self._shown = 0.0
 
     def line(self, text: str) -> None:
         """Say something that stays."""
@@ -49,6 +51,21 @@ class Progress:
             print(f"{self._clear()}{self._cell}: {text}", end="", file=sys.stderr, flush=True)
         else:
             self.line(text)
+
+    def within(self, epoch: int, share: float) -> None:
+        """Report on a terminal, at most once a second, how far an epoch (counted from 0) has come."""
+        now = time.monotonic()
+        if self._quiet or not self._live or now - self._shown < 1:
+            return
+        self._shown = now
+        done = epoch + share
+        text = f"epoch {done:.2f}/{self._epochs}"
+        if self._from is None:
+            self._from = done
+        elif done > self._from:
+            left = (now - self._began) / (done - self._from) * (self._epochs - done)
+            text += f", {_duration(max(0.0, left))} left"
+        print(f"{self._clear()}{self._cell}: {text}", end="", file=sys.stderr, flush=True)
 
     def done(self, row: dict[str, Any], reason: str | None) -> None:
         """Report the end; `reason` says why it diverged, if it did."""

@@ -227,6 +227,8 @@ def _open(path: Path, remedy: str, reader: Callable[[], Any]) -> tuple[dict[str,
         metadata = (found.schema if isinstance(found, pa.Table) else found).metadata or {}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; train the cell first") from None
+    except (PermissionError, IsADirectoryError) as problem:
+        raise UserError(f"{path}: cannot be read: {problem.strerror}") from None
     except (pa.ArrowException, OSError, ValueError) as problem:
         first = str(problem).strip().splitlines()[0][:120] if str(problem).strip() else type(problem).__name__
         raise UserError(f"{path}: damaged or half-written ({first}); {remedy}") from None

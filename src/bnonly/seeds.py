@@ -11,7 +11,9 @@ augment    flips, shifts and crops                      (seed, epoch, image)
 
 Weights and masks come from NumPy's Philox generator on the CPU, keyed by SHA-256.  Order and augmentation come from
 Philox4x32-10 (Salmon et al. 2011) in integer arithmetic on tensors, so they can be drawn on any device, in any order,
-for any epoch: a resumed run needs no generator state.  Nothing here touches a global generator.
+for any epoch: a resumed run needs no generator state.  Nothing here touches a global generator.  One exception: orthogonal
+weights (Appendix E.1) go through LAPACK's SVD, whose last bit depends on the kind of CPU; a weights file made on another
+kind is refused, not silently rebuilt to another network.
 """
 
 from __future__ import annotations

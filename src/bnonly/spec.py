@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,9 @@ from bnonly.errors import UserError
 #: Raised by hand whenever the same specification would train to different numbers than before (order of random draws,
 #: initialisation, schedule, augmentation, evaluation).  It is part of every digest: raising it retrains everything.
 PROTOCOL = 1
+
+#: Names of architectures, regimes and experiments: they are folders, wildcards and arguments.
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 
 #: Parameter groups, each found by the type of the module that holds it (`bnonly.regimes`).
 GROUPS = ("gamma", "beta", "conv", "shortcut", "output", "random")
@@ -206,6 +210,11 @@ def parse(text: str) -> Cell:
         for name in ("train", "gamma_init", "beta_init"):
             regime[name] = tuple(regime[name])
         rest = {k: v for k, v in node.items() if k not in ("architecture", "regime", "recipe")}
-        return Cell(Architecture(**node["architecture"]), Regime(**regime), Recipe(**recipe), **rest)
+        cell = Cell(Architecture(**node["architecture"]), Regime(**regime), Recipe(**recipe), **rest)
+        if not (re.fullmatch(NAME, cell.architecture.name) and re.fullmatch(NAME, cell.regime.name)):
+            raise ValueError("names are letters, digits, '-', '_' and '.'")
+        if cell.canonical() != text:
+            raise ValueError("it is not canonical")
+        return cell
     except (ValueError, KeyError, TypeError) as problem:
         raise UserError(f"not a cell's specification ({problem}): {text[:80]!r}") from None

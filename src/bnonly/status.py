@@ -11,11 +11,11 @@ from bnonly.errors import UserError
 from bnonly.grid import Grid
 from bnonly.spec import Cell
 
-STATES = ("done", "diverged", "training", "stale", "damaged", "missing")
+STATES = ("done", "diverged", "training", "paused", "stale", "damaged", "missing")
 
 
 def state_of(cell: Cell) -> str:
-    """Return one of `STATES`; "stale" results are of another configuration of the same name."""
+    """Return one of `STATES`; "stale" results are of another configuration, "paused" has a checkpoint."""
     folder = paths.cell_dir(*cell.key)
     path = paths.metrics(folder)
     if path.exists():
@@ -33,7 +33,7 @@ def state_of(cell: Cell) -> str:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return "training"
-    return "missing"
+    return "paused" if paths.checkpoint(folder, cell.digest()).exists() else "missing"
 
 
 def survey(grid: Grid) -> str:

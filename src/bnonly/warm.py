@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
@@ -34,7 +35,9 @@ def address() -> Path:
     """Return the socket of the process for this very code, Python and user."""
     package = Path(__file__).parent
     newest = max(p.stat().st_mtime_ns for p in package.rglob("*.py"))
-    key = hashlib.sha256(f"{sys.executable} {package} {newest}".encode()).hexdigest()[:16]
+    # What libraries read when they are imported has to be the caller's.
+    threads = [os.environ.get(f"{name}_NUM_THREADS", "") for name in ("OMP", "MKL", "OPENBLAS")]
+    key = hashlib.sha256(f"{sys.executable} {package} {newest} {threads}".encode()).hexdigest()[:16]
     folder = Path(tempfile.gettempdir()) / f"bnonly-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder / f"{key}.sock"
@@ -163,6 +166,8 @@ class _Server:
         status = 1
         try:
             self._socket.close()
+            with contextlib.suppress(OSError, AttributeError):  # Linux: told to stop if the process that forked it dies
+                ctypes.CDLL(None).prctl(1, signal.SIGTERM)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -24,7 +24,7 @@ from bnonly.spec import Cell, parse
 FORMAT = "bnonly-weights-1"
 
 
-def save(path: Path, cell: Cell, classes: int, model: nn.Module) -> None:
+def save(path: Path, cell: Cell, classes: int, data_sha256: str, model: nn.Module) -> None:
     """Write a trained network.
 
     Parameters
@@ -35,6 +35,8 @@ def save(path: Path, cell: Cell, classes: int, model: nn.Module) -> None:
         Its specification; goes into the file.
     classes : int
         Outputs of the network.
+    data_sha256 : str
+        Checksum of the data that it was trained on.
     model : torch.nn.Module
         From `bnonly.regimes.make`, trained.
     """
@@ -45,6 +47,7 @@ def save(path: Path, cell: Cell, classes: int, model: nn.Module) -> None:
         "cell": cell.canonical(),
         "digest": cell.digest(),
         "classes": classes,
+        "data_sha256": data_sha256,
         "frozen_sha256": regimes.frozen_checksum(model),
     }
     label["sha256"] = _checksum(tensors, label)
@@ -69,7 +72,7 @@ def load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     tensors : dict
         Trained parameters and running statistics by name.
     label : dict
-        digest, cell (a `Cell`), classes (int), frozen_sha256.
+        digest, cell (a `Cell`), classes (int), data_sha256, frozen_sha256.
 
     Raises
     ------
@@ -82,6 +85,8 @@ def load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as stream:
             label: dict[str, Any] = json.loads((stream.metadata() or {}).get("bnonly", "{}"))
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a mapping
+    except PermissionError as problem:
+        raise UserError(f"{path}: cannot be read: {problem.strerror}") from None
     except (SafetensorError, OSError, ValueError) as problem:
         raise UserError(f"{path}: damaged or half-written ({problem}); delete it and train the cell again") from None
     if label.get("format") != FORMAT:
@@ -92,7 +97,7 @@ def load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     return tensors, label
 
 
-def rebuild(path: Path, cell: Cell | None = None) -> tuple[nn.Module, Cell, int]:
+def rebuild(path: Path, cell: Cell | None = None) -> tuple[nn.Module, Cell, dict[str, Any]]:
     """Make the full network of a weights file again.
 
     Parameters
@@ -108,8 +113,8 @@ def rebuild(path: Path, cell: Cell | None = None) -> tuple[nn.Module, Cell, int]
         In evaluation mode, on the CPU.
     cell : Cell
         Its specification.
-    classes : int
-        Its outputs.
+    label : dict
+        See `load`.
 
     Raises
     ------
@@ -123,8 +128,8 @@ def rebuild(path: Path, cell: Cell | None = None) -> tuple[nn.Module, Cell, int]
     model = regimes.make(found, label["classes"])
     if regimes.frozen_checksum(model) != label["frozen_sha256"]:
         raise UserError(
-            f"{path}: its seed gives other frozen weights here than where it was made; install the NumPy recorded in "
-            f"{path.with_name('metrics.parquet')}"
+            f"{path}: its seed gives other frozen weights here than where it was made; use the NumPy (and, for orthogonal "
+            f"weights, the kind of CPU) recorded in {path.with_name('metrics.parquet')}"
         )
     places = {**regimes.trainable(model), **regimes.buffers(model)}
     if places.keys() != tensors.keys():
@@ -132,4 +137,4 @@ def rebuild(path: Path, cell: Cell | None = None) -> tuple[nn.Module, Cell, int]
     with torch.no_grad():
         for name, place in places.items():
             place.copy_(tensors[name])
-    return model.eval(), found, label["classes"]
+    return model.eval(), found, label

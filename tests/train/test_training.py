@@ -18,6 +18,8 @@ from tests.mini import mini, write
 from bnonly import grid, paths, schemas, weights
 from bnonly.analysis.run import analyse_cell, verify_cell
 from bnonly.errors import UserError
+from bnonly.train.checkpoint import load as load_checkpoint
+from bnonly.train.checkpoint import save as save_checkpoint
 from bnonly.train.run import train_cell
 from bnonly.train.schedule import Schedule
 
@@ -86,26 +88,27 @@ def test_finished_is_not_trained_again(finished):
     assert not list(finished.glob(".checkpoint*"))
 
 
-def start(bnonly_folder, config, *options):
+def start(bnonly_folder, config, *options, regime="bn"):
     return subprocess.Popen(
-        [sys.executable, "-m", "bnonly", "--config", config, "-C", bnonly_folder, "train", "ResNet-8-c4", "bn",
+        [sys.executable, "-m", "bnonly", "--config", config, "-C", bnonly_folder, "train", "ResNet-8-c4", regime,
          "--threads", "1", "--device", "cpu", "--checkpoint-seconds", "0", *options],
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_continues_to_the_same_result(tmp_path):
+@pytest.mark.parametrize(("regime", "epochs", "lr"), [("bn", 6, 0.1), ("rand2", 5.4, 0.1), ("all", 6, 1e30)])
+def test_killed_at_any_moment_it_continues_to_the_same_result(regime, epochs, lr, tmp_path):
     """kill -9 while every iteration writes a checkpoint: in the middle of a write as well as between two."""
-    long = mini(recipes__digits__epochs=6, recipes__digits__milestones=[3, 5])
+    long = mini(recipes__digits__epochs=epochs, recipes__digits__milestones=[3, 5], recipes__digits__lr=lr)
     config = write(tmp_path, long)
-    cell = grid.resolve(long).cell("ResNet-8-c4", "bn", 0)
+    cell = grid.resolve(long).cell("ResNet-8-c4", regime, 0)
     whole = train(cell, tmp_path / "whole")
     folder = tmp_path / "run" / paths.cell_dir(*cell.key)
     draw = random.Random(0)
     kills = 0
     for _ in range(3):
-        process = start(tmp_path / "run", config)
+        process = start(tmp_path / "run", config, regime=regime)
         deadline = time.monotonic() + 60
         seen = paths.checkpoint(folder, cell.digest())
         age = seen.stat().st_mtime_ns if seen.exists() else 0
@@ -118,12 +121,14 @@ def test_killed_at_any_moment_it_continues_to_the_same_result(tmp_path):
             process.kill()
             kills += 1
         process.wait()
-    assert kills >= 2
-    last = start(tmp_path / "run", config)
+    assert kills >= (1 if lr > 1 else 2)  # a run that diverges is over in an epoch
+    last = start(tmp_path / "run", config, regime=regime)
     assert last.wait(120) == 0, last.stderr.read()
     assert results(folder) == results(whole)
-    assert schemas.read_label(paths.metrics(folder))["resumed"] >= 1
-    assert not list(folder.glob(".*.tmp")) or kills  # a killed write may leave its temporary file, never its name
+    label = schemas.read_label(paths.metrics(folder))
+    assert label["status"] == ("diverged" if lr > 1 else "finished")
+    assert len(label["sessions"]) == label["resumed"] + 1 >= 2
+    assert not list(folder.glob(".*.tmp")), "what a killed write left is cleared away"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -141,7 +146,7 @@ def test_asked_to_stop_it_saves_and_says_so(tmp_path, number):
     assert process.wait(30) == 128 + number
     assert "checkpoint saved; the same command continues" in process.stderr.read()
     assert stat.S_IMODE(checkpoint.stat().st_mode) == 0o600
-    assert torch.load(checkpoint, weights_only=True)["digest"] == cell.digest()
+    assert load_checkpoint(checkpoint, cell)["iteration"] > 0
     assert not paths.metrics(folder).exists()
 
 
@@ -159,6 +164,13 @@ def test_two_runs_of_one_cell_at_once(tmp_path, bnonly):
     assert second.returncode == 2
     assert f"ResNet-8-c4/bn/seed0 is being trained by process {process.pid} on" in second.stderr
     assert second.stderr.count("\n") == 1
+
+
+def test_when_checkpoints_are_written_makes_no_difference(tmp_path):
+    for regime, lr in (("bn", 0.1), ("all", 1e30)):
+        cell = cell_of(regime, recipes__digits__lr=lr)
+        often = train(cell, tmp_path / regime / "often", checkpoint_seconds=0)
+        assert results(often) == results(train(cell, tmp_path / regime / "never", checkpoint_seconds=1e9))
 
 
 def test_diverged_is_a_result(tmp_path):
@@ -224,7 +236,7 @@ def test_bn_only_resnet_110_is_tens_of_kilobytes(tmp_path):
     from bnonly import regimes
 
     cell = grid.load(Path(__file__).parents[2] / "config.yaml").cell("ResNet-110", "bn", 0)
-    weights.save(tmp_path / "w", cell, 10, regimes.make(cell, 10))
+    weights.save(tmp_path / "w", cell, 10, "0" * 64, regimes.make(cell, 10))
     assert 60_000 < (tmp_path / "w").stat().st_size < 110_000
 
 
@@ -266,6 +278,41 @@ def content_of(kind, found):
         table.column(n).to_numpy().tobytes() if n != "layer" else table.column(n).to_pylist()
         for n in table.column_names
     ], label
+
+
+def test_a_flipped_bit_in_a_checkpoint_is_noticed(tmp_path):
+    path = tmp_path / "c"
+    save_checkpoint(
+        path, cell_of(), dict.fromkeys(("state", "rows", "iteration", "partial", "history", "data_sha256"), 1)
+    )
+    whole = path.read_bytes()
+    for k in range(100):
+        content = bytearray(whole)
+        content[len(whole) * k // 100] ^= 1 << (k % 8)
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="delete it to train the cell from the start"):
+            load_checkpoint(path, cell_of())
+
+
+def test_unreadable_is_not_called_damaged(finished, monkeypatch):
+    """Nobody is told to delete a good file that only cannot be read."""
+
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(schemas.pq, "read_table", refuse)
+    with pytest.raises(UserError, match="metrics.parquet: cannot be read: Permission denied$"):
+        schemas.read(paths.metrics(finished), "metrics")
+
+
+def test_analysis_on_other_data_is_refused(finished, monkeypatch):
+    from bnonly.data.digits import load
+
+    other = load()
+    other.train_labels[0] = (other.train_labels[0] + 1) % 10
+    monkeypatch.setattr("bnonly.data.digits.load", lambda: other)
+    with pytest.raises(UserError, match="was trained on other digits data"):
+        analyse_cell(finished, cell_of(), finished, "cpu")
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -310,17 +357,15 @@ def test_results_of_another_configuration_are_not_overwritten(finished, tmp_path
     assert paths.metrics(folder).read_bytes() == paths.metrics(finished).read_bytes()
 
 
-@pytest.mark.parametrize("damage", ["truncated", "foreign"])
+@pytest.mark.parametrize("damage", ["truncated", "incomplete"])
 def test_damaged_checkpoint(damage, tmp_path, bnonly):
     config = write(tmp_path, mini())
     folder = tmp_path / paths.cell_dir("ResNet-8-c4", "bn", 0)
     folder.mkdir(parents=True)
     path = paths.checkpoint(folder, cell_of().digest())
+    save_checkpoint(path, cell_of(), {"state": torch.zeros(100)})  # lacks most of what a run needs
     if damage == "truncated":
-        torch.save({"digest": "x" * 1000}, path)
         path.write_bytes(path.read_bytes()[:700])
-    else:
-        torch.save({"digest": "0" * 16}, path)
     done = bnonly("--config", config, "-C", tmp_path, "train", "ResNet-8-c4", "bn")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert path.name in done.stderr and "delete it to train the cell from the start" in done.stderr
@@ -349,6 +394,28 @@ except UserError as problem:
     assert done.stdout.strip() == f"{path}: cannot be written: File too large; nothing was changed"
     assert path.read_bytes() == paths.metrics(finished).read_bytes()
     assert os.listdir(tmp_path) == ["metrics.parquet"]
+
+
+def test_full_disk_while_training(tmp_path, bnonly):
+    """One line, and the checkpoint of before stands."""
+    import resource
+
+    config = write(tmp_path, mini(recipes__digits__epochs=400))
+    arguments = (
+        "--config",
+        config,
+        "-C",
+        tmp_path,
+        "train",
+        "ResNet-8-c4",
+        "all",
+        "--checkpoint-seconds",
+        "0",
+        "--quiet",
+    )
+    done = bnonly(*arguments, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)))
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "cannot be written: File too large; nothing was changed" in done.stderr
 
 
 def test_schedule_of_the_paper():

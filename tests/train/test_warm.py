@@ -109,7 +109,7 @@ def test_without_a_socket_it_works_by_itself(place):
         "--config",
         config,
         "--set",
-        "recipes.digits.epochs=1",
+        "recipes.digits.epochs=1.5",
         "-C",
         folder / "run",
     ]

@@ -76,7 +76,7 @@ def test_cells_of_a_figure(call):
 
 def test_status_counts_the_cells(call, run_folder):
     row = next(r for r in call("status")[1].splitlines() if r.startswith("cifar-depth"))
-    assert row.split()[1:] == ["6", "1", "0", "0", "0", "0", "5"]
+    assert row.split()[1:] == ["6", "1", "0", "0", "0", "0", "0", "5"]
 
 
 def test_status_knows_stale_and_damaged(call, run_folder):
@@ -103,6 +103,9 @@ def test_counts_are_written(call):
         (("train", "ResNet-8-c4", "bm"), "did you mean 'bn'"),
         (("train", "ResNet-8-c4", "bn", "--seed", "9"), "ResNet-8-c4/bn has seeds [0], not 9"),
         (("train",), "name an architecture and a regime"),
+        (("train", "ResNet-8-c4", "--spec", "{}"), "--spec says everything of a cell"),
+        (("figure", "fig05", "--request", "{"), "--request: not JSON"),
+        (("-C", "config.yaml", "status"), "config.yaml: File exists"),
         (("train", "--spec", "{}"), "not a cell's specification"),
         (("show", "ResNet-8-c4", "all"), "metrics.parquet: no such file; train the cell first"),
         (("verify", "ResNet-8-c4", "all"), "metrics.parquet: no such file; train the cell first"),
@@ -120,6 +123,19 @@ def test_mistakes_are_one_line_and_status_2(call, arguments, message):
     status, _, err = call(*arguments)
     assert status == 2
     assert err.startswith("bnonly: error: ") and message in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "many"])
+def test_threads_are_a_number(threads, capsys):
+    with pytest.raises(SystemExit) as done:
+        cli.main(["train", "a", "b", f"--threads={threads}"])
+    assert done.value.code == 2 and "1 or more is wanted" in capsys.readouterr().err
+
+
+def test_a_specification_cannot_leave_the_results(call):
+    cell = grid.resolve(mini()).cell("ResNet-8-c4", "bn", 0).canonical()
+    status, _, err = call("train", "--spec", cell.replace('"ResNet-8-c4"', '"../escaped"'))
+    assert status == 2 and "names are letters, digits" in err
 
 
 def test_profile_means_what_snakemake_means(capsys, monkeypatch, tmp_path):

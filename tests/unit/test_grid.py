@@ -71,6 +71,13 @@ def test_a_regime_can_override_the_recipe():
     assert changed.cell("ResNet-8-c4", "all", 0).recipe.lr == 0.1
 
 
+def test_numbers_that_yaml_or_a_command_line_made_text():
+    cell = grid.resolve(mini(recipes__digits__lr="1e-1", recipes__digits__batch_size="128")).cell(
+        "ResNet-8-c4", "bn", 0
+    )
+    assert cell.recipe == grid.resolve(mini()).cell("ResNet-8-c4", "bn", 0).recipe
+
+
 def test_differences_names_the_key():
     a, b = (grid.resolve(mini(recipes__digits__lr=v)).cell("ResNet-8-c4", "bn", 0).canonical() for v in (0.1, 0.2))
     assert differences(a, b) == "recipe.lr is 0.1, the file's is 0.2"
@@ -101,7 +108,16 @@ MISTAKES = {
         "regime rand2 trains 5 random weights a filter, but ResNet-8-c4 has filters with a fan-in of 4; k must be at most 4",
     ),
     "negative learning rate": (dict(recipes__digits__lr=-0.1), "recipes.digits.lr is -0.1; a number above 0 is wanted"),
-    "text for a number": (dict(recipes__digits__lr="0.1"), "recipes.digits.lr is '0.1'; a number is wanted"),
+    "text for a number": (dict(recipes__digits__lr="fast"), "recipes.digits.lr is 'fast'; a number is wanted"),
+    "milestones after the end": (dict(recipes__digits__epochs=1), "recipes.digits.milestones is [1]; epochs below 1, the end"),
+    "warm-up of all epochs": (dict(recipes__digits__warmup_epochs=2), "recipes.digits.warmup_epochs is 2; less than 2"),
+    "momentum": (dict(recipes__digits__momentum=1), "recipes.digits.momentum is 1.0; a number below 1 is wanted"),
+    "shift out of the image": (dict(recipes__digits__augmentation={"shift": 8}), "digits has a shift below its 8 pixels"),
+    "crop of small images": (dict(recipes__digits__augmentation={"crop": True}), "augmentation.crop is for photographs"),
+    "misspelt key nobody uses": (dict(recipes__other={"epchs": 1}), "unknown key recipes.other.epchs; did you mean 'epochs'?"),
+    "misspelt override": (dict(regimes__bn__override={"lrr": 1}), "unknown key regimes.bn.override.lrr; did you mean 'lr'?"),
+    "a name that is no folder": (dict(architectures={"a,b": {}}), "architectures has the name 'a,b'; letters, digits"),
+    "batch of one": (dict(recipes__digits__batch_size=1), "batch_size 1 leaves a last batch of one"),
     "learning rate nan": (dict(recipes__digits__lr=float("nan")), "recipes.digits.lr is nan; a number is wanted"),
     "no seeds": (dict(experiments__cifar_depth__seeds=[]), "experiments.cifar-depth.seeds is []; a list of at least one"),
     "seed twice": (dict(experiments__cifar_depth__seeds=[1, 1]), "experiments.cifar-depth.seeds is [1, 1]; each seed once"),
@@ -156,8 +172,11 @@ def test_files_that_are_not_configurations(tmp_path):
         ("a: [1", "not YAML"),
         ("- 1", "a mapping of title"),
         ("title: a\ntitle: b", "c.yaml:2: key 'title' is given twice"),
+        ("? [a, b]\n: 1", "cannot be a key"),
+        ("title: 2026-13-45", "not YAML"),
+        ("\udcff", "not YAML"),
     ):
-        path.write_text(text)
+        path.write_bytes(text.encode(errors="surrogateescape"))
         with pytest.raises(UserError, match=message.replace("[", r"\[")):
             grid.load(path)
     with pytest.raises(UserError, match="No such file"):

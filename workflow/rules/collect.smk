@@ -11,10 +11,10 @@ rule manifest:
     conda:
         "../../envs/bnonly.yaml"
     params:
-        gone=lambda wildcards: gone_from_manifest(),
+        redrawn=redrawn(),
         resolved=lambda wildcards: request.canonical(RESOLVED),
     shell:
-        "bnonly --resolved {params.resolved:q} manifest > {log:q} 2>&1"
+        "bnonly --resolved {params.resolved:q} manifest --redrawn {params.redrawn} > {log:q} 2>&1"
 
 
 for name in outputs.names():

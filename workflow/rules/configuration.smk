@@ -14,7 +14,7 @@ RESOLVED = grid.merge(or_stop(grid.read_yaml, ROOT / "config.yaml"), config)
 GRID = or_stop(grid.resolve, RESOLVED, "config.yaml")
 
 # Prepared data sets, shared by all runs of this clone.
-DATA = os.path.abspath(os.environ.get("BNONLY_DATA") or ROOT / "data")
+DATA = os.path.abspath(ROOT / os.environ.get("BNONLY_DATA", "data"))
 
 # The command in every rule: the package from this very tree, in the environment of the rule (--sdm conda) or in
 # Snakemake's own.
@@ -26,7 +26,7 @@ shell.prefix(
 
 # Cells of a second or two share a process that has imported torch, on this machine.
 if GRID.warm and workflow.local_exec:
-    os.environ["BNONLY_WARM"] = "1"
+    os.environ[warm.VARIABLE] = "1"
 
 # CPU threads of a training.  On a machine with a GPU a training takes all of them, so that trainings take turns.
 GPU_HERE = shutil.which("nvidia-smi") is not None and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1")
@@ -37,6 +37,6 @@ WANTED = or_stop(outputs.wanted, GRID)
 
 
 wildcard_constraints:
-    arch=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
-    regime=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
+    arch=spec.NAME,
+    regime=spec.NAME,
     seed=r"\d+",

@@ -1,23 +1,30 @@
 # What rules depend on, as functions of their wildcards.
 
 
+def reason(problem):
+    """What Snakemake is to call the missing file: an exception here would come with a traceback."""
+    return f"(bnonly: error: {problem})"
+
+
 def cell_of(wildcards):
-    return or_stop(GRID.cell, wildcards.arch, wildcards.regime, int(wildcards.seed))
+    """The cell of a folder; its own folder, not that of an alias, or another way to write the seed."""
+    cell = GRID.cell(wildcards.arch, wildcards.regime, int(wildcards.seed))
+    if str(cell) != f"{wildcards.arch}/{wildcards.regime}/seed{wildcards.seed}":
+        raise UserError(f"this cell's folder is {paths.cell_dir(*cell.key)}")
+    return cell
 
 
 def data_of(wildcards):
-    """The manifest of the cell's data set, if it has to be prepared."""
-    name = cell_of(wildcards).recipe.dataset
-    return [] if name == "digits" else ancient(f"{DATA}/{name}/manifest.json")
+    """The manifest of the cell's data set if it has to be prepared, or why there is no such cell."""
+    try:
+        dataset = cell_of(wildcards).recipe.dataset
+    except UserError as problem:
+        return reason(problem)
+    return [] if datasets.DATASETS[dataset].layout == "installed" else ancient(f"{DATA}/{dataset}/manifest.json")
 
 
 def asked(wildcards):
     return outputs.ask(GRID, wildcards.name)
-
-
-def reason(problem):
-    """What Snakemake is to call the missing file: an exception here would come with a traceback."""
-    return f"(bnonly: error: {problem})"
 
 
 def read_by(wildcards):
@@ -35,17 +42,14 @@ def everything(wildcards):
             outputs.ask(GRID, name)
     except UserError as problem:
         return reason(problem)
-    if gone_from_manifest() and not workflow.dryrun:
-        paths.MANIFEST.unlink()
     return [f for name in WANTED for f in outputs.files(name)]
 
 
-def gone_from_manifest():
-    """Files that the manifest of an earlier run promises and that are no longer there.
+def redrawn():
+    """How often the manifest has been written again because something it promises was gone.
 
-    Snakemake does not miss them while the manifest stands.  So it is taken away when it is asked for (`everything`); a dry
-    run, which must change nothing, tells Snakemake by a parameter.
+    Snakemake does not miss a deleted figure while the manifest stands, but it notices a changed parameter.
     """
-    if not paths.MANIFEST.exists():
-        return ""
-    return ",".join(f for name in WANTED for f in outputs.files(name) if not os.path.exists(f))
+    before = manifest.times_redrawn()
+    gone = paths.MANIFEST.exists() and not all(os.path.exists(f) for name in WANTED for f in outputs.files(name))
+    return before + gone

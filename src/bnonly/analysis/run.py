@@ -23,11 +23,12 @@ def _open(
     torch.set_num_threads(threads)
     device = choose_device(device_name)
     torch.set_deterministic_debug_mode("error")
-    model, found, classes = weights.rebuild(paths.weights(folder), cell)
+    path = paths.weights(folder)
+    model, found, label = weights.rebuild(path, cell)
     source = open_source(found.recipe, data_root, device)
-    if source.classes != classes:
+    if source.checksum != label["data_sha256"]:
         raise UserError(
-            f"{paths.weights(folder)}: has {classes} classes, {found.recipe.dataset} in {data_root} has {source.classes}"
+            f"{path}: was trained on other {found.recipe.dataset} data than those in {data_root}; restore them, or train again"
         )
     return model.to(device), found, source, device
 

@@ -113,6 +113,7 @@ class Results:
         self.panels = tuple(_panel(p, self.labels) for p in asked["panels"])
         self._root = root
         self._tables: dict[tuple[str, str, str, str], tuple[pa.Table, dict[str, Any]]] = {}
+        self._data: dict[str, tuple[Path, str]] = {}
 
     @property
     def provenance(self) -> str:
@@ -153,7 +154,17 @@ class Results:
         if key not in self._tables:
             path = self._root / FILES[kind](paths.cell_dir(folder, regime, seed))
             self._tables[key] = schemas.read(path, kind, panel.seeds[folder, regime][seed])
+            if kind == "metrics":
+                self._same_data(path, self._tables[key][1]["data"])
         return self._tables[key]
+
+    def _same_data(self, path: Path, data: dict[str, Any]) -> None:
+        """Refuse to show runs side by side that were trained on different data of one name."""
+        first, sha256 = self._data.setdefault(data["dataset"], (path, data["sha256"]))
+        if data["sha256"] != sha256:
+            raise UserError(
+                f"{path}: was trained on other {data['dataset']} data than {first}; delete the one made with the old data"
+            )
 
     def parameters(self, panel: Panel, architecture: Architecture, regime: str) -> dict[str, int]:
         """Return the parameter counts that a cell's training recorded."""

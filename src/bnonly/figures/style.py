@@ -58,6 +58,8 @@ RC: dict[str, Any] = {
     "figure.constrained_layout.hspace": 0.03,
     "figure.constrained_layout.wspace": 0.03,
     "text.hinting": "none",  # so that type is as wide in the PDF and at 200 dpi as it was when the page was laid out
+    # A label is text: a $ in it is not mathematics.
+    "text.parse_math": False,
     "pdf.fonttype": 42,
     "svg.fonttype": "none",
     "savefig.dpi": 200,

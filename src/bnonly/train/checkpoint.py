@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import pickle
 import zipfile
@@ -14,6 +16,9 @@ from bnonly import schemas
 from bnonly.errors import UserError
 from bnonly.spec import Cell
 
+#: What a run needs of its checkpoint.
+KEYS = {"state", "rows", "iteration", "partial", "history", "data_sha256"}
+
 
 def save(path: Path, cell: Cell, content: dict[str, Any]) -> None:
     """Write a checkpoint; an older one stands until the new one is whole on the disk.
@@ -23,8 +28,12 @@ def save(path: Path, cell: Cell, content: dict[str, Any]) -> None:
     UserError
         If the disk is full or the folder cannot be written.
     """
+    # Through memory: torch turns a full disk into an error of its own, and the checksum is over the very bytes.
+    body = io.BytesIO()
+    torch.save({"digest": cell.digest(), "cell": cell.canonical(), **content}, body)
     with schemas.atomic(path) as stream:
-        torch.save({"digest": cell.digest(), "cell": cell.canonical(), **content}, stream)
+        stream.write(hashlib.sha256(body.getbuffer()).digest())
+        stream.write(body.getbuffer())
     os.chmod(path, 0o600)
 
 
@@ -40,7 +49,14 @@ def load(path: Path, cell: Cell) -> dict[str, Any] | None:
         return None
     remedy = "delete it to train the cell from the start"
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        whole = path.read_bytes()
+    except OSError as problem:
+        raise UserError(f"{path}: cannot be read: {problem.strerror}") from None
+    checksum, body = whole[:32], whole[32:]
+    if hashlib.sha256(body).digest() != checksum:
+        raise UserError(f"{path}: damaged or half-written checkpoint; {remedy}")
+    try:
+        content = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     except (
         OSError,
         RuntimeError,
@@ -52,6 +68,6 @@ def load(path: Path, cell: Cell) -> dict[str, Any] | None:
     ) as problem:
         first = str(problem).strip().splitlines()[0][:120] if str(problem).strip() else type(problem).__name__
         raise UserError(f"{path}: damaged or half-written checkpoint ({first}); {remedy}") from None
-    if not isinstance(content, dict) or content.get("digest") != cell.digest():
+    if not isinstance(content, dict) or content.get("digest") != cell.digest() or not content.keys() >= KEYS:
         raise UserError(f"{path}: is not a checkpoint of {cell} in this configuration; {remedy}")
     return content

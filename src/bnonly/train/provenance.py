@@ -29,7 +29,7 @@ def code() -> dict[str, Any]:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", str(folder))
+    changed = git("status", "--porcelain", "--untracked-files=normal", "--", str(folder))
     return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": None if changed is None else bool(changed)}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import math
 import os
 import platform
@@ -69,12 +68,18 @@ def _locked(folder: Path, cell: Cell) -> Iterator[None]:
     except OSError as problem:
         raise UserError(f"{path}: cannot be written: {problem.strerror}; results/ must be a writable folder") from None
     with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.seek(0)
-            owner = stream.read().strip() or "another process"
-            raise UserError(f"{folder}: {cell} is being trained by {owner}; wait for it or stop it") from None
+        for patience in reversed(range(10)):  # `bnonly status` looks at the lock for an instant
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not patience:
+                    stream.seek(0)
+                    owner = stream.read().strip() or "another process"
+                    raise UserError(f"{folder}: {cell} is being trained by {owner}; wait for it or stop it") from None
+                time.sleep(0.1)
+        for leftover in folder.glob(".*.tmp"):  # of a process that was killed while it wrote
+            leftover.unlink()
         stream.truncate(0)
         stream.write(f"process {os.getpid()} on {platform.node()}")
         stream.flush()
@@ -89,11 +94,14 @@ def is_done(cell: Cell, folder: Path) -> bool:
     UserError
         If they are another configuration's, or damaged.
     """
-    found = [p for p in (paths.batchnorm(folder), paths.weights(folder), paths.metrics(folder)) if p.exists()]
-    if paths.metrics(folder) not in found:
+    if not paths.metrics(folder).exists():
         return False
     schemas.read(paths.metrics(folder), "metrics", cell=cell)
-    return len(found) == 3
+    if not (paths.batchnorm(folder).exists() and paths.weights(folder).exists()):
+        return False
+    schemas.read(paths.batchnorm(folder), "batchnorm", cell=cell)
+    weights.load(paths.weights(folder))
+    return True
 
 
 def train_cell(
@@ -154,11 +162,20 @@ class _Run:
         self.rows: list[dict[str, Any]] = []
         self.iteration = 0
         self.partial = [0.0, 0, 0, 0.0]  # of the epoch under way: loss sum, correct, images, seconds
-        self.history: dict[str, Any] = {"started": _now(), "resumed": 0, "wall_seconds": 0.0}
+        self.history: dict[str, Any] = {"started": _now(), "resumed": 0, "wall_seconds": 0.0, "sessions": []}
         self.progress = Progress(cell, math.ceil(cell.recipe.epochs), quiet)
 
     def execute(self) -> None:
         self._resume()
+        # Every process that took part: a run may go on elsewhere, with other code.
+        self.history["sessions"].append(
+            {
+                "began": _now(),
+                **provenance.code(),
+                **provenance.describe_device(self.device),
+                "versions": provenance.versions(),
+            }
+        )
         self.clock = self.saved = time.monotonic()
         signals = _Signals()
         reason = None
@@ -190,7 +207,12 @@ class _Run:
         epoch, first = divmod(self.iteration, per_epoch)
         last = min(per_epoch, self.schedule.total - epoch * per_epoch)
 
+        done = first
+
         def pause() -> bool:
+            nonlocal done
+            done += 1
+            self.progress.within(epoch, done / per_epoch)
             return bool(signals.received) or time.monotonic() - self.saved >= self.every
 
         began = time.monotonic()
@@ -201,13 +223,15 @@ class _Run:
             a + b for a, b in zip(self.partial, (loss, correct, images, time.monotonic() - began), strict=True)
         ]
         reason = None
-        if not math.isfinite(self.partial[0]):
-            reason = f"training loss is {self.partial[0] / max(1, self.partial[2])} in epoch {epoch + 1}"
-        if reached == last or reason:
+        if reached == last:
+            # Only here, so that the result does not depend on when checkpoints happen to be written.
+            if not math.isfinite(self.partial[0]):
+                reason = f"training loss is {self.partial[0] / self.partial[2]} in epoch {epoch + 1}"
             rate = self.schedule.lr(self.iteration - 1)
             self._record(epoch + 1, self.engine.evaluate(), rate, self.partial)
             self.partial = [0.0, 0, 0, 0.0]
-        self._save_if_due(signals, reached == last)
+        if not reason:  # a run that has diverged goes straight to its results
+            self._save_if_due(signals, reached == last)
         return reason
 
     def _save_if_due(self, signals: _Signals, epoch_ended: bool) -> None:
@@ -254,7 +278,7 @@ class _Run:
         self.history["wall_seconds"] += time.monotonic() - self.clock
         model = self.engine.model
         _write_batchnorm(paths.batchnorm(self.folder), self.cell, self.start, model)
-        weights.save(paths.weights(self.folder), self.cell, self.source.classes, model)
+        weights.save(paths.weights(self.folder), self.cell, self.source.classes, self.source.checksum, model)
         label = {
             "status": "diverged" if reason else "finished",
             "reason": reason,
@@ -270,11 +294,10 @@ class _Run:
                 "std": list(map(float, self.source.std)),
             },
             "ended": _now(),
+            # The last session's code, versions and device at the top, all of them under "sessions".
+            **{k: v for k, v in self.history["sessions"][-1].items() if k != "began"},
             **self.history,
-            **provenance.code(),
-            **provenance.describe_device(self.device),
             **provenance.peak_memory(self.device),
-            "versions": provenance.versions(),
         }
         columns = {name: [row[name] for row in self.rows] for name in self.rows[0]}
         # Last, because its presence means that the cell is done.
@@ -303,14 +326,3 @@ def _write_batchnorm(path: Path, cell: Cell, start: dict[str, Any], model: torch
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def describe(folder: Path) -> str:
-    """Return a cell's provenance as indented JSON.
-
-    Raises
-    ------
-    UserError
-        If its metrics are absent, damaged or foreign.
-    """
-    return json.dumps(schemas.read_label(paths.metrics(folder)), indent=2, sort_keys=True)
