@@ -266,6 +266,7 @@ def write_one(
     most: int = 400,
     stopped_at: float | None = None,
     counts: Mapping[str, int] | None = None,
+    data_sha256: str = "0" * 64,
     **known: Any,
 ) -> None:
     """Write one file of a cell.
@@ -284,6 +285,8 @@ def write_one(
         Accuracy of a diverged run.
     counts : mapping, optional
         Parameter counts instead of the network's.
+    data_sha256 : str
+        Checksum of the data that it claims to be trained on.
     **known : array-like
         Columns whose values a test knows.
     """
@@ -291,7 +294,12 @@ def write_one(
     label: dict[str, Any] = {}
     if kind == "metrics":
         columns = metrics(cell)
-        label = {"status": "finished", "reason": "", "parameters": {**parameters(cell), **(counts or {})}}
+        label = {
+            "status": "finished",
+            "reason": "",
+            "parameters": {**parameters(cell), **(counts or {})},
+            "data": {"dataset": cell.recipe.dataset, "sha256": data_sha256},
+        }
         if stopped_at is not None:
             columns["test_top1"][-1] = columns["test_top5"][-1] = stopped_at
             label |= {"status": "diverged", "reason": "loss is not finite"}

@@ -410,6 +410,15 @@ def test_a_disabled_activation_is_zero_more_than_99_percent_of_the_time(tmp_path
     assert data.disabled_activations(data.panel(DEPTH))["value"].item() == pytest.approx(50)
 
 
+def test_runs_on_different_data_of_one_name_are_not_shown_together(tmp_path):
+    grid = tiny(["all"], ["ResNet-8"], [0, 1])
+    for cell, data_sha256 in zip(grid.cells.values(), ("1" * 64, "2" * 64), strict=True):
+        synthetic.write_one(tmp_path, cell, "metrics", data_sha256=data_sha256)
+    data = Results(request(grid, "fig02", (Need(DEPTH, ("all",)),)), tmp_path)
+    with pytest.raises(UserError, match="seed1/metrics.parquet: was trained on other .* data than .*seed0"):
+        data.accuracy(data.panel(DEPTH))
+
+
 @pytest.mark.parametrize("name", ["fig04", "fig15", "fig16", "fig21", "fig23"])
 def test_densities_integrate_to_the_values_they_show(small, name):
     root, grid = small
