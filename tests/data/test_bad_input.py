@@ -29,25 +29,25 @@ SETS = {
 }
 
 
-def refused(name, source, data, *words, **options):
+def check_refused(name, source, data, *words, **options):
     """Preparing says one line with all the words, and training finds nothing."""
     with pytest.raises(UserError) as caught:
         prepare(name, source, data, quiet=True, **options)
-    one_line(caught.value, *words)
+    check_one_line(caught.value, *words)
     with pytest.raises(UserError):
         open_source(sets.recipe(name), data, CPU)
     assert not list(data.glob("*/manifest.json"))
 
 
-def not_opened(name, data, *words):
+def check_not_opened(name, data, *words):
     with pytest.raises(UserError) as caught:
         source = open_source(sets.recipe(name), data, CPU)
         list(source.train_batches(0, 0, 4))
         list(source.test_batches(4))
-    one_line(caught.value, *words)
+    check_one_line(caught.value, *words)
 
 
-def one_line(problem, *words):
+def check_one_line(problem, *words):
     text = str(problem)
     assert "\n" not in text and len(text) < 700
     for word in map(str, words):
@@ -60,27 +60,27 @@ def one_line(problem, *words):
 def test_archive_with_another_checksum(tmp_path, monkeypatch):
     path = sets.archive(tmp_path / "set", monkeypatch)
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    refused("cifar10", path, tmp_path / "data", path, "MD5", "fetch it again")
+    check_refused("cifar10", path, tmp_path / "data", path, "MD5", "fetch it again")
 
 
 def test_truncated_archive(tmp_path, monkeypatch):
     path = sets.archive(tmp_path / "set", monkeypatch)
     path.write_bytes(path.read_bytes()[:2000])
-    refused("cifar10", path, tmp_path / "data", path, "truncated")
+    check_refused("cifar10", path, tmp_path / "data", path, "truncated")
 
 
 @pytest.mark.parametrize("name", ["data_batch_3", "test_batch"])
 def test_missing_batch(name, tmp_path, monkeypatch):
     source = sets.batches(tmp_path / "set", monkeypatch)
     (source / "cifar-10-batches-py" / name).unlink()
-    refused("cifar10", source, tmp_path / "data", source, f"batch {name} is missing")
+    check_refused("cifar10", source, tmp_path / "data", source, f"batch {name} is missing")
 
 
 def test_damaged_batch(tmp_path, monkeypatch):
     source = sets.batches(tmp_path / "set", monkeypatch)
     path = source / "cifar-10-batches-py" / "data_batch_2"
     path.write_bytes(path.read_bytes()[:-5])
-    refused("cifar10", source, tmp_path / "data", "batch data_batch_2 is damaged", "MD5")
+    check_refused("cifar10", source, tmp_path / "data", "batch data_batch_2 is damaged", "MD5")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_batch_with_wrong_content(content, words, tmp_path, monkeypatch):
     path = source / "cifar-10-batches-py" / "data_batch_4"
     sets.write_batch(path, content)
     sets.declare(monkeypatch, "cifar10", path)
-    refused("cifar10", source, tmp_path / "data", "data_batch_4", *words)
+    check_refused("cifar10", source, tmp_path / "data", "data_batch_4", *words)
 
 
 @pytest.mark.parametrize(("module", "name"), [("os", "system"), ("sys", "dtype")])
@@ -107,7 +107,7 @@ def test_batch_that_would_run_a_command(module, name, tmp_path, monkeypatch):
     path = source / "cifar-10-batches-py" / "data_batch_1"
     path.write_bytes(f"c{module}\n{name}\n(S'touch {tmp_path / 'ran'}'\ntR.".encode())
     sets.declare(monkeypatch, "cifar10", path)
-    refused("cifar10", source, tmp_path / "data", "data_batch_1", f"{module}.{name}")
+    check_refused("cifar10", source, tmp_path / "data", "data_batch_1", f"{module}.{name}")
     assert not (tmp_path / "ran").exists()
 
 
@@ -115,20 +115,22 @@ def test_truncated_parquet(tmp_path):
     source = sets.parquet(tmp_path / "set", "PNG")
     path = source / "train.parquet"
     path.write_bytes(path.read_bytes()[:3000])
-    refused("cifar10", source, tmp_path / "data", path, "truncated or not a Parquet file")
+    check_refused("cifar10", source, tmp_path / "data", path, "truncated or not a Parquet file")
 
 
 def test_missing_part_of_the_parquet(tmp_path):
     source = sets.parquet(tmp_path / "set", "PNG")
     (source / "test.parquet").unlink()
-    refused("cifar10", source, tmp_path / "data", "no test*.parquet")
+    check_refused("cifar10", source, tmp_path / "data", "no test*.parquet")
 
 
 def test_parquet_without_the_columns(tmp_path):
     source = sets.parquet(tmp_path / "set", "PNG")
     table = pq.read_table(source / "train.parquet").rename_columns(["image", "label"])
     pq.write_table(table, source / "train.parquet")
-    refused("cifar10", source, tmp_path / "data", "has columns image, label; img (with bytes) and label are wanted")
+    check_refused(
+        "cifar10", source, tmp_path / "data", "has columns image, label; img (with bytes) and label are wanted"
+    )
 
 
 @pytest.mark.parametrize("label", [10, -1, None])
@@ -138,7 +140,7 @@ def test_parquet_with_a_wrong_label(label, tmp_path):
     rows[13]["label"] = label
     pq.write_table(pa.Table.from_pylist(rows), source / "train.parquet")
     words = ["row 13 has no label"] if label is None else [f"label {label} of image 13", "0 to 9"]
-    refused("cifar10", source, tmp_path / "data", source / "train.parquet", *words)
+    check_refused("cifar10", source, tmp_path / "data", source / "train.parquet", *words)
 
 
 def damage_parquet(source, rows):
@@ -153,7 +155,7 @@ def test_unreadable_images_in_parquet_are_named_and_counted(name, tmp_path):
     source = SETS[name](tmp_path / "set", None)
     damage_parquet(source, [3, 5, 7, 9])
     words = ["4 unreadable images", "train.parquet row 3", "row 7", "1 more", "--skip-unreadable"]
-    refused(name, source, tmp_path / "data", *words)
+    check_refused(name, source, tmp_path / "data", *words)
     prepare(name, source, tmp_path / "data", skip_unreadable=True, quiet=True)
     opened = open_source(sets.recipe(name), tmp_path / "data", CPU)
     assert opened.train_images == 5 * sets.PER_BATCH - 4
@@ -162,12 +164,12 @@ def test_unreadable_images_in_parquet_are_named_and_counted(name, tmp_path):
 
 def test_images_of_another_size(tmp_path, monkeypatch):
     monkeypatch.setattr("bnonly.data.cifar.SIDE", 16)
-    refused("cifar10", sets.parquet(tmp_path / "set", "PNG"), tmp_path / "data", "32 x 32 pixels, not 16 x 16")
+    check_refused("cifar10", sets.parquet(tmp_path / "set", "PNG"), tmp_path / "data", "32 x 32 pixels, not 16 x 16")
 
 
 def test_jpeg_images_are_not_cifar10_and_lossless_ones_not_cifar10_jpeg(tmp_path):
-    refused("cifar10", sets.parquet(tmp_path / "a", "JPEG"), tmp_path / "data", "prepare them as cifar10-jpeg")
-    refused("cifar10-jpeg", sets.parquet(tmp_path / "b", "PNG"), tmp_path / "data", "prepare them as cifar10")
+    check_refused("cifar10", sets.parquet(tmp_path / "a", "JPEG"), tmp_path / "data", "prepare them as cifar10-jpeg")
+    check_refused("cifar10-jpeg", sets.parquet(tmp_path / "b", "PNG"), tmp_path / "data", "prepare them as cifar10")
 
 
 def test_class_of_which_no_image_can_be_read(tmp_path):
@@ -180,7 +182,7 @@ def test_class_of_which_no_image_can_be_read(tmp_path):
 def test_too_few_images(tmp_path):
     source = sets.parquet(tmp_path / "set", "PNG")
     pq.write_table(pq.read_table(source / "train.parquet").slice(0, 30), source / "train.parquet")
-    refused("cifar10", source, tmp_path / "data", source, "30 training images, cifar10 has 40")
+    check_refused("cifar10", source, tmp_path / "data", source, "30 training images, cifar10 has 40")
 
 
 # Photographs, as distributed
@@ -189,14 +191,14 @@ def test_too_few_images(tmp_path):
 def test_missing_class_folder(tmp_path):
     source = sets.folder_set(tmp_path / "set")
     shutil.rmtree(source / "val" / "n02")
-    refused("imagenet", source, tmp_path / "data", source, "val/n02 is missing")
+    check_refused("imagenet", source, tmp_path / "data", source, "val/n02 is missing")
 
 
 def test_class_missing_in_both_parts(tmp_path):
     source = sets.folder_set(tmp_path / "set")
     for part in ("train", "val"):
         shutil.rmtree(source / part / "n02")
-    refused("imagenet", source, tmp_path / "data", "2 classes, imagenet has 3")
+    check_refused("imagenet", source, tmp_path / "data", "2 classes, imagenet has 3")
 
 
 @pytest.mark.parametrize("part", ["train", "val"])
@@ -204,13 +206,13 @@ def test_empty_class_folder(part, tmp_path):
     source = sets.folder_set(tmp_path / "set")
     for image in (source / part / "n03").iterdir():
         image.unlink()
-    refused("imagenet", source, tmp_path / "data", f"{part}/n03 has no images")
+    check_refused("imagenet", source, tmp_path / "data", f"{part}/n03 has no images")
 
 
 def test_missing_image(tmp_path):
     source = sets.folder_set(tmp_path / "set")
     next((source / "train" / "n03").iterdir()).unlink()
-    refused("imagenet", source, tmp_path / "data", "11 training images, imagenet has 12")
+    check_refused("imagenet", source, tmp_path / "data", "11 training images, imagenet has 12")
 
 
 @pytest.mark.parametrize("tarred", [False, True])
@@ -220,43 +222,43 @@ def test_flat_validation_images(tarred, tmp_path):
         image.rename(source / "val" / image.name)
     if tarred:
         source = shutil.make_archive(str(tmp_path / "flat"), "tar", source)
-    refused("imagenet", Path(source), tmp_path / "data", "val holds images without class folders", "devkit")
+    check_refused("imagenet", Path(source), tmp_path / "data", "val holds images without class folders", "devkit")
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_empty_source_folder(name, tmp_path):
     (tmp_path / "set").mkdir()
-    refused(name, tmp_path / "set", tmp_path / "data", tmp_path / "set")
+    check_refused(name, tmp_path / "set", tmp_path / "data", tmp_path / "set")
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_source_that_is_not_there(name, tmp_path):
-    refused(name, tmp_path / "nowhere", tmp_path / "data", tmp_path / "nowhere", "no such file or folder")
+    check_refused(name, tmp_path / "nowhere", tmp_path / "data", tmp_path / "nowhere", "no such file or folder")
 
 
 def test_truncated_tar(tmp_path):
     path = sets.tar_set(tmp_path / "set")
     path.write_bytes(path.read_bytes()[:-30_000])
-    refused("imagenet", path, tmp_path / "data", path)
+    check_refused("imagenet", path, tmp_path / "data", path)
 
 
 def test_compressed_tar(tmp_path):
     path = sets.tar_set(tmp_path / "set")
     path.write_bytes(gzip.compress(path.read_bytes()))
-    refused("imagenet", path, tmp_path / "data", "is compressed; decompress it first")
+    check_refused("imagenet", path, tmp_path / "data", "is compressed; decompress it first")
 
 
 def test_official_archive_with_another_checksum(tmp_path, monkeypatch):
     source = sets.official_set(tmp_path, monkeypatch)
     path = source / "ILSVRC2012_img_val.tar"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    refused("imagenet", source, tmp_path / "data", path, "MD5")
+    check_refused("imagenet", source, tmp_path / "data", path, "MD5")
 
 
 def test_missing_development_kit(tmp_path, monkeypatch):
     source = sets.official_set(tmp_path, monkeypatch)
     (source / "ILSVRC2012_devkit_t12.tar.gz").unlink()
-    refused("imagenet", source, tmp_path / "data", "ILSVRC2012_devkit_t12.tar.gz: no such file")
+    check_refused("imagenet", source, tmp_path / "data", "ILSVRC2012_devkit_t12.tar.gz: no such file")
 
 
 def test_unreadable_photographs_are_named_and_counted_until_they_are_replaced(tmp_path):
@@ -267,7 +269,7 @@ def test_unreadable_photographs_are_named_and_counted_until_they_are_replaced(tm
     bad[1].write_bytes(bytes(len(good[1])))  # replaced by one of the same size later
     bad[0].write_bytes(b"<html>")
     words = ["3 unreadable images", f"train/n03/{bad[0].name}", f"train/n03/{bad[1].name}", f"val/n01/{bad[2].name}"]
-    refused("imagenet", source, tmp_path / "data", *words)
+    check_refused("imagenet", source, tmp_path / "data", *words)
     prepare("imagenet", source, tmp_path / "skipped", skip_unreadable=True, quiet=True)
     opened = open_source(sets.recipe("imagenet"), tmp_path / "skipped", CPU)
     assert (opened.train_images, opened.test_images) == (10, 5)
@@ -285,7 +287,7 @@ def test_unreadable_photographs_are_named_and_counted_until_they_are_replaced(tm
 def test_no_room_is_found_out_before(name, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    refused(name, SETS[name](tmp_path / "set", None), tmp_path / "data", "GB are free", "make room")
+    check_refused(name, SETS[name](tmp_path / "set", None), tmp_path / "data", "GB are free", "make room")
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -294,7 +296,7 @@ def test_no_room_while_writing(name, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, hard))
     try:
-        refused(name, source, tmp_path / "data", "cannot be written")
+        check_refused(name, source, tmp_path / "data", "cannot be written")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     prepare(name, source, tmp_path / "data", quiet=True)
@@ -311,7 +313,7 @@ def test_read_only_data_folder(name, tmp_path, unprivileged):
     assert len(list(open_source(sets.recipe(name), data, CPU).train_batches(0, 0, 4))) > 1, "reading needs no writing"
     with pytest.raises(UserError) as caught:
         prepare("imagenette10", source, data, quiet=True)
-    one_line(caught.value, data, "cannot be written", "Permission denied")
+    check_one_line(caught.value, data, "cannot be written", "Permission denied")
 
 
 # Prepared data
@@ -325,11 +327,15 @@ def made(request, tmp_path):
 
 
 def test_data_root_that_does_not_exist(tmp_path):
-    not_opened("cifar10", tmp_path / "nowhere", tmp_path / "nowhere", "no such folder", "bnonly prepare cifar10 --data")
+    check_not_opened(
+        "cifar10", tmp_path / "nowhere", tmp_path / "nowhere", "no such folder", "bnonly prepare cifar10 --data"
+    )
 
 
 def test_data_that_are_not_prepared(tmp_path):
-    not_opened("imagenet", tmp_path, "imagenet is not prepared there", f"bnonly prepare imagenet --data {tmp_path}")
+    check_not_opened(
+        "imagenet", tmp_path, "imagenet is not prepared there", f"bnonly prepare imagenet --data {tmp_path}"
+    )
 
 
 def change_manifest(name, data, **changes):
@@ -340,7 +346,7 @@ def change_manifest(name, data, **changes):
 def test_data_prepared_by_another_version(made):
     name, data = made
     change_manifest(name, data, format=0)
-    not_opened(name, data, data / name / "manifest.json", "another version", "format 0", "bnonly prepare")
+    check_not_opened(name, data, data / name / "manifest.json", "another version", "format 0", "bnonly prepare")
     with pytest.raises(UserError, match="another version"):
         prepare(name, None, data, quiet=True)
 
@@ -348,20 +354,20 @@ def test_data_prepared_by_another_version(made):
 def test_manifest_of_other_data(made):
     name, data = made
     change_manifest(name, data, dataset="digits")
-    not_opened(name, data, "is the manifest of digits")
+    check_not_opened(name, data, "is the manifest of digits")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}'])
 def test_damaged_manifest(content, made):
     name, data = made
     (data / name / "manifest.json").write_text(content)
-    not_opened(name, data, data / name / "manifest.json")
+    check_not_opened(name, data, data / name / "manifest.json")
 
 
 def test_counts_that_the_data_set_does_not_have(made, monkeypatch):
     name, data = made
     monkeypatch.setitem(DATASETS, name, dataclasses.replace(DATASETS[name], train_images=10**6))
-    not_opened(name, data, "training images", "1,000,000")
+    check_not_opened(name, data, "training images", "1,000,000")
 
 
 def test_missing_truncated_or_changed_file(made):
@@ -371,12 +377,12 @@ def test_missing_truncated_or_changed_file(made):
             continue
         content = path.read_bytes()
         path.unlink()
-        not_opened(name, data, path, "No such file")
+        check_not_opened(name, data, path, "No such file")
         path.write_bytes(content[:-1])
-        not_opened(name, data, path, "its manifest says")
+        check_not_opened(name, data, path, "its manifest says")
         middle = len(content) // 2
         path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
-        not_opened(name, data, path, "is not what was prepared", "prepare")
+        check_not_opened(name, data, path, "is not what was prepared", "prepare")
         path.write_bytes(content)
     assert open_source(sets.recipe(name), data, CPU).train_images
 
@@ -394,7 +400,7 @@ def test_installed_data_set_needs_no_preparation(tmp_path):
 
 
 def test_imagenet_without_a_source(tmp_path):
-    refused("imagenet", None, tmp_path / "data", "fetch it by hand", "--from PATH", "BNONLY_SOURCES")
+    check_refused("imagenet", None, tmp_path / "data", "fetch it by hand", "--from PATH", "BNONLY_SOURCES")
 
 
 def test_the_command_line_says_it_in_one_line(bnonly, tmp_path):

@@ -27,8 +27,11 @@ class Engine(Protocol):
         `pause` is asked after batches; once it says yes the engine returns early.
         """
 
-    def take_totals(self) -> tuple[float, int, int]:
-        """Return and reset the sums since the last call: loss over images, correct images, images."""
+    def totals(self) -> tuple[float, int, int]:
+        """Return the sums of the epoch under way: loss over images, correct images, images."""
+
+    def set_totals(self, loss: float, correct: int, images: int) -> None:
+        """Set those sums: to zero for a new epoch, to a checkpoint's for one that goes on, added up in the same order."""
 
     def evaluate(self) -> Scores:
         """Score the test set."""
@@ -90,12 +93,13 @@ class ReferenceEngine:
         self.model = regimes.make(cell, source.classes).to(device)
         self._trainable = regimes.trainable(self.model)
         self._optimiser = Sgd(list(self._trainable.values()), cell.recipe.momentum, cell.recipe.weight_decay)
-        self._reset()
+        self.set_totals(0.0, 0, 0)
 
-    def _reset(self) -> None:
-        self._loss = torch.zeros((), dtype=torch.float64, device=self._device)
-        self._correct = torch.zeros((), dtype=torch.int64, device=self._device)
-        self._images = 0
+    def set_totals(self, loss: float, correct: int, images: int) -> None:
+        """See `Engine.set_totals`."""
+        self._loss = torch.tensor(loss, dtype=torch.float64, device=self._device)
+        self._correct = torch.tensor(correct, dtype=torch.int64, device=self._device)
+        self._images = images
 
     def train(self, epoch: int, first: int, last: int, pause: Callable[[], bool]) -> int:
         """See `Engine.train`."""
@@ -114,11 +118,9 @@ class ReferenceEngine:
                 break
         return number + 1
 
-    def take_totals(self) -> tuple[float, int, int]:
-        """See `Engine.take_totals`."""
-        totals = self._loss.item(), int(self._correct.item()), self._images
-        self._reset()
-        return totals
+    def totals(self) -> tuple[float, int, int]:
+        """See `Engine.totals`."""
+        return self._loss.item(), int(self._correct.item()), self._images
 
     def evaluate(self) -> Scores:
         """See `Engine.evaluate`."""

@@ -161,7 +161,7 @@ class _Run:
         self.checkpoint = paths.checkpoint(folder, cell.digest())
         self.rows: list[dict[str, Any]] = []
         self.iteration = 0
-        self.partial = [0.0, 0, 0, 0.0]  # of the epoch under way: loss sum, correct, images, seconds
+        self.partial: list[Any] = [0.0, 0, 0, 0.0]  # of the epoch under way: loss sum, correct, images, seconds
         self.history: dict[str, Any] = {"started": _now(), "resumed": 0, "wall_seconds": 0.0, "sessions": []}
         self.progress = Progress(cell, math.ceil(cell.recipe.epochs), quiet)
 
@@ -216,12 +216,10 @@ class _Run:
             return bool(signals.received) or time.monotonic() - self.saved >= self.every
 
         began = time.monotonic()
+        self.engine.set_totals(*self.partial[:3])
         reached = self.engine.train(epoch, first, last, pause)
-        loss, correct, images = self.engine.take_totals()
         self.iteration = epoch * per_epoch + reached
-        self.partial = [
-            a + b for a, b in zip(self.partial, (loss, correct, images, time.monotonic() - began), strict=True)
-        ]
+        self.partial = [*self.engine.totals(), self.partial[3] + time.monotonic() - began]
         reason = None
         if reached == last:
             # Only here, so that the result does not depend on when checkpoints happen to be written.
