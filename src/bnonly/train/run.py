@@ -163,7 +163,7 @@ class _Run:
         self.iteration = 0
         self.partial: list[Any] = [0.0, 0, 0, 0.0]  # of the epoch under way: loss sum, correct, images, seconds
         self.history: dict[str, Any] = {"started": _now(), "resumed": 0, "wall_seconds": 0.0, "sessions": []}
-        self.progress = Progress(cell, math.ceil(cell.recipe.epochs), quiet)
+        self.progress = Progress(cell, math.ceil(self.schedule.total / self.schedule.per_epoch), quiet)
 
     def execute(self) -> None:
         self._resume()
