@@ -530,7 +530,7 @@ class _Node:
 
     def bounds(self, key: str, default: tuple[float, float]) -> tuple[float, float]:
         value = self.node.get(key, list(default))
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, int | float | str) and not isinstance(value, bool):
             value = [value, value]
         if not isinstance(value, list) or len(value) != 2:
             self.fail(key, value, "a number, or [low, high] of a uniform distribution, is wanted")
@@ -544,6 +544,7 @@ class _Node:
         value = self._get(key)
         if not isinstance(value, list) or not value:
             self.fail(key, value, "a list of at least one replicate seed is wanted, for example [0, 1, 2]")
+        value = [int(v) if isinstance(v, str) and v.isdecimal() else v for v in value]
         for item in value:
             if isinstance(item, bool) or not isinstance(item, int) or not 0 <= item < 2**32:
                 self.fail(key, item, "whole numbers from 0 to 4294967295 are wanted")

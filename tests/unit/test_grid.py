@@ -76,6 +76,8 @@ def test_numbers_that_yaml_or_a_command_line_made_text():
         "ResNet-8-c4", "bn", 0
     )
     assert cell.recipe == grid.resolve(mini()).cell("ResNet-8-c4", "bn", 0).recipe
+    text = mini(experiments__cifar_depth__seeds=["0", "3"], regimes__bn__gamma_init="1")
+    assert grid.resolve(text).cell("ResNet-8-c4", "bn", 3).regime.gamma_init == (1.0, 1.0)
 
 
 def test_differences_names_the_key():
