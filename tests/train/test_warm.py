@@ -25,11 +25,29 @@ def place(tmp_path):
             os.kill(int(line.split()[0]), signal.SIGKILL)
 
 
+def command(config, folder, *options):
+    """The command line of a training of `CELL` in a folder."""
+    start = [
+        sys.executable,
+        "-m",
+        "bnonly",
+        "--config",
+        config,
+        "-C",
+        folder,
+        *options,
+        "train",
+        *CELL,
+        "--threads",
+        "1",
+    ]
+    return list(map(str, start))
+
+
 def start(place, *options):
     folder, config, environment = place
-    command = [sys.executable, "-m", "bnonly", "--config", config, "-C", folder / "run", *options, "train", *CELL]
     return subprocess.Popen(
-        [*map(str, command), "--threads", "1", "--checkpoint-seconds", "0"],
+        [*command(config, folder / "run", *options), "--checkpoint-seconds", "0"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
 
@@ -48,20 +66,8 @@ def test_the_result_is_the_same_and_the_process_is_shared(place):
     folder, config, environment = place
     written = []
     for run, variables in (("cold", dict(os.environ)), ("warm", environment), ("again", environment)):
-        command = [
-            sys.executable,
-            "-m",
-            "bnonly",
-            "--config",
-            config,
-            "--set",
-            "recipes.digits.epochs=2",
-            "-C",
-            folder / run,
-        ]
-        done = subprocess.run(
-            [*map(str, command), "train", *CELL, "--threads", "1"], env=variables, capture_output=True, text=True
-        )
+        line = command(config, folder / run, "--set", "recipes.digits.epochs=2")
+        done = subprocess.run(line, env=variables, capture_output=True, text=True)
         assert done.returncode == 0 and "finished, test accuracy" in done.stderr
         written.append(paths.weights(folder / run / paths.cell_dir(*CELL, 0)).read_bytes())
     assert written[0] == written[1] == written[2]
@@ -102,17 +108,7 @@ def test_a_caller_that_is_killed_stops_its_training(place):
 def test_without_a_socket_it_works_by_itself(place):
     folder, config, environment = place
     (folder / f"bnonly-{os.getuid()}").write_text("in the way")
-    command = [
-        sys.executable,
-        "-m",
-        "bnonly",
-        "--config",
-        config,
-        "--set",
-        "recipes.digits.epochs=1.5",
-        "-C",
-        folder / "run",
-    ]
-    done = subprocess.run([*map(str, command), "train", *CELL, "--quiet"], env=environment, capture_output=True)
+    line = command(config, folder / "run", "--set", "recipes.digits.epochs=1.5")
+    done = subprocess.run([*line, "--quiet"], env=environment, capture_output=True)
     assert done.returncode == 0
     assert paths.metrics(folder / "run" / paths.cell_dir(*CELL, 0)).exists()
