@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -19,35 +19,63 @@ class Scores:
     top5: float
 
 
+class Tally:
+    """Sums over a test set, kept on the device until they are asked for.
+
+    With fewer than five classes top-5 counts all of them.  Logits that are not finite score what torch's `topk` makes of
+    them, chance at best: the measured accuracy of a diverged run.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._loss = torch.zeros((), dtype=torch.float64, device=device)
+        self._hits = torch.zeros(2, dtype=torch.int64, device=device)
+        self.sums = [self._loss, self._hits]
+
+    def clear(self) -> None:
+        """Start again."""
+        for total in self.sums:
+            total.zero_()
+
+    def add(self, logits: torch.Tensor, y: torch.Tensor) -> None:
+        """Add a batch: logits (n, classes) and labels (n,)."""
+        self._loss += functional.cross_entropy(logits, y, reduction="sum").double()
+        best = logits.topk(min(5, logits.shape[1]), dim=1).indices == y[:, None]
+        self._hits += torch.stack((best[:, 0].sum(), best.sum()))
+
+    def scores(self, images: int) -> Scores:
+        """Return the scores over that many images."""
+        top1, top5 = self._hits.tolist()
+        return Scores(self._loss.item() / images, top1 / images, top5 / images)
+
+
 @torch.no_grad()
-def evaluate(model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], device: torch.device) -> Scores:
+def evaluate(
+    network: Callable[[torch.Tensor], torch.Tensor],
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    device: torch.device,
+) -> Scores:
     """Score a network in evaluation mode; the mode it was in is restored.
 
     Parameters
     ----------
-    model : torch.nn.Module
-        Maps images to logits.
+    network : torch.nn.Module or function
+        Maps images to logits; a function does so in evaluation mode as it is.
     batches : iterable of (images, labels)
-        On the model's device.
+        On the network's device.
     device : torch.device
         Where sums are kept.
-
-    Notes
-    -----
-    With fewer than five classes top-5 counts all of them.  Logits that are not finite score what torch's `topk` makes of
-    them, chance at best: the measured accuracy of a diverged run.
     """
-    was_training = model.training
-    model.eval()
-    loss = torch.zeros((), dtype=torch.float64, device=device)
-    hits = torch.zeros(2, dtype=torch.int64, device=device)
-    images = 0
+    module = network if isinstance(network, nn.Module) else nn.Identity()
+    was_training = module.training
+    module.eval()
+    tally, images = Tally(device), 0
     for x, y in batches:
-        logits = model(x)
-        loss += functional.cross_entropy(logits, y, reduction="sum").double()
-        best = logits.topk(min(5, logits.shape[1]), dim=1).indices == y[:, None]
-        hits[0] += best[:, 0].sum()
-        hits[1] += best.sum()
+        tally.add(network(x), y)
         images += len(y)
-    model.train(was_training)
-    return Scores(loss.item() / images, hits[0].item() / images, hits[1].item() / images)
+    module.train(was_training)
+    return tally.scores(images)

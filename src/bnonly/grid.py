@@ -25,6 +25,7 @@ from bnonly.spec import (
     ENGINES,
     GROUPS,
     NAME,
+    PRECISIONS,
     RANDOM_SCOPES,
     WEIGHT_INITS,
     Architecture,
@@ -38,6 +39,7 @@ TOP_LEVEL = (
     "title",
     "scale",
     "engine",
+    "precision",
     "threads",
     "warm",
     "outputs",
@@ -228,6 +230,9 @@ def resolve(config: Mapping[str, Any], source: str = "config.yaml") -> Grid:
     top.only(*TOP_LEVEL)
     scale = top.number("scale", 1.0, low=0, open_low=True)
     engine = top.word("engine", "reference", ENGINES)
+    precision = top.word("precision", "fp32", PRECISIONS)
+    if engine == "reference" and precision != "fp32":
+        top.fail("precision", precision, "the reference engine computes in fp32; others need engine: fast")
     recipes = {n: c for n, c in top.children("recipes")}
     for child in recipes.values():
         _recipe(child, scale)
@@ -282,7 +287,7 @@ def resolve(config: Mapping[str, Any], source: str = "config.yaml") -> Grid:
                 _check_fit(arch, regime, recipe, f"{source}: experiments.{name}")
                 datasets.add(recipe.dataset)
                 for seed in experiment.seeds:
-                    cell = Cell(arch, regime, recipe, seed, engine=engine)
+                    cell = Cell(arch, regime, recipe, seed, engine, precision)
                     other = cells.setdefault(cell.key, cell)
                     if other != cell:
                         raise UserError(

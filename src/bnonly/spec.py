@@ -28,7 +28,10 @@ GROUPS = ("gamma", "beta", "conv", "shortcut", "output", "random")
 WEIGHT_INITS = ("he_normal", "he_uniform", "binary", "orthogonal")
 AFFINE_MODES = ("drawn", "disabled")
 RANDOM_SCOPES = ("channel", "layer")
-ENGINES = ("reference",)
+#: What trains: plain fp32 PyTorch, or the fused network of `bnonly.fast`.
+ENGINES = ("reference", "fast")
+#: What convolutions compute in; statistics, affine parameters, loss and optimiser are always float32.
+PRECISIONS = ("fp32", "tf32", "bf16")
 
 
 def _later(default: Any) -> Any:

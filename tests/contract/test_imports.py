@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[2] / "src/bnonly"
 WORDS = {"errors", "families", "datasets", "paths"}
 IDENTITY = WORDS | {"spec", "grid"}
 FILES = IDENTITY | {"schemas"}
-COMPUTING = FILES | {"seeds", "archs", "regimes", "data", "evaluate", "weights", "devices", "progress", "counts"}
+COMPUTING = FILES | {"seeds", "archs", "regimes", "data", "evaluate", "weights", "devices", "progress", "counts", "fast"}
 ALLOWED = {
     "errors": (set(), set()),
     "families": (WORDS, set()),
@@ -25,6 +25,7 @@ ALLOWED = {
     "data": (FILES | {"seeds", "data"}, {"numpy", "torch", "torchvision", "pyarrow", "PIL"}),
     "evaluate": (IDENTITY, {"torch"}),
     "weights": (FILES | {"regimes"}, {"torch", "safetensors"}),
+    "fast": ({"fast", "regimes"}, {"torch"}),
     "train": (COMPUTING | {"train"}, {"torch"}),
     "analysis": (COMPUTING | {"analysis"}, {"torch"}),
     "counts": (COMPUTING, {"torch"}),

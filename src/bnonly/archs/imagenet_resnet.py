@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+from bnonly.archs.pooling import MaxPool2d
 from bnonly.families import IMAGENET_BLOCKS
 
 
@@ -41,5 +42,8 @@ def imagenet_resnet(depth: int, channels: int, classes: int) -> nn.Module:
     kind, layers = IMAGENET_BLOCKS[depth]
     block: type[BasicBlock | Bottleneck] = BasicBlock if kind == "basic" else Bottleneck
     if channels == 64:
-        return ResNet(block, list(layers), num_classes=classes)
-    return _NarrowResNet(block, list(layers), classes, channels)
+        model = ResNet(block, list(layers), num_classes=classes)
+    else:
+        model = _NarrowResNet(block, list(layers), classes, channels)
+    model.maxpool = MaxPool2d(kernel_size=3, stride=2, padding=1)
+    return model

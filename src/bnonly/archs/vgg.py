@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from bnonly.archs.pooling import MaxPool2d
 from bnonly.families import VGG_LAYERS
 
 
@@ -29,7 +30,7 @@ class Vgg(nn.Module):
         inputs = 3
         for item in VGG_LAYERS[depth]:
             if isinstance(item, str):
-                layers.append(nn.MaxPool2d(2))
+                layers.append(MaxPool2d(2))
                 continue
             outputs = item * channels
             layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]

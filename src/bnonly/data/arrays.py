@@ -105,24 +105,52 @@ class ArraySource:
         self._normalise = Normaliser(self.mean, self.std, self._train.shape[1], device)
         self._buffers = Buffers(keep=4)
 
-    def train_batches(self, seed: int, epoch: int, batch_size: int, first: int = 0) -> Iterator[Batch]:
-        """See `bnonly.data.source.Source.train_batches`."""
+    def draws(self, seed: int, epoch: int) -> list[torch.Tensor]:
+        """Return all random choices of an epoch, in the order in which it sees the images.
+
+        Returns
+        -------
+        order : int64 tensor (train_images,)
+            Which image comes when.
+        flip : bool tensor (train_images,)
+        down, right : int64 tensor (train_images,)
+            See `augment`.
+        """
+        # For the whole epoch at once: for a batch of 128 the draws would cost a CPU as much as all the rest.
         order = seeds.order(seed, epoch, self.train_images, self._device)
-        # Drawn for the whole epoch at once: for a batch of 128 the draws would cost a CPU as much as all the rest.
         flip, down, right, _ = seeds.words(seed, "augment", epoch, order)
         span = 2 * self._how.shift + 1
-        flip, down, right = flip >> 31 == 1, seeds.below(down, span), seeds.below(right, span)
+        return [order, flip >> 31 == 1, seeds.below(down, span), seeds.below(right, span)]
+
+    def train_batch(self, draws: list[torch.Tensor], part: slice | torch.Tensor) -> Batch:
+        """Make a batch of an epoch.
+
+        Parameters
+        ----------
+        draws : list of tensor
+            From `draws`.
+        part : slice or int64 tensor (n,)
+            Which places of the epoch's order.
+        """
+        order, flip, down, right = (d[part] for d in draws)
+        images = self._train.index_select(0, order)
+        images = augment(images, flip if self._how.flip else None, self._how.shift, down, right)
+        return self._finish(images), self._train_labels[order]
+
+    def test_batch(self, part: slice | torch.Tensor) -> Batch:
+        """Make a batch of the test images at these places."""
+        return self._finish(self._test[part]), self._test_labels[part]
+
+    def train_batches(self, seed: int, epoch: int, batch_size: int, first: int = 0) -> Iterator[Batch]:
+        """See `bnonly.data.source.Source.train_batches`."""
+        draws = self.draws(seed, epoch)
         for start in range(first * batch_size, self.train_images, batch_size):
-            part = slice(start, start + batch_size)
-            images = self._train.index_select(0, order[part])
-            images = augment(images, flip[part] if self._how.flip else None, self._how.shift, down[part], right[part])
-            yield self._finish(images), self._train_labels[order[part]]
+            yield self.train_batch(draws, slice(start, start + batch_size))
 
     def test_batches(self, batch_size: int) -> Iterator[Batch]:
         """See `bnonly.data.source.Source.test_batches`."""
         for start in range(0, self.test_images, batch_size):
-            part = slice(start, start + batch_size)
-            yield self._finish(self._test[part]), self._test_labels[part]
+            yield self.test_batch(slice(start, start + batch_size))
 
     def _finish(self, images: torch.Tensor) -> torch.Tensor:
         out = self._buffers.take(tuple(images.shape)) if self._device.type == "cpu" else None

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from bnonly import regimes
 from bnonly.data import Source
+from bnonly.errors import UserError
 from bnonly.evaluate import Scores, evaluate
 from bnonly.spec import Cell
 from bnonly.train.schedule import Schedule
@@ -41,6 +42,9 @@ class Engine(Protocol):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from a state."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the record of a run should say of how it was computed."""
 
 
 class Sgd:
@@ -143,7 +147,48 @@ class ReferenceEngine:
             for name, buffer in regimes.buffers(self.model).items():
                 buffer.copy_(state["buffers"][name])
 
+    def facts(self) -> dict[str, Any]:
+        """See `Engine.facts`."""
+        return {}
+
 
 def make_engine(cell: Cell, source: Source, device: torch.device) -> Engine:
-    """Return the engine that the cell's configuration names."""
-    return ReferenceEngine(cell, source, device)
+    """Return the engine that the cell's configuration names.
+
+    Raises
+    ------
+    UserError
+        If the batches do not fit the data set, or the device lacks the precision.
+    """
+    _check_batches(cell, source)
+    if cell.engine == "reference":
+        return ReferenceEngine(cell, source, device)
+    from bnonly.train.fast import FastEngine
+
+    _check_precision(cell, device)
+    return FastEngine(cell, source, device)
+
+
+def _check_batches(cell: Cell, source: Source) -> None:
+    batch, images, dataset = cell.recipe.batch_size, source.train_images, cell.recipe.dataset
+    if batch > images:
+        raise UserError(
+            f"{cell}: batch_size is {batch}; {dataset} has {images} training images, so at most that is wanted"
+        )
+    if images % batch == 1:
+        raise UserError(
+            f"{cell}: batch_size is {batch}, which leaves 1 of the {images} training images of {dataset} for a last batch, "
+            f"and BatchNorm needs more; take {batch - 1 if images % (batch - 1) != 1 else batch + 1}"
+        )
+
+
+def _check_precision(cell: Cell, device: torch.device) -> None:
+    remedy = "set precision: fp32"
+    if device.type == "cuda":
+        if cell.precision != "fp32" and torch.cuda.get_device_capability(device) < (8, 0):
+            name = torch.cuda.get_device_name(device)
+            raise UserError(
+                f"{cell}: precision is {cell.precision}, which {name} lacks (Ampere or later has it); {remedy}"
+            )
+    elif cell.precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        raise UserError(f"{cell}: precision is bf16, which this CPU lacks (it takes AVX-512); {remedy}")

@@ -173,6 +173,7 @@ class _Run:
                 "began": _now(),
                 **provenance.code(),
                 **provenance.describe_device(self.device),
+                **self.engine.facts(),
                 "versions": provenance.versions(),
             }
         )

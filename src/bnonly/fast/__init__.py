@@ -1,0 +1,1 @@
+"""Networks of frozen and trained weights with less work and less memory than stock PyTorch needs; no engine, no data."""

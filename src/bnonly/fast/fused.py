@@ -1,0 +1,161 @@
+"""Convolution and BatchNorm + ReLU (+ add) as autograd functions that keep only what their backward passes need.
+
+Stock PyTorch keeps, for every layer, the input of the convolution (even if its weight is frozen) and the input of
+BatchNorm.  With frozen weights the gradient needs only the latter: the normalised values and the ReLU's mask follow
+from it.  Where a shortcut was added the mask does not, and is kept, one byte an element.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+_aten = torch.ops.aten
+
+
+class _FrozenConv(torch.autograd.Function):
+    """A convolution whose weight does not train: its gradient needs the weight, not the input."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, like: nn.Conv2d) -> Any:
+        ctx.like, ctx.shape = like, x.shape
+        ctx.save_for_backward(weight)
+        return functional.conv2d(x, weight, bias, like.stride, like.padding)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        (weight,) = ctx.saved_tensors
+        (dy,) = gradients
+        # The input is asked for its shape and layout only; nothing reads this memory.
+        x = torch.empty(ctx.shape, dtype=dy.dtype, device=dy.device, memory_format=torch.channels_last)
+        like = ctx.like
+        dx = _aten.convolution_backward(
+            dy, x, weight, None, like.stride, like.padding, like.dilation, False, [0, 0], 1, [True, False, False]
+        )[0]
+        return dx, None, None, None
+
+
+def conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, like: nn.Conv2d) -> torch.Tensor:
+    """Convolve.
+
+    Parameters
+    ----------
+    x : tensor (n, inputs, height, width)
+        Channels last in memory.
+    weight, bias : tensor
+        In the precision of `x`; what of them trains requires gradients.
+    like : torch.nn.Conv2d
+        Stride and padding.
+    """
+    if weight.requires_grad or (bias is not None and bias.requires_grad):
+        return functional.conv2d(x, weight, bias, like.stride, like.padding)
+    if x.requires_grad:
+        return _FrozenConv.apply(x, weight, bias, like)
+    return functional.conv2d(x, weight, bias, like.stride, like.padding)
+
+
+class _NormAct(torch.autograd.Function):
+    """BatchNorm in training mode, then perhaps a sum with the shortcut, then perhaps ReLU."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        gamma: torch.Tensor,
+        beta: torch.Tensor,
+        residual: torch.Tensor | None,
+        norm: nn.BatchNorm2d,
+        relu: bool,
+        keep_output: bool,
+    ) -> Any:
+        y, mean, invstd = torch.native_batch_norm(
+            x, gamma, beta, norm.running_mean, norm.running_var, True, norm.momentum or 0.0, norm.eps
+        )
+        if residual is not None:
+            y.add_(residual)
+        if relu:
+            y.relu_()
+        ctx.norm, ctx.relu, ctx.added = norm, relu, residual is not None
+        mask = None
+        if relu and keep_output:
+            mask = y  # the next layer keeps it anyway
+        elif relu and (residual is not None or x.dtype != torch.float32):
+            mask = _positive(y)
+        ctx.save_for_backward(x, gamma, beta, mean, invstd, mask)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        x, gamma, beta, mean, invstd, mask = ctx.saved_tensors
+        dy = gradients[0].contiguous(memory_format=torch.channels_last)
+        if ctx.relu:
+            if mask is None:
+                y = _normalised(x, gamma, beta, mean, invstd)
+                dy = _aten.threshold_backward.grad_input(dy, y, 0, grad_input=y)
+            elif mask.dtype == torch.uint8:
+                dy = mask.to(dy.dtype).mul_(dy)
+            else:
+                dy = _aten.threshold_backward(dy, mask, 0)
+        wanted = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.needs_input_grad[2]]
+        dx = dgamma = dbeta = None
+        if any(wanted):
+            norm = ctx.norm
+            dx, dgamma, dbeta = _aten.native_batch_norm_backward(
+                dy, x, gamma, norm.running_mean, norm.running_var, mean, invstd, True, norm.eps, wanted
+            )
+        return dx, dgamma, dbeta, dy if ctx.added else None, None, None, None
+
+
+def _positive(y: torch.Tensor) -> torch.Tensor:
+    """Return where an output of ReLU is positive, as bytes; comparing floats takes a CPU ten times as long."""
+    integers = y.view(torch.int16) if y.element_size() == 2 else y
+    return integers.bool().view(torch.uint8)
+
+
+def _normalised(
+    x: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor, mean: torch.Tensor, invstd: torch.Tensor
+) -> torch.Tensor:
+    """Apply BatchNorm with known statistics, rounded as in the forward pass: x * scale + shift, each a fused step."""
+    scale = invstd * gamma
+    shift = torch.addcmul(beta, mean, scale, value=-1)
+    return torch.addcmul(shift[:, None, None], x, scale[:, None, None])
+
+
+def norm_act(
+    x: torch.Tensor,
+    gamma: torch.Tensor,
+    beta: torch.Tensor,
+    norm: nn.BatchNorm2d,
+    residual: torch.Tensor | None,
+    relu: bool,
+    keep_output: bool,
+    kernels: ModuleType | None = None,
+) -> torch.Tensor:
+    """Apply BatchNorm with the batch's statistics, add the shortcut, apply ReLU; the running statistics move.
+
+    Parameters
+    ----------
+    x : tensor (n, channels, height, width)
+        Channels last in memory; any floating type.
+    gamma, beta : float32 tensor (channels,)
+        Scale and shift.
+    norm : torch.nn.BatchNorm2d
+        Running statistics, momentum, eps.
+    residual : tensor like `x`, optional
+        The shortcut.
+    relu : bool
+        Whether ReLU ends it.
+    keep_output : bool
+        The output is kept by the next layer anyway (its weight trains): take the ReLU's mask from there.
+    kernels : module, optional
+        `bnonly.kernels`, where they can be used.
+    """
+    if kernels is not None:
+        return kernels.bn_relu(
+            x, gamma, beta, norm.running_mean, norm.running_var, norm.momentum, norm.eps, residual, relu
+        )
+    return _NormAct.apply(x, gamma, beta, residual, norm, relu, keep_output)

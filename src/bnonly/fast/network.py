@@ -1,0 +1,150 @@
+"""The networks of `bnonly.archs` as one list of fused layers, for training and for testing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from bnonly.fast import fused
+
+#: What the precisions of a cell compute convolutions in; tf32 is fp32 whose products a GPU rounds.
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass
+class Layer:
+    """A convolution and the BatchNorm behind it; `weight` and `bias` are in the precision that is computed in."""
+
+    conv: nn.Conv2d
+    norm: nn.BatchNorm2d
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+
+
+@dataclass
+class Block:
+    """Layers with a shortcut around them."""
+
+    layers: list[Layer]
+    shortcut: Layer | None
+
+
+class Network:
+    """A network's forward pass, in any precision.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        From `bnonly.archs`; its BatchNorm parameters, statistics and output layer are used as they are.
+    weights : function
+        Maps a convolution to its weight and bias in the precision that is computed in.
+    dtype : torch.dtype
+        That precision; statistics, the mean over pixels, the output layer and the loss are in float32.
+    kernels : module, optional
+        `bnonly.kernels`, where they can be used.
+
+    Raises
+    ------
+    TypeError
+        If a module is none that `bnonly.archs` builds.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        weights: Callable[[nn.Conv2d], tuple[torch.Tensor, torch.Tensor | None]],
+        dtype: torch.dtype,
+        kernels: ModuleType | None = None,
+    ) -> None:
+        self._weights, self._dtype, self._kernels = weights, dtype, kernels
+        self._steps = list(self._parse(model))
+        (self._output,) = (m for m in model.modules() if isinstance(m, nn.Linear))
+
+    def _layer(self, conv: nn.Module, norm: nn.Module) -> Layer:
+        if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)):
+            raise TypeError(f"a {type(norm).__name__} behind a {type(conv).__name__} is no layer of the fast engine")
+        return Layer(conv, norm, *self._weights(conv))
+
+    def _parse(self, model: Any) -> Iterator[Layer | Block | nn.Module]:
+        if not hasattr(model, "conv1"):  # VGG
+            modules = list(model.layers)
+            for here, after in zip(modules, [*modules[1:], None], strict=True):
+                if isinstance(here, nn.Conv2d):
+                    yield self._layer(here, after)
+                elif isinstance(here, nn.MaxPool2d):
+                    yield here
+            return
+        yield self._layer(model.conv1, model.bn1)
+        if hasattr(model, "maxpool"):
+            yield model.maxpool
+        groups = [model.blocks] if hasattr(model, "blocks") else [getattr(model, f"layer{i}") for i in range(1, 5)]
+        for block in (b for group in groups for b in group):
+            layers = [
+                self._layer(getattr(block, f"conv{i}"), getattr(block, f"bn{i}"))
+                for i in (1, 2, 3)
+                if hasattr(block, f"conv{i}")
+            ]
+            yield Block(layers, None if block.downsample is None else self._layer(*block.downsample))
+
+    def train(self, x: torch.Tensor) -> torch.Tensor:
+        """Map images to logits (n, classes), float32, with the batch's statistics; the running ones move."""
+        x = x.to(self._dtype)
+        for i, step in enumerate(self._steps):
+            following = self._steps[i + 1] if i + 1 < len(self._steps) else None
+            kept = _keeps_input(following)
+            if isinstance(step, Layer):
+                x = self._apply(step, x, None, True, kept)
+            elif isinstance(step, Block):
+                shortcut = x if step.shortcut is None else self._apply(step.shortcut, x, None, False, False)
+                for here, after in zip(step.layers, step.layers[1:], strict=False):
+                    x = self._apply(here, x, None, True, after.weight.requires_grad)
+                x = self._apply(step.layers[-1], x, shortcut, True, kept)
+            else:
+                x = step(x)
+        return self._finish(x)
+
+    def _apply(self, layer: Layer, x: torch.Tensor, residual: torch.Tensor | None, relu: bool, kept: bool) -> Any:
+        z = fused.conv(x, layer.weight, layer.bias, layer.conv)
+        norm = layer.norm
+        return fused.norm_act(z, norm.weight, norm.bias, norm, residual, relu, kept, self._kernels)
+
+    @torch.no_grad()
+    def test(self, x: torch.Tensor) -> torch.Tensor:
+        """Map images to logits with the running statistics."""
+        x = x.to(self._dtype)
+        for step in self._steps:
+            if isinstance(step, Layer):
+                x = _test(step, x).relu_()
+            elif isinstance(step, Block):
+                shortcut = x if step.shortcut is None else _test(step.shortcut, x)
+                for layer in step.layers[:-1]:
+                    x = _test(layer, x).relu_()
+                x = _test(step.layers[-1], x).add_(shortcut).relu_()
+            else:
+                x = step(x)
+        return self._finish(x)
+
+    def _finish(self, x: torch.Tensor) -> torch.Tensor:
+        mean = x.mean(dim=(2, 3), dtype=torch.float32)
+        return functional.linear(mean, self._output.weight, self._output.bias)
+
+
+def _test(layer: Layer, x: torch.Tensor) -> torch.Tensor:
+    norm = layer.norm
+    z = functional.conv2d(x, layer.weight, layer.bias, layer.conv.stride, layer.conv.padding)
+    return functional.batch_norm(z, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
+
+
+def _keeps_input(step: Layer | Block | nn.Module | None) -> bool:
+    """Whether a step keeps its input for its gradient: a convolution whose weight trains, and pooling."""
+    if isinstance(step, Layer):
+        return step.weight.requires_grad
+    if isinstance(step, Block):
+        return step.layers[0].weight.requires_grad
+    return step is not None

@@ -1,0 +1,258 @@
+"""The fast engine: the reference engine's batches, draws and schedule through the fused network of `bnonly.fast`.
+
+On a GPU a whole step, from the images of a data set that lies there to the optimiser, is one CUDA graph, and so is a batch
+of testing: within an epoch the host only launches.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from bnonly import regimes
+from bnonly.data import Source
+from bnonly.data.arrays import ArraySource
+from bnonly.evaluate import Scores, Tally, evaluate
+from bnonly.fast.memory import keep_memory
+from bnonly.fast.network import DTYPES, Network
+from bnonly.fast.parameters import Parameters
+from bnonly.spec import Cell
+from bnonly.train.graph import Captured
+from bnonly.train.schedule import Schedule
+
+#: Images of a batch of testing on a GPU, if the images are small.
+TEST_BATCH = 1000
+
+
+class FastEngine:
+    """See `bnonly.train.engine.Engine`; one step is one pass over each activation and one over all parameters.
+
+    Parameters
+    ----------
+    cell : Cell
+        What to train, and in which precision.
+    source : Source
+        Batches.
+    device : torch.device
+        Where.
+    """
+
+    def __init__(self, cell: Cell, source: Source, device: torch.device) -> None:
+        self._cell, self._source, self._device = cell, source, device
+        if device.type == "cpu":
+            keep_memory()
+        elif cell.precision == "tf32":
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+        self._schedule = Schedule(cell.recipe, source.train_images)
+        self.model = regimes.make(cell, source.classes).to(device)
+        self._parameters = Parameters(self.model, DTYPES[cell.precision])
+        self._network = Network(self.model, self._parameters.of, DTYPES[cell.precision])
+        self._loss = torch.zeros((), dtype=torch.float64, device=device)
+        self._correct = torch.zeros((), dtype=torch.int64, device=device)
+        self._images = 0
+        self._graphs = _Graphs(self) if device.type == "cuda" else None
+
+    def set_totals(self, loss: float, correct: int, images: int) -> None:
+        """See `Engine.set_totals`."""
+        self._loss.fill_(loss)
+        self._correct.fill_(correct)
+        self._images = images
+
+    def train(self, epoch: int, first: int, last: int, pause: Callable[[], bool]) -> int:
+        """See `Engine.train`."""
+        step = self._graphs.steps(epoch, first) if self._graphs else self._steps(epoch, first)
+        number = first
+        for number in range(first, last):
+            self._images += step(number)
+            if pause():
+                break
+        return number + 1
+
+    def _steps(self, epoch: int, first: int) -> Callable[[int], int]:
+        """Return what trains on the next batch, given its number, and returns how many images it had."""
+        batches = self._source.train_batches(self._cell.seed, epoch, self._cell.recipe.batch_size, first)
+
+        def step(number: int) -> int:
+            x, y = next(batches)
+            self.step(x, y, self._schedule.lr(epoch * self._schedule.per_epoch + number))
+            return len(y)
+
+        return step
+
+    def step(self, x: torch.Tensor, y: torch.Tensor, lr: float | torch.Tensor) -> None:
+        """Train on a batch.
+
+        Parameters
+        ----------
+        x : float tensor (n, 3, height, width)
+            Normalised images.
+        y : int64 tensor (n,)
+            Labels.
+        lr : float or float32 tensor (1,)
+            Learning rate.
+        """
+        logits = self._network.train(x)
+        loss = functional.cross_entropy(logits, y)
+        gradient = self._parameters.gather(torch.autograd.grad(loss, self._parameters.leaves))
+        self._parameters.step(gradient, lr, self._cell.recipe.momentum, self._cell.recipe.weight_decay)
+        self._loss += loss.detach().double() * len(y)
+        self._correct += (logits.detach().argmax(1) == y).sum()
+
+    def totals(self) -> tuple[float, int, int]:
+        """See `Engine.totals`."""
+        return self._loss.item(), int(self._correct.item()), self._images
+
+    def evaluate(self) -> Scores:
+        """See `Engine.evaluate`."""
+        if self._graphs and self._graphs.resident:
+            return self._graphs.evaluate()
+        return evaluate(self._network.test, self._source.test_batches(self._cell.recipe.batch_size), self._device)
+
+    def changing(self) -> list[torch.Tensor]:
+        """Return every tensor that a step changes and that the next one depends on."""
+        kept = [self._parameters.values, self._parameters.momentum, *self._parameters.copies, self._loss, self._correct]
+        return [*kept, *regimes.buffers(self.model).values()]
+
+    def state(self) -> dict[str, Any]:
+        """See `Engine.state`."""
+        parameters = self._parameters
+        values, momentum = (v.detach().to("cpu", copy=True) for v in (parameters.values, parameters.momentum))
+        return {
+            "trainable": dict(parameters.named(values)),
+            "buffers": {n: b.to("cpu", copy=True) for n, b in regimes.buffers(self.model).items()},
+            "momentum": dict(parameters.named(momentum)),
+        }
+
+    @torch.no_grad()
+    def load_state(self, state: dict[str, Any]) -> None:
+        """See `Engine.load_state`."""
+        for vector, key in ((self._parameters.values, "trainable"), (self._parameters.momentum, "momentum")):
+            for name, part in self._parameters.named(vector):
+                part.copy_(state[key][name])
+        for name, buffer in regimes.buffers(self.model).items():
+            buffer.copy_(state["buffers"][name])
+        self._parameters.refresh()
+
+    def facts(self) -> dict[str, Any]:
+        """See `Engine.facts`."""
+        return {"cuda_graphs": bool(self._graphs and self._graphs.captured)}
+
+
+class _Graphs:
+    """An engine's step and its testing as CUDA graphs, one for each size of batch, captured when first needed.
+
+    A capture that fails is said once, and that work is then done without a graph: slower, the same numbers.
+    """
+
+    def __init__(self, engine: FastEngine) -> None:
+        self._engine, self._source, self._device = engine, engine._source, engine._device
+        self._batch = engine._cell.recipe.batch_size
+        # A data set that lies on the device is read inside the graph.
+        self._arrays = engine._source if isinstance(engine._source, ArraySource) else None
+        self._ready: dict[tuple[str, int], Captured | None] = {}
+        self.captured = 0
+        schedule = engine._schedule
+        rates = [schedule.lr(i) for i in range(schedule.total)]
+        self._rates = torch.tensor(rates, dtype=torch.float32, device=self._device)
+        self._place = torch.zeros((), dtype=torch.int64, device=self._device)
+        self._iteration = torch.zeros(1, dtype=torch.int64, device=self._device)
+        self._tally = Tally(self._device)
+        self._draws: list[torch.Tensor] = []
+        self._images: dict[int, torch.Tensor] = {}
+        self._labels: dict[int, torch.Tensor] = {}
+
+    @property
+    def resident(self) -> bool:
+        """Whether the data set lies on the device."""
+        return self._arrays is not None
+
+    def steps(self, epoch: int, first: int) -> Callable[[int], int]:
+        """See `FastEngine._steps`."""
+        engine, seed = self._engine, self._engine._cell.seed
+        self._iteration.fill_(epoch * engine._schedule.per_epoch + first)
+        if self._arrays is not None:
+            draws = self._arrays.draws(seed, epoch)
+            if not self._draws:
+                self._draws = [torch.empty_like(d) for d in draws]
+            for kept, drawn in zip(self._draws, draws, strict=True):
+                kept.copy_(drawn)
+            self._place.fill_(first * self._batch)
+
+            def step(number: int) -> int:
+                images = min(self._batch, self._source.train_images - number * self._batch)
+                self._run("train", images, self._train_resident)
+                return images
+
+            return step
+        batches = self._source.train_batches(seed, epoch, self._batch, first)
+
+        def step_streamed(number: int) -> int:
+            x, y = next(batches)
+            if len(y) not in self._images:
+                self._images[len(y)], self._labels[len(y)] = torch.empty_like(x), torch.empty_like(y)
+            self._images[len(y)].copy_(x)
+            self._labels[len(y)].copy_(y)
+            self._run("train", len(y), self._train_streamed)
+            return len(y)
+
+        return step_streamed
+
+    def _run(self, what: str, images: int, body: Callable[[int], None]) -> None:
+        """Replay the graph of a body for a number of images; capture it first if it is new."""
+        key = what, images
+        if key not in self._ready:
+            state = [*self._engine.changing(), self._place, self._iteration, *self._tally.sums]
+            pool = next((g.pool for g in self._ready.values() if g is not None), None)
+            try:
+                self._ready[key] = Captured(lambda: body(images), state, pool)
+                self.captured += 1
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as problem:
+                first_line = str(problem).strip().splitlines()[0]
+                warnings.warn(
+                    f"a {what} step of {images} images could not be captured as a CUDA graph ({first_line}); "
+                    "it runs without, several times slower",
+                    stacklevel=2,
+                )
+                self._ready[key] = None
+        graph = self._ready[key]
+        if graph is None:
+            body(images)
+        else:
+            graph()
+
+    def _train_resident(self, images: int) -> None:
+        assert self._arrays is not None
+        where = self._place + torch.arange(images, device=self._device)
+        x, y = self._arrays.train_batch(self._draws, where)
+        self._place += images
+        self._step(x, y)
+
+    def _train_streamed(self, images: int) -> None:
+        self._step(self._images[images], self._labels[images])
+
+    def _step(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        self._engine.step(x, y, self._rates.index_select(0, self._iteration))
+        self._iteration += 1
+
+    def evaluate(self) -> Scores:
+        """See `Engine.evaluate`."""
+        self._place.zero_()
+        self._tally.clear()
+        total = self._source.test_images
+        for start in range(0, total, TEST_BATCH):
+            self._run("test", min(TEST_BATCH, total - start), self._test)
+        return self._tally.scores(total)
+
+    @torch.no_grad()
+    def _test(self, images: int) -> None:
+        assert self._arrays is not None
+        where = self._place + torch.arange(images, device=self._device)
+        x, y = self._arrays.test_batch(where)
+        self._tally.add(self._engine._network.test(x), y)
+        self._place += images

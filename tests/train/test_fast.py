@@ -1,0 +1,327 @@
+"""The fast engine against the reference engine: the same training, on any device, captured or not."""
+
+import dataclasses
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from tests.mini import mini
+from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional
+
+from bnonly import grid, paths, regimes, schemas
+from bnonly.analysis.run import verify_cell
+from bnonly.archs.pooling import gathered_max_pool
+from bnonly.data import open_source
+from bnonly.errors import UserError
+from bnonly.fast import fused
+from bnonly.fast.network import Network
+from bnonly.fast.parameters import Parameters
+from bnonly.spec import Architecture, Cell, Recipe
+from bnonly.train import fast
+from bnonly.train.engine import ReferenceEngine, make_engine
+from bnonly.train.fast import FastEngine
+from bnonly.train.run import train_cell
+
+ROOT = Path(__file__).parents[2]
+PAPER = grid.load(ROOT / "config.yaml")
+REGIMES = {c.regime.name: c.regime for c in PAPER.cells.values()}
+CPU = torch.device("cpu")
+FAMILIES = {
+    "cifar-resnet": Architecture("a", "cifar-resnet", 8, 16),
+    "vgg": Architecture("a", "vgg", 11, 4),
+    "imagenet-basic": Architecture("a", "imagenet-resnet", 10, 16),
+    "imagenet-bottleneck": Architecture("a", "imagenet-resnet", 50, 16),
+}
+#: 1,437 images: 22 whole batches and a short one.
+RECIPE = Recipe("digits", 2.0, 64, 0.1, (0.5,), image_size=16, weight_decay=1e-3)
+
+
+@pytest.fixture(scope="module")
+def source():
+    return open_source(RECIPE, ROOT, CPU)
+
+
+def cells(family, regime, precision="fp32"):
+    # Fifty untrained layers have gradients so steep that a rounding error grows a thousandfold in a step of any length.
+    recipe = dataclasses.replace(RECIPE, lr={"imagenet-basic": 1e-3, "imagenet-bottleneck": 1e-9}.get(family, 0.01))
+    cell = Cell(FAMILIES[family], REGIMES[regime], recipe, seed=3)
+    return cell, dataclasses.replace(cell, engine="fast", precision=precision)
+
+
+def distance(a, b):
+    """Relative distance of two tensors."""
+    return float((a - b).norm() / (b.norm() + 1e-12))
+
+
+def check_same(mine, theirs, tolerance):
+    """The same tensors by name, up to rounding."""
+    assert mine.keys() == theirs.keys()
+    for part in mine:
+        assert mine[part].keys() == theirs[part].keys()
+        for name, value in mine[part].items():
+            assert distance(value, theirs[part][name]) <= tolerance, f"{part} {name}"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("regime", REGIMES)
+def test_ten_steps_are_the_reference_engines(regime, family, source):
+    plain, quick = cells(family, regime)
+    reference, engine = ReferenceEngine(plain, source, CPU), FastEngine(quick, source, CPU)
+    # The end of the epoch: its rate has dropped, its last batch is short.
+    for each in (reference, engine):
+        assert each.train(0, 13, 23, lambda: False) == 23
+    # Deep untrained networks multiply a difference in the last bit; a mistake gives a distance of the order of 1.
+    tolerance = 1e-3 if family == "cifar-resnet" else 0.05
+    check_same(reference.state(), engine.state(), tolerance)
+    (loss, correct, images), totals = reference.totals(), engine.totals()
+    assert totals[1:] == (correct, images) and totals[0] == pytest.approx(loss, rel=1e-5)
+    scores, wanted = engine.evaluate(), reference.evaluate()
+    assert scores.top1 == pytest.approx(wanted.top1, abs=2 / 360) and scores.loss == pytest.approx(
+        wanted.loss, rel=1e-3
+    )
+    # What the network itself holds is what was trained: results are written from there.
+    for name, value in regimes.trainable(engine.model).items():
+        assert distance(value, regimes.trainable(reference.model)[name]) <= tolerance
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("regime", ["bn", "all"])
+def test_every_layer_has_the_reference_networks_output_and_gradient(regime, family, source, monkeypatch):
+    plain, _ = cells(family, regime)
+    model, twin = regimes.make(plain, 10), regimes.make(plain, 10)
+    parameters = Parameters(twin, torch.float32)
+    network = Network(twin, parameters.of, torch.float32)
+    x, y = next(source.train_batches(0, 0, 32))
+    seen = {"stock": [], "fused": []}
+
+    def keep(where, z):
+        if z.requires_grad:
+            z.retain_grad()
+            seen[where].append(z)
+
+    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.register_forward_pre_hook(lambda module, inputs: keep("stock", inputs[0]))
+    apply = fused.norm_act
+    monkeypatch.setattr(fused, "norm_act", lambda z, *rest: (keep("fused", z), apply(z, *rest))[1])
+    logits = [f(x) for f in (model, network.train)]
+    for each in logits:
+        functional.cross_entropy(each, y).backward()
+    assert distance(*logits) < 1e-4
+    assert len(seen["stock"]) == len(seen["fused"]) >= 6
+    # A block's shortcut comes before its layers in the one, behind them in the other.
+    for mine in seen["fused"]:
+        near = [t for t in seen["stock"] if t.shape == mine.shape and distance(mine, t) < 1e-4]
+        assert near, f"no layer of the reference network has this output of shape {tuple(mine.shape)}"
+        assert any(distance(mine.grad, t.grad) < 1e-3 for t in near)
+
+
+def saved_bytes(forward):
+    """Bytes of the activations that a forward pass keeps for the backward pass: each memory counted once."""
+    kept = {}
+
+    def pack(tensor):
+        if tensor.dim() == 4 and tensor.shape[0] == 8:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes(), tensor
+        return tensor
+
+    with saved_tensors_hooks(pack, lambda t: t):
+        loss = forward()
+    total = sum(size for size, _ in kept.values())
+    loss.sum().backward()
+    return total
+
+
+@pytest.mark.parametrize(("regime", "most"), [("bn", 0.60), ("all", 1.01)])
+def test_saved_activations_of_resnet_110(regime, most):
+    cell = PAPER.cell("ResNet-110", regime, 0)
+    x = torch.randn(8, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    stock = regimes.make(cell, 10)
+    twin = regimes.make(cell, 10)
+    network = Network(twin, Parameters(twin, torch.float32).of, torch.float32)
+    assert 0.3 < saved_bytes(lambda: network.train(x)) / saved_bytes(lambda: stock(x)) <= most
+
+
+def test_nothing_is_kept_where_nothing_trains(source):
+    """Only the output trains: no backward pass through the network; with the shortcuts, none in front of the first."""
+    kept = {}
+    for regime in ("bn", "short_out", "out"):
+        cell = Cell(FAMILIES["cifar-resnet"], REGIMES[regime], RECIPE, 0)
+        model = regimes.make(cell, 10)
+        network = Network(model, Parameters(model, torch.float32).of, torch.float32)
+        kept[regime] = saved_bytes(lambda net=network: net.train(torch.randn(8, 3, 16, 16)))
+    assert kept["out"] == 0 < kept["short_out"] < 0.7 * kept["bn"]
+
+
+@pytest.mark.parametrize(("size", "stride", "padding"), [(3, 2, 1), (2, 2, 0)])
+@pytest.mark.parametrize("side", [1, 2, 5, 8, 9])
+def test_gathered_max_pool_is_torchs(size, stride, padding, side):
+    if side < size - padding:
+        pytest.skip("no window fits")
+    x = torch.randn(3, 4, side, side, requires_grad=True)
+    wanted = functional.max_pool2d(x, size, stride, padding)
+    found = gathered_max_pool(x, size, stride, padding)
+    assert torch.equal(found, wanted)
+    dy = torch.randn_like(wanted)
+    torch.testing.assert_close(*(torch.autograd.grad(out, x, dy)[0] for out in (found, wanted)))
+
+
+class Replayed:
+    """A captured graph without a GPU: the body runs at every replay; capturing leaves the state as it was."""
+
+    made = 0
+
+    def __init__(self, body, state, pool):
+        before = [t.detach().clone() for t in state]
+        body()
+        with torch.no_grad():
+            for tensor, value in zip(state, before, strict=True):
+                tensor.copy_(value)
+        type(self).made += 1
+        self.pool, self._body = (0, 0), body
+
+    def __call__(self):
+        self._body()
+
+
+@pytest.mark.parametrize("regime", ["bn", "all", "rand2_out", "out"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_bodies_of_the_graphs_do_what_the_plain_loop_does(regime, precision, source, monkeypatch):
+    """Places, rates and totals kept on the device: whole batches, the short one, a second epoch, testing."""
+    _, cell = cells("cifar-resnet", regime, precision)
+    monkeypatch.setattr(fast, "Captured", Replayed)
+    plain, graphed = FastEngine(cell, source, CPU), FastEngine(cell, source, CPU)
+    graphed._graphs = fast._Graphs(graphed)
+    before = Replayed.made
+    for engine in (plain, graphed):
+        engine.train(0, 20, 23, lambda: False)
+        engine.train(1, 0, 2, lambda: False)
+    assert Replayed.made == before + 2 and graphed.facts() == {"cuda_graphs": True}
+    check_same(plain.state(), graphed.state(), 1e-6)
+    assert plain.totals() == pytest.approx(graphed.totals())
+    assert dataclasses.astuple(plain.evaluate()) == pytest.approx(dataclasses.astuple(graphed.evaluate()), rel=1e-5)
+
+
+def test_streamed_batches_go_through_the_graphs_inputs(source, monkeypatch):
+    _, cell = cells("cifar-resnet", "bn")
+    monkeypatch.setattr(fast, "Captured", Replayed)
+    plain, graphed = FastEngine(cell, source, CPU), FastEngine(cell, source, CPU)
+    graphed._graphs = fast._Graphs(graphed)
+    graphed._graphs._arrays = None
+    for engine in (plain, graphed):
+        engine.train(0, 20, 23, lambda: False)
+    check_same(plain.state(), graphed.state(), 1e-6)
+
+
+def test_a_capture_that_fails_is_said_and_changes_no_number(source, monkeypatch):
+    _, cell = cells("cifar-resnet", "bn")
+
+    def fails(body, state, pool):
+        raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+    monkeypatch.setattr(fast, "Captured", fails)
+    plain, graphed = FastEngine(cell, source, CPU), FastEngine(cell, source, CPU)
+    graphed._graphs = fast._Graphs(graphed)
+    plain.train(0, 0, 3, lambda: False)
+    with pytest.warns(UserWarning, match="could not be captured as a CUDA graph .*stream is capturing.*slower") as said:
+        graphed.train(0, 0, 3, lambda: False)
+    assert len(said) == 1 and graphed.facts() == {"cuda_graphs": False}
+    check_same(plain.state(), graphed.state(), 1e-6)
+
+
+def mini_fast(precision="fp32", **changes):
+    return mini(engine="fast", precision=precision, **changes)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_interrupted_anywhere_it_is_the_same_to_the_bit(precision, tmp_path, monkeypatch):
+    """A checkpoint at every iteration, and the rest trained by a new engine from each of some of them."""
+    import bnonly.train.run as run
+
+    cell = grid.resolve(mini_fast(precision)).cell("ResNet-8-c4", "all", 0)
+    train_cell(cell, tmp_path / "whole", tmp_path, "cpu", quiet=True)
+    kept = []
+    save = run.checkpoint.save
+
+    def keep(path, *rest):
+        save(path, *rest)
+        kept.append(path.read_bytes())
+
+    monkeypatch.setattr(run.checkpoint, "save", keep)
+    train_cell(cell, tmp_path / "often", tmp_path, "cpu", quiet=True, checkpoint_seconds=0)
+    monkeypatch.setattr(run.checkpoint, "save", save)
+    assert len(kept) == 24
+    wanted = paths.weights(tmp_path / "whole").read_bytes()
+    assert paths.weights(tmp_path / "often").read_bytes() == wanted
+    for i in (0, 11, 17):
+        folder = tmp_path / f"from{i}"
+        folder.mkdir()
+        paths.checkpoint(folder, cell.digest()).write_bytes(kept[i])
+        train_cell(cell, folder, tmp_path, "cpu", quiet=True)
+        assert paths.weights(folder).read_bytes() == wanted
+        assert schemas.read_label(paths.metrics(folder))["resumed"] == 1
+
+
+def test_the_record_says_which_engine_and_precision(tmp_path):
+    cell = grid.resolve(mini_fast("bf16")).cell("ResNet-8-c4", "bn", 0)
+    train_cell(cell, tmp_path, tmp_path, "cpu", quiet=True)
+    label = schemas.read_label(paths.metrics(tmp_path))
+    assert (label["cell"]["engine"], label["cell"]["precision"]) == ("fast", "bf16")
+    assert label["sessions"][0]["cuda_graphs"] is False
+    assert verify_cell(tmp_path, cell, tmp_path, "cpu").agrees
+
+
+@pytest.mark.slow
+def test_whole_runs_in_bf16_are_as_accurate_paired_by_seed(tmp_path):
+    """Eight epochs of digits, five seeds: the mean difference is within its own error of nothing, and small."""
+    found = {}
+    for precision in ("fp32", "bf16"):
+        config = mini_fast(precision, recipes__digits__epochs=8, recipes__digits__milestones=[4, 6])
+        config["experiments"]["cifar-depth"]["seeds"] = list(range(5))
+        for cell in (grid.resolve(config).cell("ResNet-8-c4", "all", s) for s in range(5)):
+            folder = tmp_path / precision / str(cell.seed)
+            train_cell(cell, folder, tmp_path, "cpu", quiet=True)
+            table, _ = schemas.read(paths.metrics(folder), "metrics")
+            found.setdefault(precision, []).append(table.column("test_top1").to_pylist()[-1])
+    pairs = torch.tensor(found["bf16"]) - torch.tensor(found["fp32"])
+    assert min(found["fp32"]) > 0.7
+    assert abs(pairs.mean()) <= 0.01 + 2.8 * pairs.std() / 5**0.5
+    assert pairs.abs().max() > 0, "bf16 that rounds nothing is not bf16"
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (2000, "batch_size is 2000; digits has 1437 training images, so at most that is wanted"),
+        (359, "batch_size is 359, which leaves 1 of the 1437 .* last batch, and BatchNorm needs more; take 358"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["fast", "reference"])
+def test_batches_that_do_not_fit_are_refused(engine, batch, message, source):
+    recipe = dataclasses.replace(RECIPE, batch_size=batch)
+    cell = Cell(FAMILIES["cifar-resnet"], REGIMES["bn"], recipe, 0, engine=engine)
+    with pytest.raises(UserError, match=message):
+        make_engine(cell, source, CPU)
+
+
+def test_a_precision_the_cpu_lacks_is_refused(source, monkeypatch):
+    _, cell = cells("cifar-resnet", "bn", "bf16")
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with pytest.raises(UserError, match="precision is bf16, which this CPU lacks .* set precision: fp32"):
+        make_engine(cell, source, CPU)
+
+
+def test_a_precision_needs_the_fast_engine():
+    with pytest.raises(UserError, match="precision is 'bf16'; the reference engine computes in fp32"):
+        grid.resolve(mini(precision="bf16"))
+
+
+def test_no_batches_are_counted_and_no_warning_is_given(source):
+    _, cell = cells("imagenet-bottleneck", "bn")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        engine = FastEngine(cell, source, CPU)
+        engine.train(0, 0, 2, lambda: False)
+    assert all(m.num_batches_tracked is None for m in engine.model.modules() if isinstance(m, nn.BatchNorm2d))
