@@ -1,0 +1,476 @@
+"""How fast a training step is: ours, eager PyTorch with the data on the device, and the usual loop fed by a loader.
+
+    python benchmarks/engine.py                       (a CPU: 25 minutes; benchmarks/results/engine-cpu.md and .csv)
+    python benchmarks/engine.py --device cuda         (a GPU: all networks; engine-cuda.md and .csv)
+    python benchmarks/engine.py --networks ResNet-14 --regimes bn --rounds 1
+
+All sides train the same parameters of the same network, from the same initialisation, with the paper's batch size, augmentation
+and optimiser.  Every measurement is a process of its own; the sides take turns within a round, so that what else the machine
+does meets all of them.  A ratio is the median of the rounds' ratios, with the lowest and the highest.
+
+ours           the fast engine: images on the device, fused layers, one flat optimiser step; on a GPU one CUDA graph
+eager          PyTorch the usual way: images on the device, augmented in batches, channels last, autocast, torch.optim.SGD
+loader         the usual loop: torchvision's data set, per-image transforms, DataLoader, fp32
+
+Images are random: no step's time depends on their content.  Needs torch, torchvision and numpy; neither Snakemake nor data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = Path(__file__).parent / "results"
+sys.path.insert(0, str(ROOT / "src"))
+
+#: name: (family, depth, channels, images' side, batch)
+NETWORKS = {
+    "ResNet-14": ("cifar-resnet", 14, 16, 32, 128),
+    "ResNet-32": ("cifar-resnet", 32, 16, 32, 128),
+    "ResNet-56": ("cifar-resnet", 56, 16, 32, 128),
+    "ResNet-110": ("cifar-resnet", 110, 16, 32, 128),
+    "ResNet-866": ("cifar-resnet", 866, 16, 32, 128),
+    "WRN-14-8": ("cifar-resnet", 14, 128, 32, 128),
+    "WRN-14-32": ("cifar-resnet", 14, 512, 32, 128),
+    "VGG-16": ("vgg", 16, 64, 32, 128),
+    "ImageNet-ResNet-18": ("imagenet-resnet", 18, 64, 224, 1024),
+    "ImageNet-ResNet-50": ("imagenet-resnet", 50, 64, 224, 1024),
+    "ImageNet-ResNet-200": ("imagenet-resnet", 200, 64, 224, 1024),
+}
+REGIMES = ("bn", "all", "rand2", "out")
+ON_CPU = {"networks": ("ResNet-14", "ResNet-32", "VGG-16", "ImageNet-ResNet-18"), "batch": {"imagenet-resnet": 16}}
+ON_CUDA = {"networks": tuple(n for n in NETWORKS if n != "ResNet-32"), "batch": {}}
+#: side and precision of each column
+SIDES = {
+    "cpu": (("ours", "fp32"), ("ours", "bf16"), ("eager", "fp32"), ("loader", "fp32")),
+    "cuda": (("ours", "bf16"), ("ours", "fp32"), ("eager", "bf16"), ("loader", "fp32")),
+}
+#: Steps run at once between two looks at the clock, the least number of them, and the least time.
+WARM_UP, LEAST_STEPS = 3, 5
+#: Images of the synthetic sets: as many as an epoch's order has to be drawn for, and few where they are large.
+CIFAR_IMAGES, LARGE_IMAGES = 50_000, 2_048
+
+
+class Synthetic:
+    """Random photographs of the true size on the device, one batch for all steps: what a step costs without decoding."""
+
+    def __init__(self, side: int, batch: int, classes: int, device: Any) -> None:
+        import numpy as np
+        import torch
+
+        self.classes, self.train_images, self.test_images = classes, LARGE_IMAGES, batch
+        self.checksum, self.mean, self.std = "", np.zeros(3), np.ones(3)
+        x = torch.randn(batch, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
+        self._batch = x, torch.randint(classes, (batch,), device=device)
+
+    def train_batches(self, seed: int, epoch: int, batch_size: int, first: int = 0) -> Any:
+        """Yield the batch again and again."""
+        while True:
+            yield self._batch
+
+    def test_batches(self, batch_size: int) -> Any:
+        """Yield it once."""
+        yield self._batch
+
+
+def cell_of(name: str, regime: str, batch: int, engine: str, precision: str) -> Any:
+    """Return the cell of the paper's configuration, or one like it: the regime by the paper's words."""
+    import dataclasses
+
+    from bnonly import grid
+    from bnonly.spec import Architecture, Cell
+
+    paper = grid.load(ROOT / "config.yaml")
+    family, depth, channels, side, _ = NETWORKS[name]
+    like = next(
+        c
+        for c in paper.cells.values()
+        if c.regime.name == regime and (c.recipe.dataset == "imagenet") == (family == "imagenet-resnet")
+    )
+    recipe = dataclasses.replace(like.recipe, batch_size=batch, epochs=100)
+    return Cell(Architecture(name, family, depth, channels), like.regime, recipe, 0, engine, precision)
+
+
+def cifar(device: Any, recipe: Any) -> Any:
+    """Return a source of random images of CIFAR-10's size."""
+    import numpy as np
+
+    from bnonly.data.arrays import ArraySource, ImageArrays
+
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (CIFAR_IMAGES, 32, 32, 3), dtype=np.uint8)
+    labels = rng.integers(0, 10, CIFAR_IMAGES)
+    return ArraySource(ImageArrays(images, labels, images[:1000], labels[:1000], 10), recipe, device)
+
+
+def ours(cell: Any, device: Any) -> tuple[Callable[[int], None], dict[str, Any]]:
+    """Return what trains for a number of steps with the fast engine."""
+    from bnonly.train.engine import make_engine
+
+    side, classes = NETWORKS[cell.architecture.name][3], 1000 if cell.recipe.dataset == "imagenet" else 10
+    photographs = cell.architecture.family == "imagenet-resnet"
+    source = Synthetic(side, cell.recipe.batch_size, classes, device) if photographs else cifar(device, cell.recipe)
+    engine = make_engine(cell, source, device)
+    whole = source.train_images // cell.recipe.batch_size
+    done = 0
+
+    def steps(count: int) -> None:
+        nonlocal done
+        while count:
+            epoch, first = divmod(done, whole)
+            last = min(first + count, whole)
+            engine.train(epoch, first, last, lambda: False)
+            done += last - first
+            count -= last - first
+
+    return steps, engine.facts()
+
+
+def usual(cell: Any, device: Any, loader: bool, workers: int) -> tuple[Callable[[int], None], dict[str, Any]]:
+    """Return what trains for a number of steps the usual way."""
+    import torch
+    from torch import nn
+
+    from bnonly import regimes
+
+    torch.backends.cudnn.benchmark = device.type == "cuda"
+    photographs = cell.architecture.family == "imagenet-resnet"
+    model = regimes.make(cell, 1000 if photographs else 10).to(device)
+    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.num_batches_tracked = torch.zeros((), dtype=torch.long, device=device)  # as PyTorch has it
+    if not loader:
+        model = model.to(memory_format=torch.channels_last)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    recipe = cell.recipe
+    optimiser = torch.optim.SGD(trained, recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, [30_000, 45_000])
+    if photographs:
+        batches = Synthetic(NETWORKS[cell.architecture.name][3], recipe.batch_size, 1000, device).train_batches(0, 0, 0)
+    else:
+        batches = loaded(recipe.batch_size, device, workers) if loader else on_device(recipe.batch_size, device)
+    half = cell.precision == "bf16"
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            x, y = next(batches)
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                loss = nn.functional.cross_entropy(model(x), y)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+
+    return steps, {}
+
+
+def on_device(batch: int, device: Any) -> Any:
+    """Yield CIFAR batches from a tensor on the device, flipped and shifted a batch at a time, as good public code does."""
+    import torch
+    from torch.nn import functional
+
+    images = torch.randint(0, 256, (CIFAR_IMAGES, 3, 32, 32), dtype=torch.uint8, device=device)
+    images = functional.pad(images, (4, 4, 4, 4)).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(10, (CIFAR_IMAGES,), device=device)
+    rows = torch.arange(32, device=device)
+    while True:
+        order = torch.randperm(CIFAR_IMAGES, device=device)
+        for start in range(0, CIFAR_IMAGES - batch + 1, batch):
+            chosen = order[start : start + batch]
+            down, right = torch.randint(9, (2, batch, 1), device=device)
+            columns = torch.where(torch.rand(batch, 1, device=device) < 0.5, 31 - rows, rows) + right
+            x = images[chosen[:, None, None], :, (rows + down)[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+            yield x.float().div_(255).sub_(0.47).div_(0.25), labels[chosen]
+
+
+def loaded(batch: int, device: Any, workers: int) -> Any:
+    """Yield CIFAR batches from torchvision's data set through a DataLoader."""
+    import numpy as np
+    import torch
+    from torchvision import datasets, transforms
+
+    class Random(datasets.CIFAR10):
+        """torchvision's own data set, with random pixels."""
+
+        def __init__(self) -> None:
+            rng = np.random.default_rng(0)
+            self.data = rng.integers(0, 256, (CIFAR_IMAGES, 32, 32, 3), dtype=np.uint8)
+            self.targets = rng.integers(0, 10, CIFAR_IMAGES).tolist()
+            self.target_transform = None
+            self.transform = transforms.Compose(
+                [
+                    transforms.RandomHorizontalFlip(),
+                    transforms.RandomCrop(32, padding=4),
+                    transforms.ToTensor(),
+                    transforms.Normalize((0.47,) * 3, (0.25,) * 3),
+                ]
+            )
+
+    pin = device.type == "cuda"
+    feed = torch.utils.data.DataLoader(
+        Random(),
+        batch,
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=pin,
+    )
+    while True:
+        for x, y in feed:
+            yield x.to(device, non_blocking=pin), y.to(device, non_blocking=pin)
+
+
+def measure(task: dict[str, Any]) -> dict[str, Any]:
+    """Time one side in this process."""
+    began = time.perf_counter()
+    import torch
+
+    from bnonly.devices import choose_device
+
+    torch.set_num_threads(task["threads"])
+    device = choose_device(task["device"])
+    cell = cell_of(task["network"], task["regime"], task["batch"], "fast", task["precision"])
+    if task["side"] == "ours":
+        torch.set_deterministic_debug_mode("error" if task["deterministic"] else "default")
+        steps, facts = ours(cell, device)
+    else:
+        steps, facts = usual(cell, device, task["side"] == "loader", task["workers"])
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    steps(1)
+    wait()
+    startup = time.perf_counter() - began
+    steps(WARM_UP)
+    wait()
+    counted, spans = 0, []
+    while sum(spans) < task["seconds"] or counted < LEAST_STEPS:
+        count = max(1, round(counted / max(sum(spans), 1e-9) * task["seconds"] / 4)) if counted else 1
+        start = time.perf_counter()
+        steps(count)
+        wait()
+        spans.append(time.perf_counter() - start)
+        counted += count
+    found = {
+        "images_per_second": counted * cell.recipe.batch_size / sum(spans),
+        "startup_seconds": startup,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
+        **facts,
+    }
+    if device.type == "cuda":
+        found["peak_mb"] = torch.cuda.max_memory_allocated() / 1e6
+        found |= launches(steps)
+    return found
+
+
+def launches(steps: Callable[[int], None]) -> dict[str, int]:
+    """Count the kernels of a step and what the host launches for it."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+        steps(2)
+        torch.cuda.synchronize()
+    events = seen.events()
+    kernels = sum(1 for e in events if e.device_type == torch.autograd.DeviceType.CUDA and "Mem" not in e.name)
+    hosts = sum(1 for e in events if e.name.startswith(("cudaLaunchKernel", "cudaGraphLaunch", "cuLaunchKernel")))
+    return {"kernels_per_step": kernels // 2, "launches_per_step": hosts // 2}
+
+
+def ceilings() -> dict[str, float]:
+    """Measure what this GPU copies and multiplies in a second."""
+    import torch
+
+    def fastest(step: Callable[[], Any]) -> float:
+        times = []
+        for _ in range(20):
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            step()
+            end.record()
+            torch.cuda.synchronize()
+            times.append(start.elapsed_time(end) / 1e3)
+        return min(times[3:])
+
+    a = torch.randn(2**28, device="cuda")
+    b = torch.empty_like(a)
+    copy = 2 * a.numel() * 4 / fastest(lambda: torch.add(a, 0, out=b))
+    m = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
+    return {"copy_bytes_per_second": copy, "bf16_flops_per_second": 2 * 8192**3 / fastest(lambda: m @ m)}
+
+
+def limit(task: dict[str, Any], found: dict[str, float]) -> float:
+    """Return the images per second that bytes and arithmetic allow: each layer's larger time, nothing else."""
+    from bnonly.cost.work import limit_seconds
+
+    cell = cell_of(task["network"], task["regime"], task["batch"], "fast", task["precision"])
+    return 1 / limit_seconds(cell, found["copy_bytes_per_second"], found["bf16_flops_per_second"])
+
+
+def run(task: dict[str, Any]) -> dict[str, Any]:
+    """Measure in a process of its own; a side that cannot run says why."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--one", json.dumps(task)], capture_output=True, text=True, timeout=900
+    )
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        return {**task, "failed": lines[-1][:200]}
+    return {**task, **json.loads(done.stdout.splitlines()[-1])}
+
+
+def machine(device: str) -> str:
+    """Return the processor, how busy it is, and versions."""
+    import torch
+    import torchvision
+
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    model = next((line.split(":")[1].strip() for line in info.splitlines() if "model name" in line), platform.machine())
+    what = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}; " if device == "cuda" else ""
+    return (
+        f"{what}{model}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f} at the start; "
+        f"Python {platform.python_version()}, torch {torch.__version__}, torchvision {torchvision.__version__}"
+    )
+
+
+def ratio(rows: list[dict[str, Any]], over: tuple[str, str], under: tuple[str, str]) -> str:
+    """Return how many times faster one side is, round by round: median (lowest - highest)."""
+    by = {(r["side"], r["precision"], r["round"]): r.get("images_per_second") for r in rows}
+    pairs = [
+        by[*over, n] / by[*under, n]
+        for n in sorted({r["round"] for r in rows})
+        if by.get((*over, n)) and by.get((*under, n))
+    ]
+    return f"{statistics.median(pairs):.2f} ({min(pairs):.2f}-{max(pairs):.2f})" if pairs else "-"
+
+
+def table(rows: list[dict[str, Any]], device: str, measured: dict[str, float]) -> list[str]:
+    """Return the comparison as Markdown."""
+    sides = SIDES[device]
+    best, same = (("ours", "bf16"), ("eager", "bf16")) if device == "cuda" else (("ours", "fp32"), ("eager", "fp32"))
+    heads = ["network", "regime", "batch", *(f"{s} {p}, images/s" for s, p in sides)]
+    heads += [f"{' '.join(best)} / {' '.join(same)}", f"{' '.join(best)} / loader", "ours bf16 / loader"]
+    heads += ["memory ours / eager, MB", "start-up ours / eager, s"]
+    if device == "cuda":
+        heads += ["share of the limit", "kernels ours / eager", "host launches ours / eager"]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+
+    def middle(group: list[dict[str, Any]], side: tuple[str, str], key: str) -> float | None:
+        values = [r[key] for r in group if (r["side"], r["precision"]) == side and r.get(key) is not None]
+        return statistics.median(values) if values else None
+
+    def shown(value: float | None, digits: int = 0) -> str:
+        return "-" if value is None else f"{value:,.{digits}f}"
+
+    for network, regime in dict.fromkeys((r["network"], r["regime"]) for r in rows):
+        group = [r for r in rows if (r["network"], r["regime"]) == (network, regime)]
+        cells = [network, regime, str(group[0]["batch"])]
+        cells += [shown(middle(group, side, "images_per_second")) for side in sides]
+        cells += [ratio(group, best, same), ratio(group, best, ("loader", "fp32"))]
+        cells.append(ratio(group, ("ours", "bf16"), ("loader", "fp32")))
+        for key, digits in (("peak_mb", 0), ("startup_seconds", 1)):
+            cells.append(" / ".join(shown(middle(group, s, key), digits) for s in (best, same)))
+        if device == "cuda":
+            speed = middle(group, best, "images_per_second")
+            task = next(r for r in group if (r["side"], r["precision"]) == best)
+            cells.append("-" if speed is None else f"{100 * speed / limit(task, measured):.0f}%")
+            for key in ("kernels_per_step", "launches_per_step"):
+                cells.append(" / ".join(shown(middle(group, s, key)) for s in (best, same)))
+        lines.append("| " + " | ".join(cells) + " |")
+    failed = {f"{r['network']} {r['regime']} {r['side']} {r['precision']}": r["failed"] for r in rows if "failed" in r}
+    return [*lines, "", *(f"- {what}: {why}" for what, why in failed.items())]
+
+
+def main() -> int:
+    """Measure everything and write the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, metavar="NETWORK")
+    parser.add_argument("--regimes", nargs="+", choices=REGIMES, default=REGIMES)
+    parser.add_argument("--sides", nargs="+", choices=["ours", "eager", "loader"], default=["ours", "eager", "loader"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement, at least")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of PyTorch")
+    parser.add_argument("--workers", type=int, default=2, help="processes of the DataLoader")
+    parser.add_argument("--nondeterministic", action="store_true", help="ours without deterministic algorithms")
+    parser.add_argument("--budget", type=float, default=1e9, help="seconds after which no further round is begun")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(json.loads(options.one))))
+        return 0
+    import torch
+
+    if options.device == "cuda" and not torch.cuda.is_available():
+        print("error: --device cuda: this machine has no usable GPU", file=sys.stderr)
+        return 2
+    which = ON_CUDA if options.device == "cuda" else ON_CPU
+    about, began = machine(options.device), time.monotonic()
+    measured = ceilings() if options.device == "cuda" else {}
+    rows: list[dict[str, Any]] = []
+    for number in range(options.rounds):
+        for network in options.networks or which["networks"]:
+            for regime in options.regimes:
+                for side, precision in SIDES[options.device]:
+                    photographs = NETWORKS[network][0] == "imagenet-resnet"
+                    if side not in options.sides or (side == "loader" and photographs):
+                        continue
+                    if time.monotonic() - began > options.budget:
+                        continue
+                    task = {
+                        "network": network,
+                        "regime": regime,
+                        "side": side,
+                        "precision": precision,
+                        "round": number,
+                        "batch": which["batch"].get(NETWORKS[network][0], NETWORKS[network][4]),
+                        "device": options.device,
+                        "threads": options.threads,
+                        "workers": options.workers,
+                        "seconds": options.seconds,
+                        "deterministic": not options.nondeterministic,
+                    }
+                    rows.append(run(task))
+                    last = rows[-1]
+                    speed = last.get("images_per_second")
+                    said = last.get("failed") if speed is None else f"{speed:,.0f} images/s"
+                    print(f"round {number + 1}: {network} {regime} {side} {precision}: {said}", file=sys.stderr)
+    options.out.mkdir(parents=True, exist_ok=True)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with (options.out / f"engine-{options.device}.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, columns)
+        writer.writeheader()
+        writer.writerows([{k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()} for row in rows])
+    text = [
+        "# Training steps: bnonly beside eager PyTorch and the usual loop",
+        "",
+        f"`python benchmarks/engine.py {' '.join(sys.argv[1:])}`",
+        "",
+        f"{about}. {options.threads} threads, {options.workers} loader workers, {options.rounds} rounds of at least "
+        f"{options.seconds:g} s a measurement; medians, ratios with lowest and highest round.",
+        "",
+        *(f"- {key.replace('_', ' ')}: {value:.3g}" for key, value in measured.items()),
+        *([""] if measured else []),
+        *table(rows, options.device, measured),
+    ]
+    (options.out / f"engine-{options.device}.md").write_text("\n".join(text).rstrip() + "\n")
+    print("\n".join(text))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
