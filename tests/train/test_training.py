@@ -96,38 +96,92 @@ def start(bnonly_folder, config, *options, regime="bn"):
     )  # fmt: skip
 
 
+#: Trains a cell that writes a checkpoint every iteration, again and again in a fork, each of which dies by SIGKILL in the
+#: write that its moment names: (beginning of the file's name, how many such writes, before | within | written | renamed).
+#: Between two writes nothing changes on the disk, so these are all the moments there are, and none depends on the clock.
+KILLED = """
+import json, os, signal, sys
+from contextlib import contextmanager
+from pathlib import Path
+from bnonly import schemas, spec
+from bnonly.train.run import train_cell
+
+folder, cell = Path(sys.argv[1]), spec.parse(sys.argv[2])
+real = schemas.atomic
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class Torn:
+    def __init__(self, stream):
+        self._stream = stream
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+    def write(self, content):
+        content = bytes(content)
+        if len(content) < 100:
+            return self._stream.write(content)
+        self._stream.write(content[: len(content) // 2])
+        self._stream.flush()
+        die()
+
+def train(name, count, stage):
+    @contextmanager
+    def atomic(path):
+        nonlocal count
+        count -= path.name.startswith(name)
+        now = stage if count == 0 and path.name.startswith(name) else None
+        if now == "before":
+            die()
+        with real(path) as stream:
+            yield Torn(stream) if now == "within" else stream
+            stream.flush()
+            if now == "written":
+                die()
+        if now == "renamed":
+            die()
+    schemas.atomic = atomic
+    train_cell(cell, folder, folder, device_name="cpu", quiet=True, checkpoint_seconds=0)
+
+for moment in json.loads(sys.argv[3]):
+    child = os.fork()
+    if not child:
+        try:
+            train(*moment)
+        finally:
+            os._exit(1)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status == -signal.SIGKILL, (moment, status)
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("regime", "epochs", "lr"), [("bn", 6, 0.1), ("rand2", 5.4, 0.1), ("all", 6, 1e30)])
 def test_killed_at_any_moment_it_continues_to_the_same_result(regime, epochs, lr, tmp_path):
-    """kill -9 while every iteration writes a checkpoint: in the middle of a write as well as between two."""
+    """kill -9 before, within and after the write of every file; then the run is what it would have been."""
     long = mini(recipes__digits__epochs=epochs, recipes__digits__milestones=[3, 5], recipes__digits__lr=lr)
-    config = write(tmp_path, long)
     cell = grid.resolve(long).cell("ResNet-8-c4", regime, 0)
     whole = train(cell, tmp_path / "whole")
-    folder = tmp_path / "run" / paths.cell_dir(*cell.key)
-    draw = random.Random(0)
-    kills = 0
-    for _ in range(3):
-        process = start(tmp_path / "run", config, regime=regime)
-        deadline = time.monotonic() + 60
-        seen = paths.checkpoint(folder, cell.digest())
-        age = seen.stat().st_mtime_ns if seen.exists() else 0
-        while process.poll() is None and time.monotonic() < deadline:
-            if seen.exists() and seen.stat().st_mtime_ns != age:
-                break
-            time.sleep(0.005)
-        time.sleep(draw.uniform(0, 0.3))
-        if process.poll() is None:
-            process.kill()
-            kills += 1
-        process.wait()
-    assert kills >= (1 if lr > 1 else 2)  # a run that diverges is over in an epoch
-    last = start(tmp_path / "run", config, regime=regime)
-    assert last.wait(120) == 0, last.stderr.read()
+    # A run that diverges is over in its first epoch, after 11 checkpoints.
+    draw, farthest = random.Random(regime), 2 if lr > 1 else 9
+    stages = ["before", "within", "written", "renamed"]
+    while_training = [(".checkpoint", draw.randint(1, farthest), stage) for stage in draw.sample(stages, 4)]
+    while_finishing = [(name, 1, draw.choice(stages[:3])) for name in ("batchnorm", "weights", "metrics")]
+    moments = [(".checkpoint", 1, "within"), *while_training, *while_finishing]
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", KILLED, folder, cell.canonical(), json.dumps(moments)]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert list(folder.glob(".*.tmp")), "a killed write leaves its temporary file"
+    assert not paths.metrics(folder).exists()
+
+    train(cell, folder, checkpoint_seconds=0)
     assert results(folder) == results(whole)
     label = schemas.read_label(paths.metrics(folder))
     assert label["status"] == ("diverged" if lr > 1 else "finished")
-    assert len(label["sessions"]) == label["resumed"] + 1 >= 2
+    # The sessions whose work is in the result: those that came to a checkpoint (of those that finish, the first), and the last.
+    wrote = [count - 1 + (stage == "renamed") > 0 for name, count, stage in moments if name == ".checkpoint"]
+    assert len(label["sessions"]) == label["resumed"] + 1 == sum(wrote) + 2
     assert not list(folder.glob(".*.tmp")), "what a killed write left is cleared away"
 
 
