@@ -126,7 +126,17 @@ def _train(options: argparse.Namespace) -> int:
     from bnonly.train.run import Stopped, train_cell
 
     try:
-        train_cell(cell, folder, data, options.device, options.threads, options.quiet, options.checkpoint_seconds)
+        train_cell(
+            cell,
+            folder,
+            data,
+            options.device,
+            options.threads,
+            options.quiet,
+            options.checkpoint_seconds,
+            options.wait,
+            keep=True,
+        )
     except Stopped as stop:
         print(f"bnonly: stopped by a signal, checkpoint saved; the same command continues: {stop}", file=sys.stderr)
         return 128 + stop.number
@@ -315,6 +325,7 @@ def _parser() -> argparse.ArgumentParser:
         help="longest time between checkpoints (default: 180)",
     )
     train.add_argument("--quiet", action="store_true", help="no progress")
+    train.add_argument("--wait", action="store_true", help="wait for another process that trains the cell")
     of_cell("analyse", _analyse, "measure clamping and dead activations of a trained cell (Figures 6, 7, 23-25)")
     of_cell("verify", _verify, "rebuild a network from its weights file and its seed, and confirm its accuracy")
     of_cell("show", _show, "print a cell's provenance and its epochs", computes=False)

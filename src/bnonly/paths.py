@@ -53,6 +53,36 @@ def lock(folder: Path) -> Path:
     return folder / ".lock"
 
 
+def owner(folder: Path) -> Path:
+    """Who trains the cell, and on which node; touched while it lives."""
+    return folder / ".owner"
+
+
+def progress(folder: Path) -> Path:
+    """How far the training has come, for `bnonly status`."""
+    return folder / ".progress"
+
+
+def failure(folder: Path) -> Path:
+    """Why the last attempt failed."""
+    return folder / ".failed"
+
+
+def finished(digest: str) -> Path:
+    """Where a finished cell's files are kept, under the digest of what was asked for (`bnonly.store`)."""
+    return RESULTS / ".finished" / digest
+
+
+def batch(name: str) -> Path:
+    """Marks a batch of cells as attempted, until each of them is collected (`bnonly.cluster.batches`)."""
+    return RESULTS / ".batches" / name
+
+
+def train_log(architecture: str, regime: str, seed: int | str) -> Path:
+    """What a training says in the workflow."""
+    return Path("logs/train") / architecture / regime / f"seed{seed}.log"
+
+
 def counts() -> Path:
     """Parameters of every architecture, counted by building it."""
     return RESULTS / "counts.csv"
@@ -61,6 +91,11 @@ def counts() -> Path:
 def figure(name: str, suffix: str = "pdf") -> Path:
     """File of a figure, for example ``figures/fig05.pdf``."""
     return FIGURES / f"{name}.{suffix}"
+
+
+def drawn_from(name: str) -> Path:
+    """Checksum of what a figure or table was made from: what it shows and its code."""
+    return FIGURES / ".drawn" / name
 
 
 def table(name: str, suffix: str = "md") -> Path:

@@ -23,7 +23,9 @@ class Progress:
     """
 
     def __init__(self, cell: Cell, epochs: int, quiet: bool = False) -> None:
-        self._cell, self._epochs, self._quiet = cell, epochs, quiet
+        self._cell, self.epochs, self._quiet = cell, epochs, quiet
+        #: Seconds to the end, as the epochs of this process were; None before it has finished one.
+        self.seconds_left: float | None = None
         self._live = sys.stderr.isatty()
         self._began = time.monotonic()
         self._first: int | None = None
@@ -40,13 +42,13 @@ class Progress:
         done = row["epoch"]
         if self._first is None:
             self._first = done
-        text = f"epoch {done}/{self._epochs}"
+        text = f"epoch {done}/{self.epochs}"
         if done:
             text += f", loss {row['train_loss']:.4f}, lr {row['lr']:.4g}, {row['images_per_second']:.0f} images/s"
         text += f", test {100 * row['test_top1']:.2f}%"
-        if done > self._first and done < self._epochs:
-            left = (time.monotonic() - self._began) / (done - self._first) * (self._epochs - done)
-            text += f", {_duration(left)} left"
+        if done > self._first and done < self.epochs:
+            self.seconds_left = (time.monotonic() - self._began) / (done - self._first) * (self.epochs - done)
+            text += f", {duration(self.seconds_left)} left"
         if self._live and not self._quiet:
             print(f"{self._clear()}{self._cell}: {text}", end="", file=sys.stderr, flush=True)
         else:
@@ -59,12 +61,12 @@ class Progress:
             return
         self._shown = now
         done = epoch + share
-        text = f"epoch {done:.2f}/{self._epochs}"
+        text = f"epoch {done:.2f}/{self.epochs}"
         if self._from is None:
             self._from = done
         elif done > self._from:
-            left = (now - self._began) / (done - self._from) * (self._epochs - done)
-            text += f", {_duration(max(0.0, left))} left"
+            left = (now - self._began) / (done - self._from) * (self.epochs - done)
+            text += f", {duration(max(0.0, left))} left"
         print(f"{self._clear()}{self._cell}: {text}", end="", file=sys.stderr, flush=True)
 
     def done(self, row: dict[str, Any], reason: str | None) -> None:
@@ -76,7 +78,8 @@ class Progress:
         return "\r\x1b[K" if self._live else ""
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time as people write it."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

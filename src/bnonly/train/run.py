@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
+import json
 import math
 import os
-import platform
 import signal
 import time
 from collections.abc import Iterator
@@ -17,13 +16,13 @@ from typing import Any
 
 import torch
 
-from bnonly import paths, regimes, schemas, weights
+from bnonly import lock, paths, regimes, schemas, store, weights
 from bnonly.data import open_source
 from bnonly.devices import choose_device
 from bnonly.errors import UserError
 from bnonly.progress import Progress
 from bnonly.spec import Cell
-from bnonly.train import checkpoint, provenance
+from bnonly.train import checkpoint, failure, provenance
 from bnonly.train.engine import Engine, make_engine
 from bnonly.train.schedule import Schedule
 
@@ -58,34 +57,6 @@ class _Signals:
                 signal.signal(number, handler)
 
 
-@contextmanager
-def _locked(folder: Path, cell: Cell) -> Iterator[None]:
-    """Hold the cell's folder; the kernel lets go when the process ends, however it ends."""
-    path = paths.lock(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stream = path.open("a+")
-    except OSError as problem:
-        raise UserError(f"{path}: cannot be written: {problem.strerror}; results/ must be a writable folder") from None
-    with stream:
-        for patience in reversed(range(10)):  # `bnonly status` looks at the lock for an instant
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not patience:
-                    stream.seek(0)
-                    owner = stream.read().strip() or "another process"
-                    raise UserError(f"{folder}: {cell} is being trained by {owner}; wait for it or stop it") from None
-                time.sleep(0.1)
-        for leftover in folder.glob(".*.tmp"):  # of a process that was killed while it wrote
-            leftover.unlink()
-        stream.truncate(0)
-        stream.write(f"process {os.getpid()} on {platform.node()}")
-        stream.flush()
-        yield
-
-
 def is_done(cell: Cell, folder: Path) -> bool:
     """Whether a cell's results are there, whole, and of this configuration.
 
@@ -112,6 +83,8 @@ def train_cell(
     threads: int = 1,
     quiet: bool = False,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    wait: bool = False,
+    keep: bool = False,
 ) -> None:
     """Train a cell, or go on with it, and write its files.
 
@@ -131,6 +104,10 @@ def train_cell(
         No progress.
     checkpoint_seconds : float
         Longest time between checkpoints; 0 writes one every iteration.
+    wait : bool
+        Wait for another process that trains the cell, instead of refusing.
+    keep : bool
+        Keep the finished files in the store of this run's folder, the current one, and take from there what was finished before.
 
     Raises
     ------
@@ -139,21 +116,40 @@ def train_cell(
     Stopped
         If a signal asked for it; the same call continues.
     """
-    with _locked(folder, cell):
+    with lock.hold(folder, str(cell), wait) as held:
+        for leftover in folder.glob(".*.tmp"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
+        say = Progress(cell, 1, quiet).line
         if is_done(cell, folder):
-            Progress(cell, 1, quiet).line("finished earlier with this configuration; nothing to do")
-            return
-        torch.set_num_threads(threads)
-        device = choose_device(device_name)
-        torch.set_deterministic_debug_mode("error")
-        _Run(cell, folder, data_root, device, quiet, checkpoint_seconds).execute()
+            say("finished earlier with this configuration; nothing to do")
+        elif keep and store.restore(cell.digest(), folder) and is_done(cell, folder):
+            say("was finished with this configuration before; taken from the store")
+        else:
+            torch.set_num_threads(threads)
+            device = choose_device(device_name)
+            torch.set_deterministic_debug_mode("error")
+            with failure.recorded(cell, folder):
+                _Run(cell, folder, data_root, device, quiet, checkpoint_seconds, held).execute()
+        failure.forget(folder)
+        if keep and not store.holds(cell.digest()):
+            try:
+                store.keep(cell.digest(), [make(folder) for make in (paths.batchnorm, paths.weights, paths.metrics)])
+            except UserError as problem:  # a full disk: the results themselves are there
+                say(f"not kept a second time: {problem}")
 
 
 class _Run:
     def __init__(
-        self, cell: Cell, folder: Path, data_root: Path, device: torch.device, quiet: bool, checkpoint_seconds: float
+        self,
+        cell: Cell,
+        folder: Path,
+        data_root: Path,
+        device: torch.device,
+        quiet: bool,
+        checkpoint_seconds: float,
+        held: lock.Hold,
     ) -> None:
-        self.cell, self.folder, self.device, self.every = cell, folder, device, checkpoint_seconds
+        self.cell, self.folder, self.device, self.every, self.held = cell, folder, device, checkpoint_seconds, held
         self.source = open_source(cell.recipe, data_root, device)
         self.schedule = Schedule(cell.recipe, self.source.train_images)
         self.engine: Engine = make_engine(cell, self.source, device)
@@ -237,6 +233,7 @@ class _Run:
         age = time.monotonic() - self.saved
         if not signals.received and age < (self.every / 6 if epoch_ended else self.every):
             return
+        self.held.check()
         now = time.monotonic()
         self.history["wall_seconds"] += now - self.clock
         self.clock = self.saved = now
@@ -272,8 +269,11 @@ class _Run:
         }
         self.rows.append(row)
         self.progress.epoch(row)
+        report = {"epoch": epoch, "epochs": self.progress.epochs, "seconds_left": self.progress.seconds_left}
+        store.replace(paths.progress(self.folder), json.dumps(report).encode())
 
     def _finish(self, reason: str | None) -> None:
+        self.held.check()
         self.history["wall_seconds"] += time.monotonic() - self.clock
         model = self.engine.model
         _write_batchnorm(paths.batchnorm(self.folder), self.cell, self.start, model)
@@ -302,6 +302,7 @@ class _Run:
         # Last, because its presence means that the cell is done.
         schemas.write(paths.metrics(self.folder), "metrics", columns, self.cell, label)
         self.checkpoint.unlink(missing_ok=True)
+        paths.progress(self.folder).unlink(missing_ok=True)
         self.progress.done(self.rows[-1], reason)
 
 

@@ -1,0 +1,159 @@
+"""Finished results, kept by what was asked for (standard library only).
+
+Snakemake deletes a job's outputs before it runs and when it fails.  So that neither costs a training, the files of a finished cell are
+kept a second time, in ``results/.finished/DIGEST/``: hard links, which take no space; copies where the file system has no links.
+What is asked for again, because a setting was changed back or a neighbour failed, is taken from there, its checksums verified.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import struct
+import tempfile
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from bnonly import paths
+from bnonly.errors import UserError
+
+_SUMS = "sha256.json"
+#: A training's files; an analysis's are kept beside them.
+TRAINING = tuple(make(Path()).name for make in (paths.batchnorm, paths.weights, paths.metrics))
+ANALYSIS = tuple(make(Path()).name for make in (paths.clamping, paths.activations))
+
+
+def holds(digest: str, names: Iterable[str] = TRAINING) -> bool:
+    """Whether the files of a cell are kept; only `restore` reads them."""
+    return set(names) <= _sums(digest).keys()
+
+
+def keep(digest: str, files: Iterable[Path]) -> None:
+    """Keep a cell's files.
+
+    Raises
+    ------
+    UserError
+        If they cannot be written; what was kept before stands.
+    """
+    home = paths.finished(digest)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        sums = _sums(digest)
+        for file in files:
+            _link(file, home / file.name)
+            sums[file.name] = _sha256(file)
+        replace(home / _SUMS, json.dumps(sums, indent=1).encode())
+    except OSError as problem:
+        raise UserError(f"{home}: cannot be written: {problem.strerror}") from None
+
+
+def restore(digest: str, folder: Path, names: Collection[str] = TRAINING) -> bool:
+    """Put a cell's files back into its folder, if they are kept and whole; say whether they were.
+
+    The file whose presence means "done" comes last, as in training.
+
+    Raises
+    ------
+    UserError
+        If the folder cannot be written.
+    """
+    home, sums = paths.finished(digest), _sums(digest)
+    if not set(names) <= sums.keys():
+        return False
+    try:
+        for name in names:
+            if _sha256(home / name) != sums[name]:
+                forget(digest)
+                return False
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            _link(home / name, folder / name)
+            os.utime(folder / name)  # newer than what it is made from
+    except FileNotFoundError:
+        forget(digest)
+        return False
+    except OSError as problem:
+        raise UserError(f"{folder}: cannot be written: {problem.strerror}") from None
+    return True
+
+
+def forget(digest: str) -> None:
+    """Remove what is kept of a cell; its results, if they are there, stay."""
+    shutil.rmtree(paths.finished(digest), ignore_errors=True)
+
+
+def digests() -> list[str]:
+    """Return the digests of all that is kept."""
+    home = paths.finished("")
+    return sorted(p.name for p in home.iterdir()) if home.is_dir() else []
+
+
+def size(digest: str) -> int:
+    """Return the bytes that `forget` would set free: those of files without another link."""
+    stats = [p.stat() for p in paths.finished(digest).iterdir()]
+    return sum(s.st_size for s in stats if s.st_nlink == 1)
+
+
+def recorded_digest(path: Path) -> str | None:
+    """Return the digest in one of a cell's Parquet files, read without pyarrow; None if there is none.
+
+    The footer, whose length stands before the last four bytes, holds our metadata as they are: JSON with sorted keys.
+    """
+    try:
+        with path.open("rb") as stream:
+            stream.seek(-8, os.SEEK_END)
+            length, magic = struct.unpack("<I4s", stream.read(8))
+            if magic != b"PAR1":
+                return None
+            stream.seek(-8 - length, os.SEEK_END)
+            footer = stream.read(length)
+    except (OSError, struct.error):
+        return None
+    _, found, rest = footer.partition(b'"digest": "')
+    return rest[:16].decode("ascii", "replace") if found else None
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a small file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _sums(digest: str) -> dict[str, str]:
+    try:
+        found = json.loads((paths.finished(digest) / _SUMS).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name, in place of what had it."""
+    if target.exists() and target.samefile(source):
+        return
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError as problem:
+        if problem.errno not in (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES):
+            raise
+        shutil.copyfile(source, temporary)
+    os.replace(temporary, target)
