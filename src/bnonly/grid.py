@@ -22,6 +22,7 @@ from bnonly.errors import UserError, accepted
 from bnonly.families import FAMILIES
 from bnonly.spec import (
     AFFINE_MODES,
+    BATCHNORM_SCOPES,
     ENGINES,
     GROUPS,
     NAME,
@@ -285,6 +286,11 @@ def resolve(config: Mapping[str, Any], source: str = "config.yaml") -> Grid:
                 body = merge(body, _override(child))
                 recipe = _recipe(_Node(body, source, f"recipes.{recipe_name}"), scale)
                 _check_fit(arch, regime, recipe, f"{source}: experiments.{name}")
+                if recipe.gpus > 1 and engine == "reference":
+                    raise UserError(
+                        f"{source}: recipes.{recipe_name}.gpus is {recipe.gpus}; the reference engine uses one, more need "
+                        "engine: fast"
+                    )
                 datasets.add(recipe.dataset)
                 for seed in experiment.seeds:
                     cell = Cell(arch, regime, recipe, seed, engine, precision)
@@ -390,10 +396,16 @@ def _recipe(node: _Node, scale: float) -> Recipe:
     momentum = node.number("momentum", 0.9, low=0)
     if momentum >= 1:
         node.fail("momentum", momentum, "a number below 1 is wanted")
+    batch, gpus = node.integer("batch_size", low=1), node.integer("gpus", 1, low=1)
+    if batch % gpus or batch < 2 * gpus:
+        node.fail("gpus", gpus, f"a number is wanted that divides batch_size, {batch}, into shares of 2 images or more")
+    batchnorm = node.word("batchnorm", "local", BATCHNORM_SCOPES)
+    if batchnorm != "local" and gpus == 1:
+        node.fail("batchnorm", batchnorm, "with one GPU there is nothing to synchronise; give 'gpus', or take it out")
     return Recipe(
         dataset,
         epochs,
-        node.integer("batch_size", low=1),
+        batch,
         node.number("lr", low=0, open_low=True),
         milestones,
         node.number("drop", 0.1, low=0, open_low=True),
@@ -402,6 +414,8 @@ def _recipe(node: _Node, scale: float) -> Recipe:
         node.number("weight_decay", 1e-4, low=0),
         Augmentation(aug.flag("flip", False), aug.integer("shift", 0, low=0), aug.flag("crop", False)),
         node.integer("image_size", 0, low=0),
+        gpus,
+        batchnorm,
     )
 
 

@@ -32,6 +32,8 @@ RANDOM_SCOPES = ("channel", "layer")
 ENGINES = ("reference", "fast")
 #: What convolutions compute in; statistics, affine parameters, loss and optimiser are always float32.
 PRECISIONS = ("fp32", "tf32", "bf16")
+#: Which images BatchNorm's statistics are of where several GPUs share a batch.
+BATCHNORM_SCOPES = ("local", "synchronised")
 
 
 def _later(default: Any) -> Any:
@@ -112,6 +114,10 @@ class Recipe:
         Lengths and places in epochs; the schedule is applied per iteration.
     lr, drop : float
         Initial learning rate and the factor at each milestone.
+    gpus : int
+        Processes, one a GPU, that share every batch of a cell; without `batchnorm` "synchronised" each has statistics of its own.
+    batchnorm : str
+        Over which images BatchNorm takes its statistics: those of one GPU ("local"), or of the whole batch ("synchronised").
     """
 
     dataset: str
@@ -125,6 +131,8 @@ class Recipe:
     weight_decay: float = 1e-4
     augmentation: Augmentation = Augmentation()
     image_size: int = 0
+    gpus: int = _later(1)
+    batchnorm: str = _later("local")
 
 
 @dataclass(frozen=True)

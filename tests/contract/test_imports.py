@@ -10,7 +10,18 @@ PACKAGE = Path(__file__).parents[2] / "src/bnonly"
 WORDS = {"errors", "families", "datasets", "paths"}
 IDENTITY = WORDS | {"spec", "grid"}
 FILES = IDENTITY | {"schemas"}
-COMPUTING = FILES | {"seeds", "archs", "regimes", "data", "evaluate", "weights", "devices", "progress", "counts", "fast"}
+COMPUTING = FILES | {
+    "seeds",
+    "archs",
+    "regimes",
+    "data",
+    "evaluate",
+    "weights",
+    "devices",
+    "progress",
+    "counts",
+    "fast",
+}
 ALLOWED = {
     "errors": (set(), set()),
     "families": (WORDS, set()),

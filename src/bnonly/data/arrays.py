@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from bnonly import seeds
 from bnonly.data.prepared import Manifest
-from bnonly.data.source import Batch, Buffers, Normaliser
+from bnonly.data.source import ALL, Batch, Buffers, Normaliser, Share, part_of
 from bnonly.errors import UserError
 from bnonly.spec import Recipe
 
@@ -141,15 +141,18 @@ class ArraySource:
         """Make a batch of the test images at these places."""
         return self._finish(self._test[part]), self._test_labels[part]
 
-    def train_batches(self, seed: int, epoch: int, batch_size: int, first: int = 0) -> Iterator[Batch]:
+    def train_batches(
+        self, seed: int, epoch: int, batch_size: int, first: int = 0, share: Share = ALL
+    ) -> Iterator[Batch]:
         """See `bnonly.data.source.Source.train_batches`."""
         draws = self.draws(seed, epoch)
         for start in range(first * batch_size, self.train_images, batch_size):
-            yield self.train_batch(draws, slice(start, start + batch_size))
+            stop = min(start + batch_size, self.train_images)
+            yield self.train_batch(draws, part_of(start, stop, share))
 
-    def test_batches(self, batch_size: int) -> Iterator[Batch]:
+    def test_batches(self, batch_size: int, share: Share = ALL) -> Iterator[Batch]:
         """See `bnonly.data.source.Source.test_batches`."""
-        for start in range(0, self.test_images, batch_size):
+        for start in range(share[0] * batch_size, self.test_images, share[1] * batch_size):
             yield self.test_batch(slice(start, start + batch_size))
 
     def _finish(self, images: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,16 @@ import numpy as np
 import torch
 
 Batch = tuple[torch.Tensor, torch.Tensor]
+#: Which part, of how many.
+Share = tuple[int, int]
+ALL: Share = (0, 1)
+
+
+def part_of(start: int, stop: int, share: Share) -> slice:
+    """Return a share of a range: parts as equal as can be."""
+    which, parts = share
+    count = stop - start
+    return slice(start + count * which // parts, start + count * (which + 1) // parts)
 
 
 class Source(Protocol):
@@ -32,7 +42,9 @@ class Source(Protocol):
     mean: np.ndarray
     std: np.ndarray
 
-    def train_batches(self, seed: int, epoch: int, batch_size: int, first: int = 0) -> Iterator[Batch]:
+    def train_batches(
+        self, seed: int, epoch: int, batch_size: int, first: int = 0, share: Share = ALL
+    ) -> Iterator[Batch]:
         """Yield the batches of an epoch, the last one short.
 
         Parameters
@@ -43,6 +55,8 @@ class Source(Protocol):
             Images a batch.
         first : int
             Number of the first batch wanted: a resumed run reads no others.
+        share : (int, int)
+            Which part of every batch, of how many parts.
 
         Yields
         ------
@@ -51,8 +65,8 @@ class Source(Protocol):
         labels : int64 tensor (n,)
         """
 
-    def test_batches(self, batch_size: int) -> Iterator[Batch]:
-        """Yield the test set in order, unaugmented; images and labels as `train_batches`."""
+    def test_batches(self, batch_size: int, share: Share = ALL) -> Iterator[Batch]:
+        """Yield the test set in order, unaugmented; images and labels as `train_batches`; of the batches every so-manyth."""
 
 
 class Buffers:

@@ -24,7 +24,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from bnonly import seeds
 from bnonly.data import prepared, views
 from bnonly.data.pack import INDEX, pack_name
-from bnonly.data.source import Batch, Buffers, Normaliser
+from bnonly.data.source import ALL, Batch, Buffers, Normaliser, Share, part_of
 from bnonly.errors import UserError
 from bnonly.spec import Recipe
 
@@ -121,16 +121,19 @@ class PackSource:
         # One image's work is too little to be divided among further threads.
         self._pool = ThreadPoolExecutor(self._workers, initializer=torch.set_num_threads, initargs=(1,))
 
-    def train_batches(self, seed: int, epoch: int, batch_size: int, first: int = 0) -> Iterator[Batch]:
+    def train_batches(
+        self, seed: int, epoch: int, batch_size: int, first: int = 0, share: Share = ALL
+    ) -> Iterator[Batch]:
         """See `bnonly.data.source.Source.train_batches`."""
-        return self._batches(self._train, self._drawn(seed, epoch, batch_size, first))
+        return self._batches(self._train, self._drawn(seed, epoch, batch_size, first, share))
 
-    def test_batches(self, batch_size: int) -> Iterator[Batch]:
+    def test_batches(self, batch_size: int, share: Share = ALL) -> Iterator[Batch]:
         """See `bnonly.data.source.Source.test_batches`."""
-        numbers = (np.arange(s, min(s + batch_size, self.test_images)) for s in range(0, self.test_images, batch_size))
+        starts = range(share[0] * batch_size, self.test_images, share[1] * batch_size)
+        numbers = (np.arange(s, min(s + batch_size, self.test_images)) for s in starts)
         return self._batches(self._test, ((n, None, None) for n in numbers))
 
-    def _drawn(self, seed: int, epoch: int, batch_size: int, first: int) -> Iterator[_Views]:
+    def _drawn(self, seed: int, epoch: int, batch_size: int, first: int, share: Share) -> Iterator[_Views]:
         order = seeds.order(seed, epoch, self.train_images, torch.device("cpu"))[first * batch_size :]
         step = batch_size * max(1, DRAWN // batch_size)
         for images in order.split(step):
@@ -139,7 +142,7 @@ class PackSource:
             boxes = views.random_boxes(seed, epoch, images, rows["height"], rows["width"]) if self._how.crop else None
             flips = views.flips(seed, epoch, images) if self._how.flip else None
             for start in range(0, len(numbers), batch_size):
-                part = slice(start, start + batch_size)
+                part = part_of(start, min(start + batch_size, len(numbers)), share)
                 yield numbers[part], None if boxes is None else boxes[part], None if flips is None else flips[part]
 
     def _batches(self, part: _Part, wanted: Iterator[_Views]) -> Iterator[Batch]:

@@ -7,6 +7,7 @@ from it.  Where a shortcut was added the mask does not, and is kept, one byte an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +16,9 @@ from torch import nn
 from torch.nn import functional
 
 _aten = torch.ops.aten
+
+#: Replaces a tensor by its sum over all processes, and returns it.
+Together = Callable[[torch.Tensor], torch.Tensor]
 
 
 class _FrozenConv(torch.autograd.Function):
@@ -125,6 +129,42 @@ def _normalised(
     return torch.addcmul(shift[:, None, None], x, scale[:, None, None])
 
 
+class _SharedNorm(torch.autograd.Function):
+    """BatchNorm with the statistics of the images of several processes (`torch.nn.SyncBatchNorm` knows GPUs only)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor, norm: nn.BatchNorm2d, together: Together
+    ) -> Any:
+        wide = x.double()
+        count = torch.full((1,), x.numel() / x.shape[1], dtype=torch.float64, device=x.device)
+        sums = together(torch.cat((wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3)), count)))
+        (total, squares), n = sums[:-1].chunk(2), sums[-1]
+        mean = total / n
+        variance = squares / n - mean.square()
+        with torch.no_grad():
+            for running, new in ((norm.running_mean, mean), (norm.running_var, variance * n / (n - 1))):
+                assert running is not None
+                running.lerp_(new.float(), norm.momentum or 0.0)
+        invstd = (variance + norm.eps).rsqrt().float()
+        mean = mean.float()
+        ctx.together = together
+        ctx.save_for_backward(x, gamma, mean, invstd, n)
+        return _normalised(x.float(), gamma, beta, mean, invstd).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        x, gamma, mean, invstd, n = ctx.saved_tensors
+        dy = gradients[0].float()
+        hat = (x.float() - mean[:, None, None]) * invstd[:, None, None]
+        dgamma, dbeta = (dy * hat).sum((0, 2, 3)), dy.sum((0, 2, 3))
+        both = ctx.together(torch.cat((dgamma, dbeta)).double()) / n
+        of_hat, of_one = (v.float()[:, None, None] for v in both.chunk(2))
+        dx = (dy - of_one - hat * of_hat) * (gamma * invstd)[:, None, None]
+        # Its own images' share of the parameters' gradients: these are added up with all others.
+        return dx.to(x.dtype), dgamma, dbeta, None, None
+
+
 def norm_act(
     x: torch.Tensor,
     gamma: torch.Tensor,
@@ -133,6 +173,7 @@ def norm_act(
     residual: torch.Tensor | None,
     relu: bool,
     keep_output: bool,
+    together: Together | None = None,
     kernels: ModuleType | None = None,
 ) -> torch.Tensor:
     """Apply BatchNorm with the batch's statistics, add the shortcut, apply ReLU; the running statistics move.
@@ -151,9 +192,15 @@ def norm_act(
         Whether ReLU ends it.
     keep_output : bool
         The output is kept by the next layer anyway (its weight trains): take the ReLU's mask from there.
+    together : function, optional
+        Replaces a tensor by its sum over all processes, whose images then share their statistics.
     kernels : module, optional
         `bnonly.kernels`, where they can be used.
     """
+    if together is not None:
+        y = _SharedNorm.apply(x, gamma, beta, norm, together)
+        y = y if residual is None else y + residual
+        return functional.relu(y) if relu else y
     if kernels is not None:
         return kernels.bn_relu(
             x, gamma, beta, norm.running_mean, norm.running_var, norm.momentum, norm.eps, residual, relu

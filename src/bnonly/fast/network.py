@@ -46,6 +46,8 @@ class Network:
         Maps a convolution to its weight and bias in the precision that is computed in.
     dtype : torch.dtype
         That precision; statistics, the mean over pixels, the output layer and the loss are in float32.
+    together : function, optional
+        Replaces a tensor by its sum over all processes: BatchNorm then takes the statistics of the images of all of them.
     kernels : module, optional
         `bnonly.kernels`, where they can be used.
 
@@ -60,9 +62,10 @@ class Network:
         model: nn.Module,
         weights: Callable[[nn.Conv2d], tuple[torch.Tensor, torch.Tensor | None]],
         dtype: torch.dtype,
+        together: fused.Together | None = None,
         kernels: ModuleType | None = None,
     ) -> None:
-        self._weights, self._dtype, self._kernels = weights, dtype, kernels
+        self._weights, self._dtype, self._together, self._kernels = weights, dtype, together, kernels
         self._steps = list(self._parse(model))
         (self._output,) = (m for m in model.modules() if isinstance(m, nn.Linear))
 
@@ -112,7 +115,7 @@ class Network:
     def _apply(self, layer: Layer, x: torch.Tensor, residual: torch.Tensor | None, relu: bool, kept: bool) -> Any:
         z = fused.conv(x, layer.weight, layer.bias, layer.conv)
         norm = layer.norm
-        return fused.norm_act(z, norm.weight, norm.bias, norm, residual, relu, kept, self._kernels)
+        return fused.norm_act(z, norm.weight, norm.bias, norm, residual, relu, kept, self._together, self._kernels)
 
     @torch.no_grad()
     def test(self, x: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ from bnonly.errors import UserError
 from bnonly.evaluate import Scores, evaluate
 from bnonly.spec import Cell
 from bnonly.train.schedule import Schedule
+from bnonly.train.team import Team
 
 
 class Engine(Protocol):
@@ -152,8 +153,19 @@ class ReferenceEngine:
         return {}
 
 
-def make_engine(cell: Cell, source: Source, device: torch.device) -> Engine:
+def make_engine(cell: Cell, source: Source, device: torch.device, team: Team | None = None) -> Engine:
     """Return the engine that the cell's configuration names.
+
+    Parameters
+    ----------
+    cell : Cell
+        What to train.
+    source : Source
+        Batches.
+    device : torch.device
+        Where.
+    team : Team, optional
+        The processes that share every batch; this one alone unless given.
 
     Raises
     ------
@@ -166,7 +178,7 @@ def make_engine(cell: Cell, source: Source, device: torch.device) -> Engine:
     from bnonly.train.fast import FastEngine
 
     _check_precision(cell, device)
-    return FastEngine(cell, source, device)
+    return FastEngine(cell, source, device, team or Team())
 
 
 def _check_batches(cell: Cell, source: Source) -> None:
@@ -174,6 +186,12 @@ def _check_batches(cell: Cell, source: Source) -> None:
     if batch > images:
         raise UserError(
             f"{cell}: batch_size is {batch}; {dataset} has {images} training images, so at most that is wanted"
+        )
+    gpus = cell.recipe.gpus
+    if gpus > 1 and 0 < images % batch < 2 * gpus:
+        raise UserError(
+            f"{cell}: batch_size is {batch}, which leaves {images % batch} training images of {dataset} for a last batch, "
+            f"and each of {gpus} GPUs needs 2 or more; take another batch_size"
         )
     if images % batch == 1:
         raise UserError(

@@ -23,6 +23,7 @@ from bnonly.fast.parameters import Parameters
 from bnonly.spec import Cell
 from bnonly.train.graph import Captured
 from bnonly.train.schedule import Schedule
+from bnonly.train.team import Team
 
 #: Images of a batch of testing on a GPU, if the images are small.
 TEST_BATCH = 1000
@@ -39,10 +40,13 @@ class FastEngine:
         Batches.
     device : torch.device
         Where.
+    team : Team, optional
+        The processes that share every batch.
     """
 
-    def __init__(self, cell: Cell, source: Source, device: torch.device) -> None:
-        self._cell, self._source, self._device = cell, source, device
+    def __init__(self, cell: Cell, source: Source, device: torch.device, team: Team | None = None) -> None:
+        self._cell, self._source, self._device, self._team = cell, source, device, team or Team()
+        self._share = self._team.rank, self._team.size
         if device.type == "cpu":
             keep_memory()
         elif cell.precision == "tf32":
@@ -50,16 +54,19 @@ class FastEngine:
         self._schedule = Schedule(cell.recipe, source.train_images)
         self.model = regimes.make(cell, source.classes).to(device)
         self._parameters = Parameters(self.model, DTYPES[cell.precision])
-        self._network = Network(self.model, self._parameters.of, DTYPES[cell.precision])
+        together = self._team.add_up if cell.recipe.batchnorm == "synchronised" else None
+        self._network = Network(self.model, self._parameters.of, DTYPES[cell.precision], together)
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
         self._images = 0
-        self._graphs = _Graphs(self) if device.type == "cuda" else None
+        # What processes exchange is outside of a graph; only networks that keep a GPU busy without one are so divided.
+        self._graphs = _Graphs(self) if device.type == "cuda" and self._team.size == 1 else None
 
     def set_totals(self, loss: float, correct: int, images: int) -> None:
         """See `Engine.set_totals`."""
-        self._loss.fill_(loss)
-        self._correct.fill_(correct)
+        # Sums of all processes: what was summed before counts once.
+        self._loss.fill_(loss if self._team.rank == 0 else 0.0)
+        self._correct.fill_(correct if self._team.rank == 0 else 0)
         self._images = images
 
     def train(self, epoch: int, first: int, last: int, pause: Callable[[], bool]) -> int:
@@ -74,43 +81,63 @@ class FastEngine:
 
     def _steps(self, epoch: int, first: int) -> Callable[[int], int]:
         """Return what trains on the next batch, given its number, and returns how many images it had."""
-        batches = self._source.train_batches(self._cell.seed, epoch, self._cell.recipe.batch_size, first)
+        size = self._cell.recipe.batch_size
+        batches = self._source.train_batches(self._cell.seed, epoch, size, first, self._share)
 
         def step(number: int) -> int:
             x, y = next(batches)
-            self.step(x, y, self._schedule.lr(epoch * self._schedule.per_epoch + number))
-            return len(y)
+            images = min(size, self._source.train_images - number * size)
+            self.step(x, y, self._schedule.lr(epoch * self._schedule.per_epoch + number), images)
+            return images
 
         return step
 
-    def step(self, x: torch.Tensor, y: torch.Tensor, lr: float | torch.Tensor) -> None:
+    def step(self, x: torch.Tensor, y: torch.Tensor, lr: float | torch.Tensor, images: int) -> None:
         """Train on a batch.
 
         Parameters
         ----------
         x : float tensor (n, 3, height, width)
-            Normalised images.
+            Normalised images, this process's share.
         y : int64 tensor (n,)
             Labels.
         lr : float or float32 tensor (1,)
             Learning rate.
+        images : int
+            Of the whole batch.
         """
         logits = self._network.train(x)
-        loss = functional.cross_entropy(logits, y)
+        if self._team.size == 1:
+            loss = functional.cross_entropy(logits, y)
+        else:  # this share of the mean over the batch: gradients then add up to the batch's
+            loss = functional.cross_entropy(logits, y, reduction="sum") / images
         gradient = self._parameters.gather(torch.autograd.grad(loss, self._parameters.leaves))
+        self._team.add_up(gradient)
         self._parameters.step(gradient, lr, self._cell.recipe.momentum, self._cell.recipe.weight_decay)
-        self._loss += loss.detach().double() * len(y)
+        self._loss += loss.detach().double() * images
         self._correct += (logits.detach().argmax(1) == y).sum()
 
     def totals(self) -> tuple[float, int, int]:
         """See `Engine.totals`."""
-        return self._loss.item(), int(self._correct.item()), self._images
+        loss, correct = self._team.add_up(self._loss.clone()), self._team.add_up(self._correct.clone())
+        return loss.item(), int(correct.item()), self._images
 
     def evaluate(self) -> Scores:
         """See `Engine.evaluate`."""
         if self._graphs and self._graphs.resident:
             return self._graphs.evaluate()
-        return evaluate(self._network.test, self._source.test_batches(self._cell.recipe.batch_size), self._device)
+        batches = self._source.test_batches(self._cell.recipe.batch_size, self._share)
+        if self._team.size == 1:
+            return evaluate(self._network.test, batches, self._device)
+        # As in torch's own data-parallel training the first process's running statistics are the network's.
+        for buffer in regimes.buffers(self.model).values():
+            self._team.take_first(buffer)
+        tally = Tally(self._device)
+        for x, y in batches:
+            tally.add(self._network.test(x), y)
+        for total in tally.sums:
+            self._team.add_up(total)
+        return tally.scores(self._source.test_images)
 
     def changing(self) -> list[torch.Tensor]:
         """Return every tensor that a step changes and that the next one depends on."""
@@ -139,7 +166,7 @@ class FastEngine:
 
     def facts(self) -> dict[str, Any]:
         """See `Engine.facts`."""
-        return {"cuda_graphs": bool(self._graphs and self._graphs.captured)}
+        return {"cuda_graphs": bool(self._graphs and self._graphs.captured), "gpus": self._team.size}
 
 
 class _Graphs:
@@ -231,13 +258,13 @@ class _Graphs:
         where = self._place + torch.arange(images, device=self._device)
         x, y = self._arrays.train_batch(self._draws, where)
         self._place += images
-        self._step(x, y)
+        self._step(x, y, images)
 
     def _train_streamed(self, images: int) -> None:
-        self._step(self._images[images], self._labels[images])
+        self._step(self._images[images], self._labels[images], images)
 
-    def _step(self, x: torch.Tensor, y: torch.Tensor) -> None:
-        self._engine.step(x, y, self._rates.index_select(0, self._iteration))
+    def _step(self, x: torch.Tensor, y: torch.Tensor, images: int) -> None:
+        self._engine.step(x, y, self._rates.index_select(0, self._iteration), images)
         self._iteration += 1
 
     def evaluate(self) -> Scores:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,10 +23,14 @@ from bnonly.progress import Progress
 from bnonly.spec import Cell
 from bnonly.train import checkpoint, failure, provenance
 from bnonly.train.engine import Engine, make_engine
+from bnonly.train.launch import launch
 from bnonly.train.schedule import Schedule
+from bnonly.train.team import Team
 
 #: A checkpoint is written after this time, and at an epoch's end already after a sixth of it.
 CHECKPOINT_SECONDS = 180.0
+#: Added to a signal's number, to tell it from a checkpoint that is due.
+SIGNAL = 1000
 
 
 class Stopped(Exception):
@@ -125,17 +128,49 @@ def train_cell(
         elif keep and store.restore(cell.digest(), folder) and is_done(cell, folder):
             say("was finished with this configuration before; taken from the store")
         else:
-            torch.set_num_threads(threads)
-            device = choose_device(device_name)
-            torch.set_deterministic_debug_mode("error")
             with failure.recorded(cell, folder):
-                _Run(cell, folder, data_root, device, quiet, checkpoint_seconds, held).execute()
+                device = choose_device(device_name)
+                if cell.recipe.gpus > 1:
+                    options = {"threads": threads, "quiet": quiet, "checkpoint_seconds": checkpoint_seconds}
+                    where = {"folder": str(folder), "data": str(data_root), "device": device.type}
+                    launch(cell, {**options, **where})
+                else:
+                    train_share(cell, folder, data_root, device, Team(), threads, quiet, checkpoint_seconds, held.check)
         failure.forget(folder)
         if keep and not store.holds(cell.digest()):
             try:
                 store.keep(cell.digest(), [make(folder) for make in (paths.batchnorm, paths.weights, paths.metrics)])
             except UserError as problem:  # a full disk: the results themselves are there
                 say(f"not kept a second time: {problem}")
+
+
+def train_share(
+    cell: Cell,
+    folder: Path,
+    data_root: Path,
+    device: torch.device,
+    team: Team,
+    threads: int,
+    quiet: bool,
+    checkpoint_seconds: float,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Train a cell's share of every batch: all of it, or that of one process among several.
+
+    Parameters
+    ----------
+    cell, folder, data_root, threads, quiet, checkpoint_seconds
+        As in `train_cell`, which holds the folder.
+    device : torch.device
+        Where.
+    team : Team
+        The processes; the first one writes all files.
+    check : function
+        Called before files are written; raises if the folder is no longer ours.
+    """
+    torch.set_num_threads(threads)
+    torch.set_deterministic_debug_mode("error")
+    _Run(cell, folder, data_root, device, team, quiet or team.rank > 0, checkpoint_seconds, check).execute()
 
 
 class _Run:
@@ -145,14 +180,16 @@ class _Run:
         folder: Path,
         data_root: Path,
         device: torch.device,
+        team: Team,
         quiet: bool,
         checkpoint_seconds: float,
-        held: lock.Hold,
+        check: Callable[[], None],
     ) -> None:
-        self.cell, self.folder, self.device, self.every, self.held = cell, folder, device, checkpoint_seconds, held
+        self.cell, self.folder, self.device, self.every, self.check = cell, folder, device, checkpoint_seconds, check
+        self.team, self.asked = team, 0
         self.source = open_source(cell.recipe, data_root, device)
         self.schedule = Schedule(cell.recipe, self.source.train_images)
-        self.engine: Engine = make_engine(cell, self.source, device)
+        self.engine: Engine = make_engine(cell, self.source, device, team)
         self.start = {n: _norm_values(m) for n, m in regimes.find_batchnorms(self.engine.model)}
         self.checkpoint = paths.checkpoint(folder, cell.digest())
         self.rows: list[dict[str, Any]] = []
@@ -179,7 +216,8 @@ class _Run:
         with signals.watched():
             while self.iteration < self.schedule.total and not reason:
                 reason = self._part(signals)
-        self._finish(reason)
+        if self.team.rank == 0:
+            self._finish(reason)
 
     def _resume(self) -> None:
         content = checkpoint.load(self.checkpoint, self.cell)
@@ -210,7 +248,10 @@ class _Run:
             nonlocal done
             done += 1
             self.progress.within(epoch, done / per_epoch)
-            return bool(signals.received) or time.monotonic() - self.saved >= self.every
+            due = time.monotonic() - self.saved >= self.every
+            # All processes of a team pause together, whichever of them was asked.
+            self.asked = self.team.largest(SIGNAL + signals.received if signals.received else int(due))
+            return bool(self.asked)
 
         began = time.monotonic()
         self.engine.set_totals(*self.partial[:3])
@@ -226,14 +267,22 @@ class _Run:
             self._record(epoch + 1, self.engine.evaluate(), rate, self.partial)
             self.partial = [0.0, 0, 0, 0.0]
         if not reason:  # a run that has diverged goes straight to its results
-            self._save_if_due(signals, reached == last)
+            self._save_if_due(reached == last)
         return reason
 
-    def _save_if_due(self, signals: _Signals, epoch_ended: bool) -> None:
+    def _save_if_due(self, epoch_ended: bool) -> None:
         age = time.monotonic() - self.saved
-        if not signals.received and age < (self.every / 6 if epoch_ended else self.every):
+        stop = max(self.asked - SIGNAL, 0)
+        if stop or age >= (self.every / 6 if epoch_ended else self.every):
+            self._save()
+        if stop and self.iteration < self.schedule.total:
+            raise Stopped(stop, f"{self.cell} at epoch {self.iteration / self.schedule.per_epoch:.2f}")
+
+    def _save(self) -> None:
+        if self.team.rank:
+            self.saved = time.monotonic()
             return
-        self.held.check()
+        self.check()
         now = time.monotonic()
         self.history["wall_seconds"] += now - self.clock
         self.clock = self.saved = now
@@ -249,8 +298,6 @@ class _Run:
                 "data_sha256": self.source.checksum,
             },
         )
-        if signals.received and self.iteration < self.schedule.total:
-            raise Stopped(signals.received, f"{self.cell} at epoch {self.iteration / self.schedule.per_epoch:.2f}")
 
     def _record(self, epoch: int, scores: Any, rate: float, totals: list[Any]) -> None:
         loss, correct, images, seconds = totals
@@ -270,10 +317,11 @@ class _Run:
         self.rows.append(row)
         self.progress.epoch(row)
         report = {"epoch": epoch, "epochs": self.progress.epochs, "seconds_left": self.progress.seconds_left}
-        store.replace(paths.progress(self.folder), json.dumps(report).encode())
+        if self.team.rank == 0:
+            store.replace(paths.progress(self.folder), json.dumps(report).encode())
 
     def _finish(self, reason: str | None) -> None:
-        self.held.check()
+        self.check()
         self.history["wall_seconds"] += time.monotonic() - self.clock
         model = self.engine.model
         _write_batchnorm(paths.batchnorm(self.folder), self.cell, self.start, model)

@@ -1,0 +1,126 @@
+"""One cell on several GPUs of a node: a process for each, started by torch's own launcher."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bnonly.errors import UserError
+from bnonly.spec import Cell, parse
+from bnonly.train.team import Joined
+
+
+def launch(cell: Cell, arguments: dict[str, Any]) -> None:
+    """Train a cell with `cell.recipe.gpus` processes, and wait for them.
+
+    Parameters
+    ----------
+    cell : Cell
+        What to train.
+    arguments : dict
+        Of `bnonly.train.run.train_share`, as JSON can hold them.
+
+    Raises
+    ------
+    UserError
+        With the first process's message, if it had one.
+    Stopped
+        If a signal asked for it.
+    """
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    from bnonly.train.run import Stopped
+
+    gpus = cell.recipe.gpus
+    if arguments["device"] == "cuda" and torch.cuda.device_count() < gpus:
+        raise UserError(
+            f"{cell}: recipe.gpus is {gpus}, and this machine shows {torch.cuda.device_count()}; run it where {gpus} are, "
+            "or change gpus"
+        )
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # our one line says it
+    # The launcher ends its processes on these; as they do a process of its own, they write a checkpoint first.
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGTERM,SIGINT,SIGUSR1"
+    os.environ.setdefault("OMP_NUM_THREADS", str(arguments["threads"]))
+    with tempfile.TemporaryDirectory() as folder:
+        said = Path(folder) / "said.json"
+        task = json.dumps({**arguments, "spec": cell.canonical(), "said": str(said)})
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=gpus,
+            run_id="bnonly",
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            max_restarts=0,
+            monitor_interval=0.2,
+        )
+        old = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
+        number = 0
+        try:
+            elastic_launch(config, sys.executable)("-m", "bnonly.train.launch", task)
+        except SignalException as stop:
+            number = int(stop.sigval)
+        except ChildFailedError as problem:
+            content = _said(said)
+            if "stopped" not in content:
+                message = (
+                    content.get("error")
+                    or f"{cell}: a process of {gpus} ended: {problem.get_first_failure()[1].message}"
+                )
+                raise UserError(" ".join(str(message).split())) from None
+            number = int(content["stopped"])
+        finally:
+            for which, handler in old.items():
+                signal.signal(which, handler)
+        if number:
+            raise Stopped(number, str(_said(said).get("where", cell)))
+
+
+def _said(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def main() -> int:
+    """Train one process's share; what there is to say is left for the launcher."""
+    from bnonly.train.run import Stopped, train_share
+
+    task = json.loads(sys.argv[1])
+    said = Path(task.pop("said"))
+    cell = parse(task.pop("spec"))
+    device = torch.device(task.pop("device"))
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    team = Joined(device)
+
+    def leave(content: dict[str, Any], status: int) -> int:
+        if team.rank == 0:
+            said.write_text(json.dumps(content))
+        return status
+
+    try:
+        train_share(cell, Path(task.pop("folder")), Path(task.pop("data")), device, team, **task)
+    except Stopped as stop:
+        return leave({"stopped": stop.number, "where": str(stop)}, 128 + stop.number)
+    except UserError as problem:
+        return leave({"error": str(problem)}, 2)
+    team.leave()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
