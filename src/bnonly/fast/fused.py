@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -43,7 +43,51 @@ class _FrozenConv(torch.autograd.Function):
         return dx, None, None, None
 
 
-def conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, like: nn.Conv2d) -> torch.Tensor:
+class _ConvOfNorm(torch.autograd.Function):
+    """A convolution whose weight trains, of an output of BatchNorm + ReLU that is made again when its gradient needs it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, y: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, like: nn.Conv2d, *norm: torch.Tensor
+    ) -> Any:
+        ctx.like, ctx.biases = like, None if bias is None else [bias.numel()]
+        ctx.save_for_backward(weight, *norm)
+        return functional.conv2d(y, weight, bias, like.stride, like.padding)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        weight, *norm = ctx.saved_tensors
+        like = ctx.like
+        y = _normalised(*norm).to(weight.dtype).relu_()
+        found = _aten.convolution_backward(
+            gradients[0],
+            y,
+            weight,
+            ctx.biases,
+            like.stride,
+            like.padding,
+            like.dilation,
+            False,
+            [0, 0],
+            1,
+            list(ctx.needs_input_grad[:3]),
+        )
+        return *found, None, *(None for _ in norm)
+
+
+class Made(NamedTuple):
+    """What an output of BatchNorm + ReLU was made from: `_normalised`'s arguments."""
+
+    x: torch.Tensor
+    gamma: torch.Tensor
+    beta: torch.Tensor
+    mean: torch.Tensor
+    invstd: torch.Tensor
+
+
+def conv(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, like: nn.Conv2d, made: Made | None = None
+) -> torch.Tensor:
     """Convolve.
 
     Parameters
@@ -54,7 +98,11 @@ def conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, like:
         In the precision of `x`; what of them trains requires gradients.
     like : torch.nn.Conv2d
         Stride and padding.
+    made : Made, optional
+        What `x` was made from: it is then not kept, but made again for the gradient of the weight.
     """
+    if made is not None and weight.requires_grad:
+        return _ConvOfNorm.apply(x, weight, bias, like, *(t.detach() for t in made))
     if weight.requires_grad or (bias is not None and bias.requires_grad):
         return functional.conv2d(x, weight, bias, like.stride, like.padding)
     if x.requires_grad:
@@ -90,7 +138,8 @@ class _NormAct(torch.autograd.Function):
         elif relu and (residual is not None or x.dtype != torch.float32):
             mask = _positive(y)
         ctx.save_for_backward(x, gamma, beta, mean, invstd, mask)
-        return y
+        ctx.mark_non_differentiable(mean, invstd)
+        return y, mean, invstd
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
@@ -126,7 +175,7 @@ def _normalised(
     """Apply BatchNorm with known statistics, rounded as in the forward pass: x * scale + shift, each a fused step."""
     scale = invstd * gamma
     shift = torch.addcmul(beta, mean, scale, value=-1)
-    return torch.addcmul(shift[:, None, None], x, scale[:, None, None])
+    return torch.addcmul(shift[:, None, None], x.float(), scale[:, None, None])
 
 
 class _SharedNorm(torch.autograd.Function):
@@ -198,11 +247,20 @@ def norm_act(
         `bnonly.kernels`, where they can be used.
     """
     if together is not None:
-        y = _SharedNorm.apply(x, gamma, beta, norm, together)
-        y = y if residual is None else y + residual
-        return functional.relu(y) if relu else y
+        shared: torch.Tensor = _SharedNorm.apply(x, gamma, beta, norm, together)
+        shared = shared if residual is None else shared + residual
+        return functional.relu(shared) if relu else shared
     if kernels is not None:
         return kernels.bn_relu(
             x, gamma, beta, norm.running_mean, norm.running_var, norm.momentum, norm.eps, residual, relu
         )
-    return _NormAct.apply(x, gamma, beta, residual, norm, relu, keep_output)
+    y: torch.Tensor = _NormAct.apply(x, gamma, beta, residual, norm, relu, keep_output)[0]
+    return y
+
+
+def norm_act_made(
+    x: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor, norm: nn.BatchNorm2d
+) -> tuple[torch.Tensor, Made]:
+    """Apply BatchNorm and ReLU; return with the output what it can be made from again."""
+    y, mean, invstd = _NormAct.apply(x, gamma, beta, None, norm, True, False)
+    return y, Made(x, gamma, beta, mean, invstd)
