@@ -1,0 +1,139 @@
+"""What a lower precision does to the accuracy: the fast engine in bf16 and in fp32, paired by seed.
+
+    python benchmarks/precision.py                                     (digits on a CPU: ten minutes)
+    python benchmarks/precision.py --dataset cifar10-jpeg --data data --epochs 160 --device cuda --precisions bf16 tf32
+
+Every pair is the same cell with the same seed: initialisation, order and augmentation are the same, only the arithmetic is not.
+The interval is Student's for the mean of the differences (95%).  A precision is justified where it holds 0, or nothing worse than the
+spread between seeds matters.  Writes benchmarks/results/precision-DATASET-DEVICE.md and .csv.  Needs no Snakemake.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = Path(__file__).parent / "results"
+sys.path[:0] = [str(ROOT / "src"), str(Path(__file__).parent)]
+
+#: Student's t for 95%, two-sided, by degrees of freedom.
+T95 = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26, 14: 2.14, 19: 2.09, 29: 2.05}
+
+
+def cell_of(options: argparse.Namespace, regime: str, seed: int, precision: str) -> Any:
+    """Return a cell: the demo's schedule for digits, the paper's otherwise, cut to a number of epochs."""
+    import dataclasses
+
+    from bnonly import grid
+    from bnonly.spec import Cell
+
+    paper = grid.load(ROOT / "config.yaml")
+    like = paper.cell(options.network, regime, 0)
+    recipe = dataclasses.replace(like.recipe, dataset=options.dataset)
+    if options.dataset == "digits":
+        recipe = dataclasses.replace(
+            recipe, batch_size=64, augmentation=dataclasses.replace(recipe.augmentation, flip=False, shift=1)
+        )
+    scale = options.epochs / recipe.epochs
+    milestones = tuple(round(m * scale, 6) for m in recipe.milestones)
+    recipe = dataclasses.replace(recipe, epochs=float(options.epochs), milestones=milestones)
+    return Cell(like.architecture, like.regime, recipe, seed, "fast", precision)
+
+
+def train(cell: Any, options: argparse.Namespace) -> dict[str, float]:
+    """Train a cell; return its last accuracy and loss, and the time."""
+    from bnonly import paths, schemas
+    from bnonly.train.run import train_cell
+
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        train_cell(cell, Path(folder), options.data, options.device, options.threads, quiet=True)
+        seconds = time.perf_counter() - began
+        table, _ = schemas.read(paths.metrics(Path(folder)), "metrics")
+    row = table.slice(table.num_rows - 1).to_pylist()[0]
+    return {"top1": 100 * row["test_top1"], "loss": row["test_loss"], "seconds": seconds}
+
+
+def interval(differences: list[float]) -> tuple[float, float]:
+    """Return the mean and half the width of its 95% interval."""
+    n = len(differences)
+    t = next(v for d, v in sorted(T95.items(), reverse=True) if d <= n - 1)  # of fewer degrees of freedom: wider
+    return statistics.mean(differences), t * statistics.stdev(differences) / math.sqrt(n)
+
+
+def main() -> int:
+    """Train all pairs and write the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--dataset", default="digits")
+    parser.add_argument("--data", type=Path, default=ROOT / "data", help="folder of prepared data")
+    parser.add_argument("--network", default="ResNet-14")
+    parser.add_argument("--regimes", nargs="+", default=["bn", "all"])
+    parser.add_argument("--precisions", nargs="+", default=["bf16"], help="each is compared with fp32")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--epochs", type=float, default=8)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--budget", type=float, default=1e9, help="seconds after which no further seed is begun")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    if options.seeds < 2:
+        parser.error("--seeds: 2 or more are wanted for an interval")
+    from engine import machine
+
+    about, began = machine(options.device), time.monotonic()
+    rows: list[dict[str, Any]] = []
+    for seed in range(options.seeds):
+        if time.monotonic() - began > options.budget and seed >= 2:
+            break
+        for regime in options.regimes:
+            for precision in ("fp32", *options.precisions):
+                found = train(cell_of(options, regime, seed, precision), options)
+                rows.append({"regime": regime, "seed": seed, "precision": precision, **found})
+                print(rows[-1], file=sys.stderr)
+    options.out.mkdir(parents=True, exist_ok=True)
+    name = f"precision-{options.dataset}-{options.device}"
+    with (options.out / f"{name}.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows([{k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()} for row in rows])
+    lines = [
+        "| regime | precision | seeds | fp32, % (sd) | accuracy, % (sd) | difference, points (95%) | loss, difference (95%) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for regime in options.regimes:
+        by = {(r["seed"], r["precision"]): r for r in rows if r["regime"] == regime}
+        seeds = sorted({s for s, _ in by})
+        plain = [by[s, "fp32"]["top1"] for s in seeds]
+        for precision in options.precisions:
+            other = [by[s, precision]["top1"] for s in seeds]
+            cells = [regime, precision, str(len(seeds))]
+            cells += [f"{statistics.mean(v):.2f} ({statistics.stdev(v):.2f})" for v in (plain, other)]
+            for key, digits in (("top1", 2), ("loss", 4)):
+                middle, half = interval([by[s, precision][key] - by[s, "fp32"][key] for s in seeds])
+                cells.append(f"{middle:+.{digits}f} ± {half:.{digits}f}")
+            lines.append("| " + " | ".join(cells) + " |")
+    text = [
+        f"# Precision: {options.network} on {options.dataset}, {options.epochs:g} epochs",
+        "",
+        f"`python benchmarks/precision.py {' '.join(sys.argv[1:])}`".replace(" `", "`"),
+        "",
+        f"{about}. Test accuracy after the last epoch; the same cell and seed in fp32 and in the precision named.",
+        "",
+        *lines,
+    ]
+    (options.out / f"{name}.md").write_text("\n".join(text) + "\n")
+    print("\n".join(text))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
