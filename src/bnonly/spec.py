@@ -28,8 +28,8 @@ GROUPS = ("gamma", "beta", "conv", "shortcut", "output", "random")
 WEIGHT_INITS = ("he_normal", "he_uniform", "binary", "orthogonal")
 AFFINE_MODES = ("drawn", "disabled")
 RANDOM_SCOPES = ("channel", "layer")
-#: What trains: plain fp32 PyTorch, or the fused network of `bnonly.fast`.
-ENGINES = ("reference", "fast")
+#: What trains: plain fp32 PyTorch; the fused network of `bnonly.fast`; that with the kernels of `bnonly.kernels`.
+ENGINES = ("reference", "fast", "triton")
 #: What convolutions compute in; statistics, affine parameters, loss and optimiser are always float32.
 PRECISIONS = ("fp32", "tf32", "bf16")
 #: Which images BatchNorm's statistics are of where several GPUs share a batch.

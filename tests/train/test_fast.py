@@ -334,6 +334,12 @@ def test_a_precision_the_cpu_lacks_is_refused(source, monkeypatch):
         make_engine(cell, source, CPU)
 
 
+def test_kernels_that_cannot_run_are_refused(source):
+    cell, _ = cells("cifar-resnet", "bn")
+    with pytest.raises(UserError, match="engine is triton, whose kernels cannot run here .*; set engine: fast"):
+        make_engine(dataclasses.replace(cell, engine="triton"), source, CPU)
+
+
 def test_a_precision_needs_the_fast_engine():
     with pytest.raises(UserError, match="precision is 'bf16'; the reference engine computes in fp32"):
         grid.resolve(mini(precision="bf16"))

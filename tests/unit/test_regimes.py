@@ -11,6 +11,7 @@ from bnonly import grid, regimes, seeds
 from bnonly.data import open_source
 from bnonly.spec import Architecture, Cell, Recipe
 from bnonly.train.engine import ReferenceEngine, Sgd
+from bnonly.train.fast import FastEngine
 
 ROOT = Path(__file__).parents[2]
 GRID = grid.load(ROOT / "config.yaml")
@@ -62,12 +63,14 @@ def expected_to_move(model, regime):
     return masks
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("make", "family"), [*((ReferenceEngine, f) for f in FAMILIES), (FastEngine, "cifar-resnet"), (FastEngine, "vgg")]
+)
 @pytest.mark.parametrize("name", REGIMES)
-def test_frozen_stays_and_trained_moves(name, family, source):
+def test_frozen_stays_and_trained_moves(name, make, family, source):
     regime = REGIMES[name]
     cell = Cell(FAMILIES[family], regime, recipe(), seed=3)
-    engine = ReferenceEngine(cell, source, CPU)
+    engine = make(cell, source, CPU)
     before = effective(engine.model)
     masks = expected_to_move(engine.model, regime)
     statistics = {n: b.clone() for n, b in regimes.buffers(engine.model).items()}
@@ -90,14 +93,15 @@ def test_frozen_stays_and_trained_moves(name, family, source):
         assert not torch.equal(value, statistics[key]), f"{key}: running statistics update in every regime"
 
 
-def test_weight_decay_reaches_no_frozen_weight_of_a_random_k_layer(source):
+@pytest.mark.parametrize("make", [ReferenceEngine, FastEngine])
+def test_weight_decay_reaches_no_frozen_weight_of_a_random_k_layer(make, source):
     cell = Cell(
         FAMILIES["cifar-resnet"],
         REGIMES["rand2"],
         Recipe("digits", 1.0, 64, 0.1, (), weight_decay=0.5, image_size=16),
         0,
     )
-    engine = ReferenceEngine(cell, source, CPU)
+    engine = make(cell, source, CPU)
     conv = engine.model.conv1
     index = conv.parametrizations.weight[0].index
     before = conv.weight.detach().clone().view(-1)

@@ -8,7 +8,6 @@ from it.  Where a shortcut was added the mask does not, and is kept, one byte an
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -223,7 +222,7 @@ def norm_act(
     relu: bool,
     keep_output: bool,
     together: Together | None = None,
-    kernels: ModuleType | None = None,
+    triton: bool = False,
 ) -> torch.Tensor:
     """Apply BatchNorm with the batch's statistics, add the shortcut, apply ReLU; the running statistics move.
 
@@ -243,16 +242,18 @@ def norm_act(
         The output is kept by the next layer anyway (its weight trains): take the ReLU's mask from there.
     together : function, optional
         Replaces a tensor by its sum over all processes, whose images then share their statistics.
-    kernels : module, optional
-        `bnonly.kernels`, where they can be used.
+    triton : bool
+        Use the kernels of `bnonly.kernels`.
     """
     if together is not None:
         shared: torch.Tensor = _SharedNorm.apply(x, gamma, beta, norm, together)
         shared = shared if residual is None else shared + residual
         return functional.relu(shared) if relu else shared
-    if kernels is not None:
-        return kernels.bn_relu(
-            x, gamma, beta, norm.running_mean, norm.running_var, norm.momentum, norm.eps, residual, relu
+    if triton:
+        from bnonly.kernels import bn_relu
+
+        return bn_relu(
+            x, gamma, beta, norm.running_mean, norm.running_var, norm.momentum or 0.0, norm.eps, residual, relu
         )
     y: torch.Tensor = _NormAct.apply(x, gamma, beta, residual, norm, relu, keep_output)[0]
     return y

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -48,8 +47,8 @@ class Network:
         That precision; statistics, the mean over pixels, the output layer and the loss are in float32.
     together : function, optional
         Replaces a tensor by its sum over all processes: BatchNorm then takes the statistics of the images of all of them.
-    kernels : module, optional
-        `bnonly.kernels`, where they can be used.
+    triton : bool
+        Train with the kernels of `bnonly.kernels`.
     recompute : bool
         Where weights train, keep no outputs of ReLU inside a block but make them again for the gradients: a tenth less memory for
         one more pass over them.
@@ -66,12 +65,17 @@ class Network:
         weights: Callable[[nn.Conv2d], tuple[torch.Tensor, torch.Tensor | None]],
         dtype: torch.dtype,
         together: fused.Together | None = None,
-        kernels: ModuleType | None = None,
+        triton: bool = False,
         recompute: bool = False,
     ) -> None:
         self._recompute = recompute and together is None
-        self._weights, self._dtype, self._together, self._kernels = weights, dtype, together, kernels
+        self._weights, self._dtype, self._together, self._triton = weights, dtype, together, triton
         self._steps = list(self._parse(model))
+        self._blocks: Callable[[torch.Tensor], torch.Tensor] | None = None
+        if triton:
+            from bnonly.kernels import fused_blocks
+
+            self._blocks = fused_blocks([model], lambda conv: weights(conv)[0], dtype)  # None for other networks
         (self._output,) = (m for m in model.modules() if isinstance(m, nn.Linear))
 
     def _layer(self, conv: nn.Module, norm: nn.Module) -> Layer:
@@ -103,6 +107,10 @@ class Network:
     def train(self, x: torch.Tensor) -> torch.Tensor:
         """Map images to logits (n, classes), float32, with the batch's statistics; the running ones move."""
         x = x.to(self._dtype)
+        if self._blocks is not None:
+            stem = self._steps[0]
+            assert isinstance(stem, Layer)
+            return self._finish(self._blocks(fused.conv(x, stem.weight, stem.bias, stem.conv)))
         for i, step in enumerate(self._steps):
             following = self._steps[i + 1] if i + 1 < len(self._steps) else None
             kept = _keeps_input(following)
@@ -133,7 +141,7 @@ class Network:
     ) -> torch.Tensor:
         z = fused.conv(x, layer.weight, layer.bias, layer.conv, made)
         norm = layer.norm
-        return fused.norm_act(z, norm.weight, norm.bias, norm, residual, relu, kept, self._together, self._kernels)
+        return fused.norm_act(z, norm.weight, norm.bias, norm, residual, relu, kept, self._together, self._triton)
 
     @torch.no_grad()
     def test(self, x: torch.Tensor) -> torch.Tensor:

@@ -178,6 +178,16 @@ def make_engine(cell: Cell, source: Source, device: torch.device, team: Team | N
     from bnonly.train.fast import FastEngine
 
     _check_precision(cell, device)
+    if cell.engine == "triton":
+        from bnonly import kernels
+
+        reason = kernels.why_not(device)
+        if reason is not None:
+            raise UserError(f"{cell}: engine is triton, whose kernels cannot run here ({reason}); set engine: fast")
+        if cell.recipe.batchnorm == "synchronised":
+            raise UserError(
+                f"{cell}: engine is triton, whose BatchNorm is of one GPU; set batchnorm: local or engine: fast"
+            )
     return FastEngine(cell, source, device, team or Team())
 
 
