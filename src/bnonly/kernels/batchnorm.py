@@ -50,14 +50,14 @@ def read_bits(pointer, row, channel, mask, CHANNELS: tl.constexpr, PACK: tl.cons
 
 
 @triton.jit
-def arrive(counter, PARTS: tl.constexpr):
-    """Say whether this program is the last of PARTS to arrive; it then sees what all of them have stored.
+def arrive(counter, parts):
+    """Say whether this program is the last of so many to arrive; it then sees what all of them have stored.
 
     The barrier orders this program's stores before the release; whoever arrives last acquires them all.  The last one sets the
     counter back.  An integer counts, so the result does not depend on who is last.
     """
     tl.debug_barrier()
-    last = tl.atomic_add(counter, 1, sem="acq_rel", scope="gpu") == PARTS - 1
+    last = tl.atomic_add(counter, 1, sem="acq_rel", scope="gpu") == parts - 1
     tl.debug_barrier()
     if last:
         tl.store(counter, 0)
@@ -65,36 +65,36 @@ def arrive(counter, PARTS: tl.constexpr):
 
 
 @triton.jit
-def part_offsets(replicate, part, channel, which: tl.constexpr, PARTS: tl.constexpr, CHANNELS: tl.constexpr):
+def part_offsets(replicate, part, channel, which: tl.constexpr, number, CHANNELS: tl.constexpr):
     """Return where partial sums are: (replicate, which of two, part, channel)."""
-    return ((replicate * 2 + which) * PARTS + part) * CHANNELS + channel
+    return ((replicate * 2 + which) * number + part) * CHANNELS + channel
 
 
 @triton.jit
 def merge_statistics(
-    parts, mean_out, rstd_out, running_mean, running_var, replicate, block, count, momentum, eps,
-    CHANNELS: tl.constexpr, PART_ROWS: tl.constexpr, PARTS: tl.constexpr, WIDE: tl.constexpr, MERGE: tl.constexpr,
-    RUNNING: tl.constexpr,
+    parts, mean_out, rstd_out, running_mean, running_var, replicate, block, count, part_rows, momentum, eps,
+    CHANNELS: tl.constexpr, WIDE: tl.constexpr, MERGE: tl.constexpr, RUNNING: tl.constexpr,
 ):  # fmt: skip
     """Merge means and sums of squared deviations of row ranges, in order (Chan et al. 1983), and update running ones."""
+    total_parts = tl.num_programs(0)
     channel = block * WIDE + tl.arange(0, WIDE)
     inside = channel < CHANNELS
     total = tl.zeros([MERGE, WIDE], tl.float32)
-    for start in range(0, PARTS, MERGE):
+    for start in range(0, total_parts, MERGE):
         part = start + tl.arange(0, MERGE)
-        valid = (part < PARTS)[:, None] & inside[None, :]
-        number = tl.minimum(count - part * PART_ROWS, PART_ROWS).to(tl.float32)[:, None]
-        at = part_offsets(replicate, part[:, None], channel[None, :], 0, PARTS, CHANNELS)
+        valid = (part < total_parts)[:, None] & inside[None, :]
+        number = tl.minimum(count - part * part_rows, part_rows).to(tl.float32)[:, None]
+        at = part_offsets(replicate, part[:, None], channel[None, :], 0, total_parts, CHANNELS)
         total += tl.where(valid, number * tl.load(parts + at, mask=valid, other=0.0), 0.0)
     mean = tl.sum(total, axis=0) / count
     squares = tl.zeros([MERGE, WIDE], tl.float32)
-    for start in range(0, PARTS, MERGE):
+    for start in range(0, total_parts, MERGE):
         part = start + tl.arange(0, MERGE)
-        valid = (part < PARTS)[:, None] & inside[None, :]
-        number = tl.minimum(count - part * PART_ROWS, PART_ROWS).to(tl.float32)[:, None]
-        at = part_offsets(replicate, part[:, None], channel[None, :], 0, PARTS, CHANNELS)
+        valid = (part < total_parts)[:, None] & inside[None, :]
+        number = tl.minimum(count - part * part_rows, part_rows).to(tl.float32)[:, None]
+        at = part_offsets(replicate, part[:, None], channel[None, :], 0, total_parts, CHANNELS)
         off = tl.load(parts + at, mask=valid, other=0.0) - mean[None, :]
-        at = part_offsets(replicate, part[:, None], channel[None, :], 1, PARTS, CHANNELS)
+        at = part_offsets(replicate, part[:, None], channel[None, :], 1, total_parts, CHANNELS)
         squares += tl.where(valid, tl.load(parts + at, mask=valid, other=0.0) + number * off * off, 0.0)
     squared = tl.sum(squares, axis=0)
     at = replicate * CHANNELS + channel
@@ -110,19 +110,20 @@ def merge_statistics(
 @triton.jit
 def merge_sums(
     parts, first_out, second_out, replicate, block,
-    CHANNELS: tl.constexpr, PARTS: tl.constexpr, WIDE: tl.constexpr, MERGE: tl.constexpr,
+    CHANNELS: tl.constexpr, WIDE: tl.constexpr, MERGE: tl.constexpr,
 ):  # fmt: skip
     """Add up two partial sums of row ranges, in order."""
+    total_parts = tl.num_programs(0)
     channel = block * WIDE + tl.arange(0, WIDE)
     inside = channel < CHANNELS
     first = tl.zeros([MERGE, WIDE], tl.float32)
     second = tl.zeros([MERGE, WIDE], tl.float32)
-    for start in range(0, PARTS, MERGE):
+    for start in range(0, total_parts, MERGE):
         part = start + tl.arange(0, MERGE)
-        valid = (part < PARTS)[:, None] & inside[None, :]
-        at = part_offsets(replicate, part[:, None], channel[None, :], 0, PARTS, CHANNELS)
+        valid = (part < total_parts)[:, None] & inside[None, :]
+        at = part_offsets(replicate, part[:, None], channel[None, :], 0, total_parts, CHANNELS)
         first += tl.load(parts + at, mask=valid, other=0.0)
-        at = part_offsets(replicate, part[:, None], channel[None, :], 1, PARTS, CHANNELS)
+        at = part_offsets(replicate, part[:, None], channel[None, :], 1, total_parts, CHANNELS)
         second += tl.load(parts + at, mask=valid, other=0.0)
     at = replicate * CHANNELS + channel
     tl.store(first_out + at, tl.sum(first, axis=0), mask=inside)
@@ -131,36 +132,35 @@ def merge_sums(
 
 @triton.jit
 def statistics_kernel(
-    x_pointer, parts, counters, mean_out, rstd_out, running_mean, running_var, count, momentum, eps,
-    CHANNELS: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, TILES: tl.constexpr, PARTS: tl.constexpr,
-    MERGE: tl.constexpr, RUNNING: tl.constexpr,
+    x_pointer, parts, counters, mean_out, rstd_out, running_mean, running_var, count, tiles, momentum, eps,
+    CHANNELS: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, MERGE: tl.constexpr, RUNNING: tl.constexpr,
 ):  # fmt: skip
     """Mean and 1/deviation of each channel; grid (parts, blocks of channels, replicates)."""
     part, block, replicate = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     channel = block * WIDE + tl.arange(0, WIDE)
     inside = channel < CHANNELS
     x_pointer += replicate.to(tl.int64) * count * CHANNELS
-    start = part * (TILES * HIGH)
+    start = part * tiles * HIGH
     # Sums of differences from the range's first row: no cancellation, whatever the mean.
     pivot = tl.load(x_pointer + start.to(tl.int64) * CHANNELS + channel, mask=inside, other=0.0).to(tl.float32)
     first = tl.zeros([HIGH, WIDE], tl.float32)
     second = tl.zeros([HIGH, WIDE], tl.float32)
-    for tile in range(TILES):
+    for tile in range(tiles):
         row = start + tile * HIGH + tl.arange(0, HIGH)
         valid = (row < count)[:, None] & inside[None, :]
         x = tl.load(x_pointer + row.to(tl.int64)[:, None] * CHANNELS + channel[None, :], mask=valid, other=0.0)
         off = tl.where(valid, x.to(tl.float32) - pivot[None, :], 0.0)
         first += off
         second += off * off
-    number = tl.minimum(count - start, TILES * HIGH).to(tl.float32)
+    number = tl.minimum(count - start, tiles * HIGH).to(tl.float32)
     total = tl.sum(first, axis=0)
     squared = tl.maximum(tl.sum(second, axis=0) - total * total / number, 0.0)
-    tl.store(parts + part_offsets(replicate, part, channel, 0, PARTS, CHANNELS), pivot + total / number, mask=inside)
-    tl.store(parts + part_offsets(replicate, part, channel, 1, PARTS, CHANNELS), squared, mask=inside)
-    if arrive(counters + replicate * tl.num_programs(1) + block, PARTS):
+    tl.store(parts + part_offsets(replicate, part, channel, 0, tl.num_programs(0), CHANNELS), pivot + total / number, mask=inside)
+    tl.store(parts + part_offsets(replicate, part, channel, 1, tl.num_programs(0), CHANNELS), squared, mask=inside)
+    if arrive(counters + replicate * tl.num_programs(1) + block, tl.num_programs(0)):
         merge_statistics(
-            parts, mean_out, rstd_out, running_mean, running_var, replicate, block, count, momentum, eps,
-            CHANNELS, TILES * HIGH, PARTS, WIDE, MERGE, RUNNING,
+            parts, mean_out, rstd_out, running_mean, running_var, replicate, block, count, tiles * HIGH, momentum, eps,
+            CHANNELS, WIDE, MERGE, RUNNING,
         )  # fmt: skip
 
 
@@ -213,10 +213,9 @@ def masked_gradient(
 @triton.jit
 def reduce_kernel(
     dy_pointer, x_pointer, bits_pointer, parts, counters, mean_pointer, rstd_pointer, gamma_pointer, beta_pointer,
-    dbeta_out, dgamma_out, count,
-    CHANNELS: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, TILES: tl.constexpr, PARTS: tl.constexpr,
-    MERGE: tl.constexpr, PACK: tl.constexpr, GAMMA: tl.constexpr, BETA: tl.constexpr, RELU: tl.constexpr,
-    BITS: tl.constexpr,
+    dbeta_out, dgamma_out, count, tiles,
+    CHANNELS: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, MERGE: tl.constexpr, PACK: tl.constexpr,
+    GAMMA: tl.constexpr, BETA: tl.constexpr, RELU: tl.constexpr, BITS: tl.constexpr,
 ):  # fmt: skip
     """Sums over a channel of g and of g times the normalised x; grid (parts, blocks of channels, replicates)."""
     part, block, replicate = tl.program_id(0), tl.program_id(1), tl.program_id(2)
@@ -229,20 +228,20 @@ def reduce_kernel(
     beta = channel_values(beta_pointer, at, inside, 0.0, BETA)
     first = tl.zeros([HIGH, WIDE], tl.float32)
     second = tl.zeros([HIGH, WIDE], tl.float32)
-    for tile in range(TILES):
-        row = (part * TILES + tile) * HIGH + tl.arange(0, HIGH)
+    for tile in range(tiles):
+        row = (part * tiles + tile) * HIGH + tl.arange(0, HIGH)
         valid = (row < count)[:, None] & inside[None, :]
         row = row.to(tl.int64) + replicate.to(tl.int64) * count
-        at = row[:, None] * CHANNELS + channel[None, :]
-        g = tl.load(dy_pointer + at, mask=valid, other=0.0).to(tl.float32)
-        x = tl.load(x_pointer + at, mask=valid, other=0.0).to(tl.float32)
+        place = row[:, None] * CHANNELS + channel[None, :]
+        g = tl.load(dy_pointer + place, mask=valid, other=0.0).to(tl.float32)
+        x = tl.load(x_pointer + place, mask=valid, other=0.0).to(tl.float32)
         g = masked_gradient(g, x, row, channel, valid, bits_pointer, mean, scale, beta, CHANNELS, PACK, RELU, BITS)
         first += g
         second += g * (x - mean[None, :])
-    tl.store(parts + part_offsets(replicate, part, channel, 0, PARTS, CHANNELS), tl.sum(first, axis=0), mask=inside)
-    tl.store(parts + part_offsets(replicate, part, channel, 1, PARTS, CHANNELS), tl.sum(second, axis=0) * rstd, mask=inside)
-    if arrive(counters + replicate * tl.num_programs(1) + block, PARTS):
-        merge_sums(parts, dbeta_out, dgamma_out, replicate, block, CHANNELS, PARTS, WIDE, MERGE)
+    tl.store(parts + part_offsets(replicate, part, channel, 0, tl.num_programs(0), CHANNELS), tl.sum(first, axis=0), mask=inside)
+    tl.store(parts + part_offsets(replicate, part, channel, 1, tl.num_programs(0), CHANNELS), tl.sum(second, axis=0) * rstd, mask=inside)
+    if arrive(counters + replicate * tl.num_programs(1) + block, tl.num_programs(0)):
+        merge_sums(parts, dbeta_out, dgamma_out, replicate, block, CHANNELS, WIDE, MERGE)
 
 
 @triton.jit
@@ -338,9 +337,9 @@ def statistics(
     mean, rstd = x.new_empty((2, replicates, channels), dtype=torch.float32).unbind()
     parts = x.new_empty((replicates, 2, plan.parts, channels), dtype=torch.float32)
     statistics_kernel[plan.parts, plan.blocks, replicates](
-        x, parts, counters(x.device, replicates * plan.blocks), mean, rstd, running_mean, running_var, count, momentum, eps,
-        CHANNELS=channels, HIGH=plan.tile_rows, WIDE=plan.tile_channels, TILES=plan.tiles, PARTS=plan.parts,
-        MERGE=plan.merge, RUNNING=running_mean is not None,
+        x, parts, counters(x.device, replicates * plan.blocks), mean, rstd, running_mean, running_var, count, plan.tiles,
+        momentum, eps,
+        CHANNELS=channels, HIGH=plan.tile_rows, WIDE=plan.tile_channels, MERGE=plan.merge, RUNNING=running_mean is not None,
     )  # fmt: skip
     return mean, rstd
 
@@ -386,9 +385,9 @@ def reduce(
     parts = x.new_empty((replicates, 2, plan.parts, channels), dtype=torch.float32)
     reduce_kernel[plan.parts, plan.blocks, replicates](
         dy, x, bits, parts, counters(x.device, replicates * plan.blocks), mean, rstd, weight, bias, dbeta, dgamma, count,
-        CHANNELS=channels, HIGH=plan.tile_rows, WIDE=plan.tile_channels, TILES=plan.tiles, PARTS=plan.parts,
-        MERGE=plan.merge, PACK=packing(channels), GAMMA=weight is not None, BETA=bias is not None, RELU=relu,
-        BITS=bits is not None,
+        plan.tiles,
+        CHANNELS=channels, HIGH=plan.tile_rows, WIDE=plan.tile_channels, MERGE=plan.merge, PACK=packing(channels),
+        GAMMA=weight is not None, BETA=bias is not None, RELU=relu, BITS=bits is not None,
     )  # fmt: skip
     return dbeta, dgamma
 

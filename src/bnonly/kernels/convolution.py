@@ -48,19 +48,35 @@ def split_position(position, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
 
 
 @triton.jit
+def activation(
+    a, at, valid, channel, replicate, mean_pointer, rstd_pointer, gamma_pointer, beta_pointer, residual_pointer,
+    CHANNELS: tl.constexpr, GAMMA: tl.constexpr, BETA: tl.constexpr, RESIDUAL: tl.constexpr,
+):  # fmt: skip
+    """Return relu(BatchNorm(a) + residual) in fp32."""
+    whose = replicate * CHANNELS + channel
+    everywhere = channel < CHANNELS
+    scale = tl.load(rstd_pointer + whose) * channel_values(gamma_pointer, whose, everywhere, 1.0, GAMMA)
+    beta = channel_values(beta_pointer, whose, everywhere, 0.0, BETA)
+    v = normalise(a.to(tl.float32), tl.load(mean_pointer + whose)[None, :], scale[None, :], beta[None, :])
+    if RESIDUAL:
+        v += tl.load(residual_pointer + at, mask=valid, other=0.0).to(tl.float32)
+    return tl.maximum(v, 0.0, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
 def forward_kernel(
     x_pointer, weight_pointer, y_pointer, mean_in, rstd_in, gamma_pointer, beta_pointer, residual_pointer, kept_pointer,
-    bits_pointer, parts, counters_pointer, mean_out, rstd_out, running_mean, running_var, images, weight_stride, momentum,
-    eps,
+    bits_pointer, parts, counters_pointer, mean_out, rstd_out, running_mean, running_var, images, tiles, weight_stride,
+    momentum, eps,
     HEIGHT: tl.constexpr, WIDTH: tl.constexpr, INPUTS: tl.constexpr, OUTPUTS: tl.constexpr, SIZE: tl.constexpr,
-    STRIDE: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, INNER: tl.constexpr, TILES: tl.constexpr,
-    PARTS: tl.constexpr, MERGE: tl.constexpr, NORMALISE: tl.constexpr, GAMMA: tl.constexpr, BETA: tl.constexpr,
-    RESIDUAL: tl.constexpr, KEEP: tl.constexpr, BITS: tl.constexpr, STATISTICS: tl.constexpr, RUNNING: tl.constexpr,
-    PRECISION: tl.constexpr,
+    STRIDE: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, INNER: tl.constexpr, MERGE: tl.constexpr,
+    NORMALISE: tl.constexpr, GAMMA: tl.constexpr, BETA: tl.constexpr, RESIDUAL: tl.constexpr, KEEP: tl.constexpr,
+    BITS: tl.constexpr, STATISTICS: tl.constexpr, RUNNING: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Convolve relu(BatchNorm(x) + residual); grid (parts, blocks of output channels, replicates)."""
     OUT_HEIGHT: tl.constexpr = (HEIGHT - 1) // STRIDE + 1
     OUT_WIDTH: tl.constexpr = (WIDTH - 1) // STRIDE + 1
+    INNERS: tl.constexpr = INPUTS // INNER
     part, block, replicate = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     count = images * (OUT_HEIGHT * OUT_WIDTH)
     inputs_before = replicate.to(tl.int64) * images * (HEIGHT * WIDTH * INPUTS)
@@ -77,40 +93,28 @@ def forward_kernel(
     number = 0.0
     mean = tl.zeros([WIDE], tl.float32)
     squared = tl.zeros([WIDE], tl.float32)
-    for tile in range(TILES):
-        start = (part * TILES + tile) * HIGH
+    for tile in tl.range(tiles, num_stages=1):
+        start = (part * tiles + tile) * HIGH
         position = start + tl.arange(0, HIGH)
+        inside = position < count
         image, row, column = split_position(position, OUT_HEIGHT, OUT_WIDTH)
         total = tl.zeros([HIGH, WIDE], tl.float32)
-        for tap in tl.static_range(SIZE * SIZE):
+        for step in tl.range(SIZE * SIZE * INNERS, num_stages=STAGES):
+            tap = step // INNERS
+            channel = step % INNERS * INNER + tl.arange(0, INNER)
             y_in = row * STRIDE + (tap // SIZE - SIZE // 2)
             x_in = column * STRIDE + (tap % SIZE - SIZE // 2)
-            valid = (position < count) & (y_in >= 0) & (y_in < HEIGHT) & (x_in >= 0) & (x_in < WIDTH)
-            place = (image * HEIGHT + y_in) * WIDTH + x_in
-            for inner in range(INPUTS // INNER):
-                channel = inner * INNER + tl.arange(0, INNER)
-                at = place[:, None] * INPUTS + channel[None, :]
-                a = tl.load(x_pointer + at, mask=valid[:, None], other=0.0)
-                if NORMALISE:
-                    whose = replicate * INPUTS + channel
-                    everywhere = channel < INPUTS
-                    scale = tl.load(rstd_in + whose) * channel_values(gamma_pointer, whose, everywhere, 1.0, GAMMA)
-                    beta = channel_values(beta_pointer, whose, everywhere, 0.0, BETA)
-                    v = normalise(a.to(tl.float32), tl.load(mean_in + whose)[None, :], scale[None, :], beta[None, :])
-                    if RESIDUAL:
-                        v += tl.load(residual_pointer + at, mask=valid[:, None], other=0.0).to(tl.float32)
-                    v = tl.maximum(v, 0.0, propagate_nan=tl.PropagateNan.ALL)
-                    a = tl.where(valid[:, None], v, 0.0).to(x_pointer.dtype.element_ty)  # padding is zero after the ReLU
-                    if tap == SIZE * SIZE // 2 and block == 0:  # at stride 1 the middle tap sees every position once
-                        if KEEP:
-                            tl.store(kept_pointer + at, a, mask=valid[:, None])
-                        if BITS:
-                            byte = inner * (INNER // 8) + tl.arange(0, INNER // 8)
-                            at = place[:, None] * (INPUTS // 8) + byte[None, :]
-                            tl.store(bits_pointer + at, pack_bits(v > 0.0, HIGH, INNER, 8), mask=valid[:, None])
-                at = (tap * INPUTS + channel)[:, None] * OUTPUTS + outputs[None, :]
-                total = multiply(a, tl.load(weight_pointer + at), total, PRECISION)
-        inside = position < count
+            valid = (inside & (y_in >= 0) & (y_in < HEIGHT) & (x_in >= 0) & (x_in < WIDTH))[:, None]
+            at = ((image * HEIGHT + y_in) * WIDTH + x_in)[:, None] * INPUTS + channel[None, :]
+            a = tl.load(x_pointer + at, mask=valid, other=0.0)
+            if NORMALISE:
+                v = activation(
+                    a, at, valid, channel, replicate, mean_in, rstd_in, gamma_pointer, beta_pointer, residual_pointer,
+                    INPUTS, GAMMA, BETA, RESIDUAL,
+                )  # fmt: skip
+                a = tl.where(valid, v, 0.0).to(x_pointer.dtype.element_ty)  # padding is zero after the ReLU
+            w = tl.load(weight_pointer + (tap * INPUTS + channel)[:, None] * OUTPUTS + outputs[None, :])
+            total = multiply(a, w, total, PRECISION)
         y = total.to(y_pointer.dtype.element_ty)
         tl.store(y_pointer + position[:, None] * OUTPUTS + outputs[None, :], y, mask=inside[:, None])
         if STATISTICS:
@@ -123,13 +127,28 @@ def forward_kernel(
             squared += tl.sum(off * off, axis=0) + (here - mean) * (here - mean) * number * share
             mean += (here - mean) * share
             number += more
+        if KEEP:
+            # Once more for its own positions, from the cache: stride 1, so that every position is some program's own.
+            if block == 0:
+                for inner in tl.range(INNERS, num_stages=1):
+                    own = inner * INNER + tl.arange(0, INNER)
+                    here_at = position[:, None] * INPUTS + own[None, :]
+                    kept = activation(
+                        tl.load(x_pointer + here_at, mask=inside[:, None], other=0.0), here_at, inside[:, None], own, replicate,
+                        mean_in, rstd_in, gamma_pointer, beta_pointer, residual_pointer, INPUTS, GAMMA, BETA, RESIDUAL,
+                    )  # fmt: skip
+                    tl.store(kept_pointer + here_at, kept.to(kept_pointer.dtype.element_ty), mask=inside[:, None])
+                    if BITS:
+                        byte = inner * (INNER // 8) + tl.arange(0, INNER // 8)
+                        place = position[:, None] * (INPUTS // 8) + byte[None, :]
+                        tl.store(bits_pointer + place, pack_bits(kept > 0.0, HIGH, INNER, 8), mask=inside[:, None])
     if STATISTICS:
-        tl.store(parts + part_offsets(replicate, part, outputs, 0, PARTS, OUTPUTS), mean)
-        tl.store(parts + part_offsets(replicate, part, outputs, 1, PARTS, OUTPUTS), squared)
-        if arrive(counters_pointer + replicate * tl.num_programs(1) + block, PARTS):
+        tl.store(parts + part_offsets(replicate, part, outputs, 0, tl.num_programs(0), OUTPUTS), mean)
+        tl.store(parts + part_offsets(replicate, part, outputs, 1, tl.num_programs(0), OUTPUTS), squared)
+        if arrive(counters_pointer + replicate * tl.num_programs(1) + block, tl.num_programs(0)):
             merge_statistics(
-                parts, mean_out, rstd_out, running_mean, running_var, replicate, block, count, momentum, eps,
-                OUTPUTS, TILES * HIGH, PARTS, WIDE, MERGE, RUNNING,
+                parts, mean_out, rstd_out, running_mean, running_var, replicate, block, count, tiles * HIGH, momentum, eps,
+                OUTPUTS, WIDE, MERGE, RUNNING,
             )  # fmt: skip
 
 
@@ -142,16 +161,17 @@ def input_gradient(g, z, mean, mean_g, slope, scale):
 @triton.jit
 def backward_kernel(
     g_pointer, z_pointer, weight_pointer, out_pointer, mean_z, rstd_z, gamma_z, dbeta_z, dgamma_z, added_pointer,
-    before_pointer, mean_b, rstd_b, gamma_b, beta_b, bits_pointer, parts, counters_pointer, dbeta_out, dgamma_out, images,
+    before_pointer, mean_b, rstd_b, gamma_b, beta_b, bits_pointer, parts, counters_pointer, dbeta_out, dgamma_out, images, tiles,
     weight_stride,
     HEIGHT: tl.constexpr, WIDTH: tl.constexpr, INPUTS: tl.constexpr, OUTPUTS: tl.constexpr, SIZE: tl.constexpr,
-    STRIDE: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, INNER: tl.constexpr, TILES: tl.constexpr,
-    PARTS: tl.constexpr, MERGE: tl.constexpr, GAMMA_Z: tl.constexpr, ADDED: tl.constexpr, BEFORE: tl.constexpr,
-    GAMMA_B: tl.constexpr, BETA_B: tl.constexpr, BITS: tl.constexpr, PRECISION: tl.constexpr,
+    STRIDE: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, INNER: tl.constexpr, MERGE: tl.constexpr,
+    GAMMA_Z: tl.constexpr, ADDED: tl.constexpr, BEFORE: tl.constexpr, GAMMA_B: tl.constexpr, BETA_B: tl.constexpr,
+    BITS: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """From the gradient behind z's BatchNorm to the one behind the BatchNorm before; grid (parts, blocks of inputs, replicates)."""
     OUT_HEIGHT: tl.constexpr = (HEIGHT - 1) // STRIDE + 1
     OUT_WIDTH: tl.constexpr = (WIDTH - 1) // STRIDE + 1
+    INNERS: tl.constexpr = OUTPUTS // INNER
     part, block, replicate = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     count = images * (HEIGHT * WIDTH)
     outputs_before = replicate.to(tl.int64) * images * (OUT_HEIGHT * OUT_WIDTH * OUTPUTS)
@@ -166,14 +186,17 @@ def backward_kernel(
         before_pointer += inputs_before
     if BITS:
         bits_pointer += inputs_before // 8
+    elements = images * (OUT_HEIGHT * OUT_WIDTH)
     inputs = block * WIDE + tl.arange(0, WIDE)
     first = tl.zeros([WIDE], tl.float32)
     second = tl.zeros([WIDE], tl.float32)
-    for tile in range(TILES):
-        position = (part * TILES + tile) * HIGH + tl.arange(0, HIGH)
+    for tile in tl.range(tiles, num_stages=1):
+        position = (part * tiles + tile) * HIGH + tl.arange(0, HIGH)
         image, row, column = split_position(position, HEIGHT, WIDTH)
         total = tl.zeros([HIGH, WIDE], tl.float32)
-        for tap in tl.static_range(SIZE * SIZE):
+        for step in tl.range(SIZE * SIZE * INNERS, num_stages=STAGES):
+            tap = step // INNERS
+            channel = step % INNERS * INNER + tl.arange(0, INNER)
             # The output position that this tap of it reads (row, column) for; between strides there is none.
             y_out = row - (tap // SIZE - SIZE // 2)
             x_out = column - (tap % SIZE - SIZE // 2)
@@ -182,22 +205,19 @@ def backward_kernel(
                 valid = valid & (y_out % STRIDE == 0) & (x_out % STRIDE == 0)
                 y_out, x_out = y_out // STRIDE, x_out // STRIDE
             valid = valid & (y_out < OUT_HEIGHT) & (x_out < OUT_WIDTH)
-            place = (image * OUT_HEIGHT + y_out) * OUT_WIDTH + x_out
-            for inner in range(OUTPUTS // INNER):
-                channel = inner * INNER + tl.arange(0, INNER)
-                at = place[:, None] * OUTPUTS + channel[None, :]
-                g = tl.load(g_pointer + at, mask=valid[:, None], other=0.0).to(tl.float32)
-                z = tl.load(z_pointer + at, mask=valid[:, None], other=0.0).to(tl.float32)
-                whose = replicate * OUTPUTS + channel
-                rstd = tl.load(rstd_z + whose)
-                scale = rstd * channel_values(gamma_z, whose, channel < OUTPUTS, 1.0, GAMMA_Z)
-                elements = images * (OUT_HEIGHT * OUT_WIDTH)
-                mean_g = tl.load(dbeta_z + whose) / elements
-                slope = tl.load(dgamma_z + whose) / elements * rstd
-                d = input_gradient(g, z, tl.load(mean_z + whose), mean_g, slope, scale)
-                a = tl.where(valid[:, None], d, 0.0).to(g_pointer.dtype.element_ty)
-                at = (tap * INPUTS + inputs)[:, None] * OUTPUTS + channel[None, :]
-                total = multiply(a, tl.trans(tl.load(weight_pointer + at)), total, PRECISION)
+            valid = valid[:, None]
+            at = ((image * OUT_HEIGHT + y_out) * OUT_WIDTH + x_out)[:, None] * OUTPUTS + channel[None, :]
+            g = tl.load(g_pointer + at, mask=valid, other=0.0).to(tl.float32)
+            z = tl.load(z_pointer + at, mask=valid, other=0.0).to(tl.float32)
+            whose = replicate * OUTPUTS + channel
+            rstd = tl.load(rstd_z + whose)
+            scale = rstd * channel_values(gamma_z, whose, channel < OUTPUTS, 1.0, GAMMA_Z)
+            mean_g = tl.load(dbeta_z + whose) / elements
+            slope = tl.load(dgamma_z + whose) / elements * rstd
+            d = input_gradient(g, z, tl.load(mean_z + whose), mean_g, slope, scale)
+            d = tl.where(valid, d, 0.0).to(g_pointer.dtype.element_ty)
+            w = tl.load(weight_pointer + (tap * INPUTS + inputs)[:, None] * OUTPUTS + channel[None, :])
+            total = multiply(d, tl.trans(w), total, PRECISION)
         inside = (position < count)[:, None]
         at = position[:, None] * INPUTS + inputs[None, :]
         if ADDED:
@@ -221,20 +241,20 @@ def backward_kernel(
             first += tl.sum(v, axis=0)
             second += tl.sum(v * (x - mean[None, :]), axis=0)
     if BEFORE:
-        tl.store(parts + part_offsets(replicate, part, inputs, 0, PARTS, INPUTS), first)
+        tl.store(parts + part_offsets(replicate, part, inputs, 0, tl.num_programs(0), INPUTS), first)
         second *= tl.load(rstd_b + replicate * INPUTS + inputs)
-        tl.store(parts + part_offsets(replicate, part, inputs, 1, PARTS, INPUTS), second)
-        if arrive(counters_pointer + replicate * tl.num_programs(1) + block, PARTS):
-            merge_sums(parts, dbeta_out, dgamma_out, replicate, block, INPUTS, PARTS, WIDE, MERGE)
+        tl.store(parts + part_offsets(replicate, part, inputs, 1, tl.num_programs(0), INPUTS), second)
+        if arrive(counters_pointer + replicate * tl.num_programs(1) + block, tl.num_programs(0)):
+            merge_sums(parts, dbeta_out, dgamma_out, replicate, block, INPUTS, WIDE, MERGE)
 
 
 @triton.jit
 def weight_kernel(
     x_pointer, g_pointer, z_pointer, parts, mean_in, rstd_in, gamma_pointer, beta_pointer, mean_z, rstd_z, gamma_z, dbeta_z,
-    dgamma_z, images,
+    dgamma_z, images, tiles,
     HEIGHT: tl.constexpr, WIDTH: tl.constexpr, INPUTS: tl.constexpr, OUTPUTS: tl.constexpr, SIZE: tl.constexpr,
-    STRIDE: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, INNER: tl.constexpr, TILES: tl.constexpr,
-    SPLITS: tl.constexpr, NORMALISE: tl.constexpr, GAMMA: tl.constexpr, BETA: tl.constexpr, GAMMA_Z: tl.constexpr,
+    STRIDE: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, INNER: tl.constexpr,
+    NORMALISE: tl.constexpr, GAMMA: tl.constexpr, BETA: tl.constexpr, GAMMA_Z: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Partial gradients of one tap's weights; grid (splits of positions, taps * blocks of inputs and outputs, replicates)."""
@@ -256,8 +276,8 @@ def weight_kernel(
     mean_g = tl.load(dbeta_z + whose) / count
     slope = tl.load(dgamma_z + whose) / count * rstd
     total = tl.zeros([INNER, WIDE], tl.float32)
-    for tile in range(TILES):
-        position = (part * TILES + tile) * HIGH + tl.arange(0, HIGH)
+    for tile in range(tiles):
+        position = (part * tiles + tile) * HIGH + tl.arange(0, HIGH)
         image, row, column = split_position(position, OUT_HEIGHT, OUT_WIDTH)
         inside = position < count
         at = position[:, None] * OUTPUTS + outputs[None, :]
@@ -276,7 +296,7 @@ def weight_kernel(
             v = normalise(a.to(tl.float32), tl.load(mean_in + its)[None, :], scale_in[None, :], beta[None, :])
             a = tl.where(valid[:, None], tl.maximum(v, 0.0), 0.0).to(x_pointer.dtype.element_ty)
         total = multiply(tl.trans(a), d.to(g_pointer.dtype.element_ty), total, PRECISION)
-    at = ((replicate * SPLITS + part) * (SIZE * SIZE) + tap) * INPUTS + channel
+    at = ((replicate * tl.num_programs(0) + part) * (SIZE * SIZE) + tap) * INPUTS + channel
     tl.store(parts + at.to(tl.int64)[:, None] * OUTPUTS + outputs[None, :], total)
 
 
@@ -382,9 +402,9 @@ def forward(
         x, weight, z, before and before.mean, before and before.rstd, before and before.weight, before and before.bias,
         residual, kept, bits, parts if behind else None, counters(x.device, replicates * cut.blocks),
         behind and behind.mean, behind and behind.rstd, behind and behind.running_mean, behind and behind.running_var,
-        images, _stride(weight), behind.momentum if behind else 0.0, behind.eps if behind else 0.0,
+        images, cut.tiles, _stride(weight), behind.momentum if behind else 0.0, behind.eps if behind else 0.0,
         HEIGHT=height, WIDTH=width, INPUTS=inputs, OUTPUTS=outputs, SIZE=size, STRIDE=stride, HIGH=cut.tile_rows,
-        WIDE=cut.tile_channels, INNER=plan.inner, TILES=cut.tiles, PARTS=cut.parts, MERGE=cut.merge,
+        WIDE=cut.tile_channels, INNER=plan.inner, MERGE=cut.merge, STAGES=plan.stages,
         NORMALISE=before is not None, GAMMA=before is not None and before.weight is not None,
         BETA=before is not None and before.bias is not None, RESIDUAL=residual is not None, KEEP=keep,
         BITS=bits is not None, STATISTICS=behind is not None,
@@ -454,9 +474,9 @@ def backward(
         g, z, weight, out, norm.mean, norm.rstd, norm.weight, norm.dbeta, norm.dgamma, added, x, before and before.mean,
         before and before.rstd, before and before.weight, before and before.bias, bits, parts,
         counters(g.device, replicates * cut.blocks), before and before.dbeta, before and before.dgamma, images,
-        _stride(weight),
+        cut.tiles, _stride(weight),
         HEIGHT=shape[0], WIDTH=shape[1], INPUTS=inputs, OUTPUTS=outputs, SIZE=3 if weight.shape[1] == 9 else 1,
-        STRIDE=stride, HIGH=cut.tile_rows, WIDE=cut.tile_channels, INNER=plan.inner, TILES=cut.tiles, PARTS=cut.parts,
+        STRIDE=stride, HIGH=cut.tile_rows, WIDE=cut.tile_channels, INNER=plan.inner, STAGES=plan.stages,
         MERGE=cut.merge, GAMMA_Z=norm.weight is not None, ADDED=added is not None, BEFORE=before is not None,
         GAMMA_B=before is not None and before.weight is not None, BETA_B=before is not None and before.bias is not None,
         BITS=bits is not None, PRECISION=precision, num_warps=plan.warps,
@@ -505,9 +525,9 @@ def weight_gradient(
     parts = g.new_empty((replicates, splits, size * size, inputs, outputs), dtype=torch.float32)
     weight_kernel[splits, columns, replicates](
         x, g, z, parts, before and before.mean, before and before.rstd, before and before.weight, before and before.bias,
-        norm.mean, norm.rstd, norm.weight, norm.dbeta, norm.dgamma, images,
+        norm.mean, norm.rstd, norm.weight, norm.dbeta, norm.dgamma, images, tiles,
         HEIGHT=height, WIDTH=width, INPUTS=inputs, OUTPUTS=outputs, SIZE=size, STRIDE=stride, HIGH=high, WIDE=wide,
-        INNER=inner, TILES=tiles, SPLITS=splits, NORMALISE=before is not None,
+        INNER=inner, NORMALISE=before is not None,
         GAMMA=before is not None and before.weight is not None, BETA=before is not None and before.bias is not None,
         GAMMA_Z=norm.weight is not None, PRECISION=precision,
     )  # fmt: skip

@@ -14,7 +14,7 @@ BLOCK = 1024
 @triton.jit
 def sgd_kernel(
     parameters, gradients, momenta, rates, step, copy_pointer, counters_pointer, count, factor, decay,
-    BLOCK: tl.constexpr, PARTS: tl.constexpr, COPY: tl.constexpr, ADVANCE: tl.constexpr,
+    BLOCK: tl.constexpr, COPY: tl.constexpr, ADVANCE: tl.constexpr,
 ):  # fmt: skip
     """m = factor m + g + decay p; p = p - rate m."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -31,7 +31,7 @@ def sgd_kernel(
     if COPY:
         tl.store(copy_pointer + at, p.to(copy_pointer.dtype.element_ty), mask=inside)
     if ADVANCE:
-        if arrive(counters_pointer, PARTS):  # all have read the number
+        if arrive(counters_pointer, tl.num_programs(0)):  # all have read the number
             tl.store(step, number + 1)
 
 
@@ -64,8 +64,7 @@ def sgd_step(
         False for all but the last of several calls that belong to one step.
     """
     count = parameters.numel()
-    programs = triton.cdiv(count, BLOCK)
-    sgd_kernel[(programs,)](
+    sgd_kernel[(triton.cdiv(count, BLOCK),)](
         parameters, gradients, momenta, rates, step, copy, counters(parameters.device, 1), count, momentum, weight_decay,
-        BLOCK=BLOCK, PARTS=programs, COPY=copy is not None, ADVANCE=advance,
+        BLOCK=BLOCK, COPY=copy is not None, ADVANCE=advance,
     )  # fmt: skip

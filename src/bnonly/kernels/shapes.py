@@ -54,7 +54,7 @@ def rows(count: int, channels: int, replicates: int = 1, tile_rows: int = 0, til
     each = math.ceil(count / high)
     tiles = max(1, math.ceil(each * blocks * replicates / PROGRAMS))
     parts = math.ceil(each / tiles)
-    return Rows(high, wide, tiles, parts, blocks, max(1, min(TILE // wide, power(parts))))
+    return Rows(high, wide, tiles, parts, blocks, max(1, TILE // wide))
 
 
 @dataclass(frozen=True)
@@ -69,20 +69,23 @@ class Product:
         Input channels multiplied at a time; a divisor of all of them.
     warps : int
         Warps a program.
+    stages : int
+        Products whose operands are under way at a time.
     """
 
     rows: Rows
     inner: int
     warps: int
+    stages: int
 
 
 def product(positions: int, inputs: int, outputs: int, replicates: int = 1) -> Product:
     """Cut up a convolution with so many output positions; channels are powers of two from 16."""
     wide = min(outputs, 128)
     high = 128 if wide <= 64 else 64
-    while high > 16 and math.ceil(positions / high) * (outputs // wide) * replicates < 132:
+    while high > 16 and math.ceil(positions / high) * (outputs // wide) * replicates < 120:
         high //= 2
-    return Product(rows(positions, outputs, replicates, high, wide), min(inputs, 64), 4 if high * wide <= 8192 else 8)
+    return Product(rows(positions, outputs, replicates, high, wide), min(inputs, 64), 4 if high * wide <= 8192 else 8, 3)
 
 
 # Bytes, with E elements of a convolution's output (for each replicate) and activations of `size` bytes.  A basic block that only
