@@ -26,6 +26,12 @@ def normalise(x, mean, scale, beta):
 
 
 @triton.jit
+def before_row(replicate, count, row, CHANNELS: tl.constexpr):
+    """Return how many elements come before a replicate's row: 64 bits, so that places inside a tile need but 32."""
+    return (replicate.to(tl.int64) * count + row) * CHANNELS
+
+
+@triton.jit
 def channel_values(pointer, offsets, mask, default, HAS: tl.constexpr):
     """Load a value for each channel, or take the default where there is no such parameter."""
     if HAS:
@@ -43,7 +49,7 @@ def pack_bits(flags, HIGH: tl.constexpr, WIDE: tl.constexpr, PACK: tl.constexpr)
 
 @triton.jit
 def read_bits(pointer, row, channel, mask, CHANNELS: tl.constexpr, PACK: tl.constexpr):
-    """Return the (HIGH, WIDE) tile of booleans that `pack_bits` made bytes of."""
+    """Return the tile of booleans, rows by channels, that `pack_bits` made bytes of."""
     at = row[:, None] * (CHANNELS // PACK) + (channel // PACK)[None, :]
     bytes_ = tl.load(pointer + at, mask=mask, other=0).to(tl.int32)
     return ((bytes_ >> (channel % PACK)[None, :]) & 1) != 0
@@ -139,19 +145,21 @@ def statistics_kernel(
     part, block, replicate = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     channel = block * WIDE + tl.arange(0, WIDE)
     inside = channel < CHANNELS
-    x_pointer += replicate.to(tl.int64) * count * CHANNELS
     start = part * tiles * HIGH
+    x_pointer += before_row(replicate, count, start, CHANNELS)
     # Sums of differences from the range's first row: no cancellation, whatever the mean.
-    pivot = tl.load(x_pointer + start.to(tl.int64) * CHANNELS + channel, mask=inside, other=0.0).to(tl.float32)
+    pivot = tl.load(x_pointer + channel, mask=inside, other=0.0).to(tl.float32)
+    local = tl.arange(0, HIGH)
+    at = local[:, None] * CHANNELS + channel[None, :]
     first = tl.zeros([HIGH, WIDE], tl.float32)
     second = tl.zeros([HIGH, WIDE], tl.float32)
     for tile in range(tiles):
-        row = start + tile * HIGH + tl.arange(0, HIGH)
-        valid = (row < count)[:, None] & inside[None, :]
-        x = tl.load(x_pointer + row.to(tl.int64)[:, None] * CHANNELS + channel[None, :], mask=valid, other=0.0)
+        valid = (start + tile * HIGH + local < count)[:, None] & inside[None, :]
+        x = tl.load(x_pointer + at, mask=valid, other=0.0)
         off = tl.where(valid, x.to(tl.float32) - pivot[None, :], 0.0)
         first += off
         second += off * off
+        x_pointer += HIGH * CHANNELS
     number = tl.minimum(count - start, tiles * HIGH).to(tl.float32)
     total = tl.sum(first, axis=0)
     squared = tl.maximum(tl.sum(second, axis=0) - total * total / number, 0.0)
@@ -178,22 +186,23 @@ def apply_kernel(
     mean = tl.load(mean_pointer + at, mask=inside, other=0.0)
     scale = tl.load(rstd_pointer + at, mask=inside, other=0.0) * channel_values(gamma_pointer, at, inside, 1.0, GAMMA)
     beta = channel_values(beta_pointer, at, inside, 0.0, BETA)
-    row = tl.program_id(0) * HIGH + tl.arange(0, HIGH)
-    valid = (row < count)[:, None] & inside[None, :]
-    row = row.to(tl.int64) + replicate.to(tl.int64) * count
-    at = row[:, None] * CHANNELS + channel[None, :]
-    y = normalise(tl.load(x_pointer + at, mask=valid, other=0.0).to(tl.float32), mean[None, :], scale[None, :], beta[None, :])
+    start = tl.program_id(0) * HIGH
+    before = before_row(replicate, count, start, CHANNELS)
+    local = tl.arange(0, HIGH)
+    valid = (start + local < count)[:, None] & inside[None, :]
+    at = local[:, None] * CHANNELS + channel[None, :]
+    x = tl.load(x_pointer + before + at, mask=valid, other=0.0).to(tl.float32)
+    y = normalise(x, mean[None, :], scale[None, :], beta[None, :])
     if RESIDUAL:
-        y += tl.load(residual_pointer + at, mask=valid, other=0.0).to(tl.float32)
+        y += tl.load(residual_pointer + before + at, mask=valid, other=0.0).to(tl.float32)
     if RELU:
         y = tl.maximum(y, 0.0, propagate_nan=tl.PropagateNan.ALL)
-    tl.store(y_pointer + at, y.to(y_pointer.dtype.element_ty), mask=valid)
+    tl.store(y_pointer + before + at, y.to(y_pointer.dtype.element_ty), mask=valid)
     if BITS:
-        byte = (block * WIDE) // PACK + tl.arange(0, WIDE // PACK)
-        kept = (row < (replicate.to(tl.int64) + 1) * count)[:, None] & (byte < CHANNELS // PACK)[None, :]
-        tl.store(
-            bits_pointer + row[:, None] * (CHANNELS // PACK) + byte[None, :], pack_bits(y > 0.0, HIGH, WIDE, PACK), mask=kept
-        )
+        byte = block * (WIDE // PACK) + tl.arange(0, WIDE // PACK)
+        kept = (start + local < count)[:, None] & (byte < CHANNELS // PACK)[None, :]
+        at = local[:, None] * (CHANNELS // PACK) + byte[None, :]
+        tl.store(bits_pointer + before // PACK + at, pack_bits(y > 0.0, HIGH, WIDE, PACK), mask=kept)
 
 
 @triton.jit
@@ -228,16 +237,25 @@ def reduce_kernel(
     beta = channel_values(beta_pointer, at, inside, 0.0, BETA)
     first = tl.zeros([HIGH, WIDE], tl.float32)
     second = tl.zeros([HIGH, WIDE], tl.float32)
+    start = part * tiles * HIGH
+    before = before_row(replicate, count, start, CHANNELS)
+    dy_pointer += before
+    x_pointer += before
+    if BITS:
+        bits_pointer += before // PACK
+    local = tl.arange(0, HIGH)
+    place = local[:, None] * CHANNELS + channel[None, :]
     for tile in range(tiles):
-        row = (part * tiles + tile) * HIGH + tl.arange(0, HIGH)
-        valid = (row < count)[:, None] & inside[None, :]
-        row = row.to(tl.int64) + replicate.to(tl.int64) * count
-        place = row[:, None] * CHANNELS + channel[None, :]
+        valid = (start + tile * HIGH + local < count)[:, None] & inside[None, :]
         g = tl.load(dy_pointer + place, mask=valid, other=0.0).to(tl.float32)
         x = tl.load(x_pointer + place, mask=valid, other=0.0).to(tl.float32)
-        g = masked_gradient(g, x, row, channel, valid, bits_pointer, mean, scale, beta, CHANNELS, PACK, RELU, BITS)
+        g = masked_gradient(g, x, local, channel, valid, bits_pointer, mean, scale, beta, CHANNELS, PACK, RELU, BITS)
         first += g
         second += g * (x - mean[None, :])
+        dy_pointer += HIGH * CHANNELS
+        x_pointer += HIGH * CHANNELS
+        if BITS:
+            bits_pointer += HIGH * (CHANNELS // PACK)
     tl.store(parts + part_offsets(replicate, part, channel, 0, tl.num_programs(0), CHANNELS), tl.sum(first, axis=0), mask=inside)
     tl.store(parts + part_offsets(replicate, part, channel, 1, tl.num_programs(0), CHANNELS), tl.sum(second, axis=0) * rstd, mask=inside)
     if arrive(counters + replicate * tl.num_programs(1) + block, tl.num_programs(0)):
@@ -262,18 +280,21 @@ def backward_kernel(
     beta = channel_values(beta_pointer, at, inside, 0.0, BETA)
     mean_g = tl.load(dbeta_pointer + at, mask=inside, other=0.0) / count
     slope = tl.load(dgamma_pointer + at, mask=inside, other=0.0) / count * rstd
-    row = tl.program_id(0) * HIGH + tl.arange(0, HIGH)
-    valid = (row < count)[:, None] & inside[None, :]
-    row = row.to(tl.int64) + replicate.to(tl.int64) * count
-    at = row[:, None] * CHANNELS + channel[None, :]
-    g = tl.load(dy_pointer + at, mask=valid, other=0.0).to(tl.float32)
-    x = tl.load(x_pointer + at, mask=valid, other=0.0).to(tl.float32)
-    g = masked_gradient(g, x, row, channel, valid, bits_pointer, mean, scale, beta, CHANNELS, PACK, RELU, BITS)
+    start = tl.program_id(0) * HIGH
+    before = before_row(replicate, count, start, CHANNELS)
+    if BITS:
+        bits_pointer += before // PACK
+    local = tl.arange(0, HIGH)
+    valid = (start + local < count)[:, None] & inside[None, :]
+    at = local[:, None] * CHANNELS + channel[None, :]
+    g = tl.load(dy_pointer + before + at, mask=valid, other=0.0).to(tl.float32)
+    x = tl.load(x_pointer + before + at, mask=valid, other=0.0).to(tl.float32)
+    g = masked_gradient(g, x, local, channel, valid, bits_pointer, mean, scale, beta, CHANNELS, PACK, RELU, BITS)
     if DRESIDUAL:
-        tl.store(dresidual_pointer + at, g.to(dresidual_pointer.dtype.element_ty), mask=valid)
+        tl.store(dresidual_pointer + before + at, g.to(dresidual_pointer.dtype.element_ty), mask=valid)
     if DX:
         dx = (g - mean_g[None, :] - (x - mean[None, :]) * slope[None, :]) * scale[None, :]
-        tl.store(dx_pointer + at, dx.to(dx_pointer.dtype.element_ty), mask=valid)
+        tl.store(dx_pointer + before + at, dx.to(dx_pointer.dtype.element_ty), mask=valid)
 
 
 _counters: dict[tuple[torch.device, int], torch.Tensor] = {}
