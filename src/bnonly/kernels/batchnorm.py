@@ -48,11 +48,14 @@ def pack_bits(flags, HIGH: tl.constexpr, WIDE: tl.constexpr, PACK: tl.constexpr)
 
 
 @triton.jit
-def read_bits(pointer, row, channel, mask, CHANNELS: tl.constexpr, PACK: tl.constexpr):
-    """Return the tile of booleans, rows by channels, that `pack_bits` made bytes of."""
-    at = row[:, None] * (CHANNELS // PACK) + (channel // PACK)[None, :]
-    bytes_ = tl.load(pointer + at, mask=mask, other=0).to(tl.int32)
-    return ((bytes_ >> (channel % PACK)[None, :]) & 1) != 0
+def read_bits(
+    pointer, row, first_channel, valid, CHANNELS: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, PACK: tl.constexpr
+):
+    """Return the (HIGH, WIDE) tile of booleans from the bytes that `pack_bits` made of it."""
+    byte = first_channel // PACK + tl.arange(0, WIDE // PACK)
+    at = row[:, None] * (CHANNELS // PACK) + byte[None, :]
+    packed = tl.load(pointer + at, mask=valid[:, None] & (byte < CHANNELS // PACK)[None, :], other=0).to(tl.int32)
+    return tl.reshape((packed[:, :, None] >> tl.arange(0, PACK)[None, None, :]) & 1, [HIGH, WIDE]) != 0
 
 
 @triton.jit
@@ -207,13 +210,13 @@ def apply_kernel(
 
 @triton.jit
 def masked_gradient(
-    g, x, row, channel, valid, bits_pointer, mean, scale, beta,
-    CHANNELS: tl.constexpr, PACK: tl.constexpr, RELU: tl.constexpr, BITS: tl.constexpr,
+    g, x, row, first_channel, valid, bits_pointer, mean, scale, beta,
+    CHANNELS: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, PACK: tl.constexpr, RELU: tl.constexpr, BITS: tl.constexpr,
 ):  # fmt: skip
     """Return the gradient before the ReLU, its mask from the bits or computed again from x."""
     if RELU:
         if BITS:
-            g = tl.where(read_bits(bits_pointer, row, channel, valid, CHANNELS, PACK), g, 0.0)
+            g = tl.where(read_bits(bits_pointer, row, first_channel, valid, CHANNELS, HIGH, WIDE, PACK), g, 0.0)
         else:
             g = tl.where(normalise(x, mean[None, :], scale[None, :], beta[None, :]) > 0.0, g, 0.0)
     return g
@@ -249,7 +252,10 @@ def reduce_kernel(
         valid = (start + tile * HIGH + local < count)[:, None] & inside[None, :]
         g = tl.load(dy_pointer + place, mask=valid, other=0.0).to(tl.float32)
         x = tl.load(x_pointer + place, mask=valid, other=0.0).to(tl.float32)
-        g = masked_gradient(g, x, local, channel, valid, bits_pointer, mean, scale, beta, CHANNELS, PACK, RELU, BITS)
+        g = masked_gradient(
+            g, x, local, block * WIDE, start + tile * HIGH + local < count, bits_pointer, mean, scale, beta,
+            CHANNELS, HIGH, WIDE, PACK, RELU, BITS,
+        )  # fmt: skip
         first += g
         second += g * (x - mean[None, :])
         dy_pointer += HIGH * CHANNELS
@@ -289,7 +295,10 @@ def backward_kernel(
     at = local[:, None] * CHANNELS + channel[None, :]
     g = tl.load(dy_pointer + before + at, mask=valid, other=0.0).to(tl.float32)
     x = tl.load(x_pointer + before + at, mask=valid, other=0.0).to(tl.float32)
-    g = masked_gradient(g, x, local, channel, valid, bits_pointer, mean, scale, beta, CHANNELS, PACK, RELU, BITS)
+    g = masked_gradient(
+        g, x, local, block * WIDE, start + local < count, bits_pointer, mean, scale, beta,
+        CHANNELS, HIGH, WIDE, PACK, RELU, BITS,
+    )  # fmt: skip
     if DRESIDUAL:
         tl.store(dresidual_pointer + before + at, g.to(dresidual_pointer.dtype.element_ty), mask=valid)
     if DX:

@@ -228,7 +228,7 @@ def backward_kernel(
             mean = tl.load(mean_b + whose)
             x = tl.load(before_pointer + at, mask=inside, other=0.0).to(tl.float32)
             if BITS:
-                positive = read_bits(bits_pointer, position, inputs, inside, INPUTS, 8)
+                positive = read_bits(bits_pointer, position, block * WIDE, position < count, INPUTS, HIGH, WIDE, 8)
             else:
                 scale = tl.load(rstd_b + whose) * channel_values(gamma_b, whose, everywhere, 1.0, GAMMA_B)
                 beta = channel_values(beta_b, whose, everywhere, 0.0, BETA_B)
