@@ -36,6 +36,8 @@ ALLOWED = {
     "data": (FILES | {"seeds", "data"}, {"numpy", "torch", "torchvision", "pyarrow", "PIL"}),
     "evaluate": (IDENTITY, {"torch"}),
     "weights": (FILES | {"regimes"}, {"torch", "safetensors"}),
+    "kernels": ({"kernels", "archs"}, {"torch"}),
+    "kernels.checks": (WORDS | {"kernels", "archs"}, {"torch"}),
     "fast": ({"fast", "regimes"}, {"torch"}),
     "train": (COMPUTING | {"train"}, {"torch"}),
     "analysis": (COMPUTING | {"analysis"}, {"torch"}),

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import os
-import shutil
+from typing import Any
 
 import torch
 
@@ -26,7 +25,7 @@ def available(device: torch.device) -> bool:
 
 @functools.cache
 def why_not(device: torch.device) -> str | None:
-    """Say in a few words why the kernels do not run on a device, None where they do.
+    """Say in a few words why the kernels do not run on a device, None where they do: a BatchNorm is tried and compared.
 
     Parameters
     ----------
@@ -39,8 +38,26 @@ def why_not(device: torch.device) -> str | None:
         return "only NVIDIA GPUs were considered"
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed"
-    if not any(map(shutil.which, filter(None, (os.environ.get("CC"), "cc", "gcc", "clang")))):
-        return "Triton needs a C compiler (cc, gcc or clang, or the variable CC), and there is none"
     if torch.cuda.get_device_capability(device) < (8, 0):
         return f"{torch.cuda.get_device_name(device)} is older than compute capability 8.0"
-    return None
+    from bnonly.kernels import checks
+
+    try:
+        wrong = [r for r in checks.first(device) if not r.ok]
+    except Exception as problem:  # Triton builds with the machine's C compiler and Python headers; whatever is missing, say it
+        return f"a Triton kernel could not be built or run ({(str(problem).strip() or repr(problem)).splitlines()[0]})"
+    return f"a kernel computes something else than torch ({wrong[0]})" if wrong else None
+
+
+def bn_relu(*arguments: Any) -> torch.Tensor:
+    """See `bnonly.kernels.batchnorm.bn_relu`."""
+    from bnonly.kernels import batchnorm
+
+    return batchnorm.bn_relu(*arguments)
+
+
+def fused_blocks(*arguments: Any) -> Any:
+    """Return `bnonly.kernels.resnet.FusedBlocks` of CIFAR ResNets, None where there are no kernels for them."""
+    from bnonly.kernels import resnet
+
+    return resnet.FusedBlocks(*arguments) if all(map(resnet.supported, arguments[0])) else None

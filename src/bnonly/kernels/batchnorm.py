@@ -449,8 +449,8 @@ def backward(
     return dx, dresidual
 
 
-class BnAct(torch.autograd.Function):
-    """The autograd function of `bn_act`; keeps its input, two values a channel and, after an addition, a bit an element."""
+class BnRelu(torch.autograd.Function):
+    """The autograd function of `bn_relu`; keeps its input, two values a channel and, after an addition, a bit an element."""
 
     @staticmethod
     def forward(
@@ -465,7 +465,7 @@ class BnAct(torch.autograd.Function):
         residual: torch.Tensor | None,
         relu: bool,
     ) -> torch.Tensor:
-        """See `bn_act`."""
+        """See `bn_relu`."""
         flat = flatten(x)
         if flat.shape[1] < 2:
             raise ValueError(f"BatchNorm in training mode needs more than one value a channel, got {tuple(x.shape)}")
@@ -505,7 +505,7 @@ class BnAct(torch.autograd.Function):
         )
 
 
-def bn_act(
+def bn_relu(
     x: torch.Tensor,
     weight: torch.Tensor | None,
     bias: torch.Tensor | None,
@@ -543,4 +543,4 @@ def bn_act(
     ValueError
         If there is but one value a channel.
     """
-    return BnAct.apply(x, weight, bias, running_mean, running_var, momentum, eps, residual, relu)
+    return BnRelu.apply(x, weight, bias, running_mean, running_var, momentum, eps, residual, relu)

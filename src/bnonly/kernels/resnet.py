@@ -7,7 +7,7 @@ addition; where convolutions train, the inputs of blocks as well.  One BatchNorm
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,12 +65,14 @@ def supported(model: nn.Module) -> bool:
 class FusedBlocks:
     """Everything of CIFAR ResNets between the first convolution and the average pooling, in training mode.
 
-    Frozen weights are cast and laid out once, here: build it after they have their final values.
+    Weights that need no gradient are cast and laid out once, here: build it after they have their final values.
 
     Parameters
     ----------
     models : sequence of CifarResNet
         One, or several replicates of one architecture with the same things trainable.
+    weights : function
+        Maps a convolution to the weight it computes with, in any precision.
     dtype : torch.dtype
         Of activations and laid-out weights.
     precision : str
@@ -82,10 +84,16 @@ class FusedBlocks:
         If there are no kernels for the architecture.
     """
 
-    def __init__(self, models: Sequence[CifarResNet], dtype: torch.dtype, precision: str = "ieee") -> None:
+    def __init__(
+        self,
+        models: Sequence[CifarResNet],
+        weights: Callable[[nn.Conv2d], torch.Tensor],
+        dtype: torch.dtype,
+        precision: str = "ieee",
+    ) -> None:
         if not all(map(supported, models)):
             raise ValueError("the kernels are for CIFAR ResNets whose channels are powers of two from 16")
-        self.dtype, self.precision = dtype, precision
+        self.dtype, self.precision, self._weights = dtype, precision, weights
         self.stem = [m.bn1 for m in models]
         self.blocks = []
         for same in zip(*(m.blocks for m in models), strict=True):
@@ -101,7 +109,7 @@ class FusedBlocks:
             )
 
     def _layer(self, convs: list[Any], norms: list[Any]) -> Layer:
-        weight = _stack([c.weight for c in convs])
+        weight = _stack([self._weights(c) for c in convs])
         frozen = None if weight.requires_grad else convolution.pack_weight(weight, self.dtype)
         return Layer(convs, norms, convs[0].stride[0], convs[0].kernel_size[0], frozen)
 
@@ -121,7 +129,7 @@ class FusedBlocks:
         tensors: list[torch.Tensor | None] = [*_affine(self.stem)]
         for block in self.blocks:
             for layer in block.layers:
-                weight = None if layer.frozen is not None else _stack([c.weight for c in layer.convs])
+                weight = None if layer.frozen is not None else _stack([self._weights(c) for c in layer.convs])
                 tensors += [*_affine(layer.norms), weight]
         many = z if z.dim() == 5 else z.unsqueeze(0)
         y = _Blocks.apply(self, many.movedim(-3, -1).contiguous(), *tensors).movedim(-1, -3)

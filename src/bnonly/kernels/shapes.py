@@ -94,12 +94,12 @@ def product(positions: int, inputs: int, outputs: int, replicates: int = 1) -> P
 
 
 def bn_forward_bytes(elements: int, size: int, residual: bool) -> float:
-    """Of `bn_act` forward: x is read twice, y written, a residual read and a bit an element written."""
+    """Of `bn_relu` forward: x is read twice, y written, a residual read and a bit an element written."""
     return elements * (size * (4 if residual else 3) + residual / 8)
 
 
 def bn_backward_bytes(elements: int, size: int, residual: bool) -> float:
-    """Of `bn_act` backward: dy and x are read twice, dx written; a residual's gradient written, the bits read twice."""
+    """Of `bn_relu` backward: dy and x are read twice, dx written; a residual's gradient written, the bits read twice."""
     return elements * (size * (6 if residual else 5) + residual / 4)
 
 

@@ -1,0 +1,112 @@
+"""Every kernel beside torch, in Triton's interpreter; and that they build for the GPUs they are for."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from packaging.version import Version
+from tests.conftest import ROOT
+
+from bnonly import kernels
+from bnonly.kernels import shapes
+
+if importlib.util.find_spec("triton") is None:
+    pytest.skip("Triton is not installed", allow_module_level=True)
+from importlib.metadata import version
+
+#: The older interpreter cannot loop to a bound that is known at run time only.
+pytestmark = pytest.mark.skipif(Version(version("triton")) < Version("3.7"), reason="needs Triton 3.7's interpreter")
+
+GROUPS = {"bn_relu": 60, "sgd": 4, "augmentation": 24, "convolution": 60, "network": 12}
+
+
+def run(*arguments, **options):
+    """Triton has to be told to interpret before it is imported: a process of its own."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": ""} | options
+    environment.pop("TRITON_INTERPRET", None)
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
+
+
+@pytest.fixture(scope="session")
+def checks():
+    done = run("-m", "bnonly.kernels.checks", "--interpret")
+    assert done.returncode in (0, 1), done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", GROUPS)
+def test_kernels_compute_what_torch_does(checks, group):
+    lines = [line for line in checks if line.split()[1].startswith(group)]
+    assert len(lines) >= GROUPS[group], "checks are missing"
+    assert not [line for line in lines if not line.startswith("ok ")]
+
+
+def test_a_wrong_result_is_seen():
+    from bnonly.kernels.checks import Result, error
+
+    right = torch.randn(50)
+    assert Result("", error(right, right), 0).ok
+    assert not Result("", error(right * 1.01, right), 1e-3).ok
+    assert not Result("", error(right * float("nan"), right), 1e9).ok
+
+
+@pytest.mark.slow
+def test_kernels_build_for_an_h200_without_spilling_in_narrow_networks(tmp_path):
+    done = run(ROOT / "benchmarks/kernels.py", "--compile", "90", TRITON_CACHE_DIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    rows = [[c.strip() for c in line.split("|")[1:-1]] for line in done.stdout.splitlines() if "_kernel |" in line]
+    names = {r[0] for r in rows}
+    assert names == {
+        "apply_kernel", "augment_kernel", "backward_kernel", "forward_kernel", "reduce_kernel", "sgd_kernel",
+        "statistics_kernel", "weight_kernel",
+    }  # fmt: skip
+    half = rows[: max(i for i, r in enumerate(rows) if r[0] == "weight_kernel") + 1]
+    assert all(int(r[3]) == 0 for r in half), "a kernel in bf16 spills registers"
+    assert {r[6] for r in half if r[0] == "forward_kernel"} == {"wgmma"}
+    assert all(int(r[4]) <= 227 * 1024 for r in rows)
+
+
+@pytest.mark.parametrize("command", [("-m", "bnonly.kernels.checks"), ("benchmarks/kernels.py",)])
+def test_without_a_gpu_one_line_says_so(command):
+    done = run(*command)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_kernels_are_not_for_cpus():
+    assert not kernels.available(torch.device("cpu"))
+    assert "not a CUDA device" in kernels.why_not(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("count", [1, 7, 2048, 131072, 3211264])
+@pytest.mark.parametrize("channels", [2, 16, 70, 512])
+@pytest.mark.parametrize("replicates", [1, 5])
+def test_every_row_belongs_to_one_part(count, channels, replicates):
+    plan = shapes.rows(count, channels, replicates)
+    each = plan.tiles * plan.tile_rows
+    assert (plan.parts - 1) * each < count <= plan.parts * each
+    assert (plan.blocks - 1) * plan.tile_channels < channels <= plan.blocks * plan.tile_channels
+    assert plan.parts * plan.blocks * replicates <= shapes.PROGRAMS + plan.blocks * replicates
+
+
+@pytest.mark.parametrize("channels", [16, 64, 512])
+@pytest.mark.parametrize("positions", [80 * 64, 128 * 1024])
+def test_a_product_is_cut_into_whole_tiles(positions, channels):
+    plan = shapes.product(positions, channels, channels)
+    assert plan.rows.tile_channels * plan.rows.blocks == channels
+    assert channels % plan.inner == 0
+    assert min(plan.rows.tile_rows, plan.rows.tile_channels, plan.inner) >= 16  # the smallest product there is
+
+
+def test_bytes_of_a_block_are_those_of_the_model():
+    """15 elements of a convolution's output where BatchNorm trains: forward 6, backward 9, and bits."""
+    forward = shapes.conv_forward_bytes(1, 1, 2, True) + shapes.conv_forward_bytes(1, 1, 2, False)
+    backward = shapes.conv_backward_bytes(1, 1, 2, True, True) + shapes.conv_backward_bytes(1, 1, 2, False, False)
+    assert forward == 6 * 2 + 1 / 8
+    assert backward == 9 * 2 + 1 / 8
