@@ -137,7 +137,9 @@ def bn_cases(setting: Setting) -> Iterator[Case]:
                 return {side: both(function) for side, function in sides.items() if function}
 
             elements, size = torch.Size(shape).numel(), setting.dtype.itemsize
-            moved = shapes.bn_forward_bytes(elements, size, residual) + shapes.bn_backward_bytes(elements, size, residual)
+            moved = shapes.bn_forward_bytes(elements, size, residual) + shapes.bn_backward_bytes(
+                elements, size, residual
+            )
             name = f"BatchNorm + {'add + ' if residual else ''}ReLU, forward and backward"
             yield Case(name, str(shape), moved, elements * size * 2, make)
 
@@ -151,7 +153,9 @@ def layer_cases(setting: Setting) -> Iterator[Case]:
     for inputs, outputs, side, stride in [(16, 16, 4, 1)] if setting.tiny else layers:
         for residual in (False, True)[: 2 if stride == 1 else 1]:
 
-            def stock(x: torch.Tensor, weight: torch.Tensor, norm: Any, other: Any, stride: int = stride) -> torch.Tensor:
+            def stock(
+                x: torch.Tensor, weight: torch.Tensor, norm: Any, other: Any, stride: int = stride
+            ) -> torch.Tensor:
                 z = functional.conv2d(x, weight, None, stride, 1)
                 y = functional.batch_norm(z, norm[2], norm[3], norm[0], norm[1], True, 0.1, 1e-5)
                 return functional.relu(y if other is None else y + other)
@@ -311,15 +315,15 @@ def other_cases(setting: Setting) -> Iterator[Case]:
         }
 
     pixels = batch * side * side * 3
-    yield Case("augmentation", str((batch, 3, side, side)), pixels * (1.0 + setting.dtype.itemsize), ROTATED, make_batch)
+    yield Case(
+        "augmentation", str((batch, 3, side, side)), pixels * (1.0 + setting.dtype.itemsize), ROTATED, make_batch
+    )
 
 
-def cases(setting: Setting) -> Iterator[Case]:
-    """All of them."""
-    yield from other_cases(setting)
-    yield from bn_cases(setting)
-    yield from layer_cases(setting)
-    yield from network_cases(setting)
+def cases(setting: Setting, only: str = "") -> Iterator[Case]:
+    """Those whose name has what a regular expression asks for."""
+    every = (*other_cases(setting), *bn_cases(setting), *layer_cases(setting), *network_cases(setting))
+    return (case for case in every if re.search(only, case.name))
 
 
 # Timing
@@ -400,7 +404,14 @@ def table(rows: list[dict[str, Any]]) -> str:
         ours = sides.get("ours")
         if ours is None:
             continue
-        cells = [name, shape, f"{ours['megabytes']:.1f}", time(ours), f"{ours['share_of_copy']:.0%}", str(ours["kernels"])]
+        cells = [
+            name,
+            shape,
+            f"{ours['megabytes']:.1f}",
+            time(ours),
+            f"{ours['share_of_copy']:.0%}",
+            str(ours["kernels"]),
+        ]
         for side in ("eager", "compiled"):
             other = sides.get(side)
             cells += [time(other), f"{other['microseconds'] / ours['microseconds']:.2f}" if other else ""]
@@ -444,7 +455,10 @@ def building(capability: int, report: Callable[[str], None]) -> Iterator[None]:
                 file.write(kernel.asm["cubin"])
                 file.flush()
                 said = subprocess.run(
-                    [folder / "cuobjdump", "--dump-resource-usage", file.name], capture_output=True, text=True, check=True
+                    [folder / "cuobjdump", "--dump-resource-usage", file.name],
+                    capture_output=True,
+                    text=True,
+                    check=True,
                 ).stdout
             used = re.search(r"REG:(\d+) STACK:(\d+)", said)
             matrix = "wgmma" if "wgmma" in kernel.asm["ptx"] else "mma" if "mma.sync" in kernel.asm["ptx"] else ""
@@ -464,17 +478,15 @@ def building(capability: int, report: Callable[[str], None]) -> Iterator[None]:
         JITFunction.__getitem__ = before
 
 
-def build_all(capability: int) -> None:
-    """Build the kernels of every case in bf16, and of the narrow layers in fp32, and print what they use."""
+def build_all(capability: int, dtype: torch.dtype, only: str) -> None:
+    """Build the kernels of every case and print what they use."""
     print(f"For compute capability {capability / 10}:\n")
-    print("| kernel | grid | registers | bytes of stack | shared memory | warps | matrix unit |\n|---|---|---|---|---|---|---|")
-    with building(capability, print):
-        for dtype in (torch.bfloat16, torch.float32):
-            setting = Setting(torch.device("cpu"), dtype, empty=True, compiled=False)
-            every = cases(setting) if dtype == torch.bfloat16 else layer_cases(setting)
-            for case in every:
-                if "ResNet-110" not in case.name:  # the same kernels as ResNet-14
-                    case.make()["ours"]()
+    print("| kernel | grid | registers | bytes of stack | shared memory | warps | matrix unit |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    with building(capability, lambda line: print(line, flush=True)):
+        for case in cases(Setting(torch.device("cpu"), dtype, empty=True, compiled=False), only):
+            if "ResNet-110" not in case.name:  # the same kernels as ResNet-14
+                case.make()["ours"]()
 
 
 # The command
@@ -498,14 +510,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--interpret", action="store_true", help="no GPU: tiny checks in Triton's interpreter")
     parser.add_argument("--compile", type=int, metavar="CAPABILITY", help="no GPU: build for one, such as 90 or 80")
-    parser.add_argument("--dtype", choices=("bf16", "fp16"), default="bf16", help="activations")
+    parser.add_argument("--dtype", choices=("bf16", "fp16", "fp32"), default="bf16", help="activations")
+    parser.add_argument("--only", default="", metavar="EXPRESSION", help="cases whose name has this")
     parser.add_argument("--replays", type=int, default=30, help="medians are over so many")
-    parser.add_argument("--no-compiled", action="store_true", help="leave torch.compile out, which takes a minute to build")
+    parser.add_argument(
+        "--no-compiled", action="store_true", help="leave torch.compile out, which takes a minute to build"
+    )
     options = parser.parse_args()
     if options.interpret:
         return interpret()
+    from bnonly.kernels import checks
+
     if options.compile is not None:
-        build_all(options.compile)
+        build_all(options.compile, checks.DTYPES[options.dtype], options.only)
         return 0
     if not torch.cuda.is_available():
         print(
@@ -515,8 +532,6 @@ def main() -> int:
         )
         return 2
     import triton
-
-    from bnonly.kernels import checks
 
     device = torch.device("cuda")
     torch.manual_seed(0)
@@ -537,7 +552,7 @@ def main() -> int:
         f"{torch.cuda.get_device_name()}, copy bandwidth {bandwidth / 1e12:.2f} TB/s (read and written, measured here); "
         f"Python {platform.python_version()}, torch {torch.__version__}, triton {triton.__version__}"
     )
-    for case in cases(setting):
+    for case in cases(setting, options.only):
         for row in measure(case, options.replays, bandwidth):
             rows.append(row)
             print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)

@@ -56,18 +56,19 @@ def test_a_wrong_result_is_seen():
 
 
 @pytest.mark.slow
-def test_kernels_build_for_an_h200_without_spilling_in_narrow_networks(tmp_path):
-    done = run(ROOT / "benchmarks/kernels.py", "--compile", "90", TRITON_CACHE_DIR=str(tmp_path))
+def test_kernels_build_for_an_h200_without_spilling(tmp_path):
+    done = run(
+        ROOT / "benchmarks/kernels.py", "--compile", "90", "--only", "^(?!ResNet)", TRITON_CACHE_DIR=str(tmp_path)
+    )
     assert done.returncode == 0, done.stderr
     rows = [[c.strip() for c in line.split("|")[1:-1]] for line in done.stdout.splitlines() if "_kernel |" in line]
     names = {r[0] for r in rows}
     assert names == {
         "apply_kernel", "augment_kernel", "backward_kernel", "forward_kernel", "reduce_kernel", "sgd_kernel",
-        "statistics_kernel", "weight_kernel",
+        "statistics_kernel",
     }  # fmt: skip
-    half = rows[: max(i for i, r in enumerate(rows) if r[0] == "weight_kernel") + 1]
-    assert all(int(r[3]) == 0 for r in half), "a kernel in bf16 spills registers"
-    assert {r[6] for r in half if r[0] == "forward_kernel"} == {"wgmma"}
+    assert all(int(r[3]) == 0 for r in rows), "a kernel spills registers"
+    assert {r[6] for r in rows if r[0] == "forward_kernel"} == {"wgmma"}
     assert all(int(r[4]) <= 227 * 1024 for r in rows)
 
 

@@ -44,7 +44,8 @@ def why_not(device: torch.device) -> str | None:
 
     try:
         wrong = [r for r in checks.first(device) if not r.ok]
-    except Exception as problem:  # Triton builds with the machine's C compiler and Python headers; whatever is missing, say it
+    except Exception as problem:
+        # Triton builds with the machine's C compiler and Python headers: whatever is missing, the engine does without.
         return f"a Triton kernel could not be built or run ({(str(problem).strip() or repr(problem)).splitlines()[0]})"
     return f"a kernel computes something else than torch ({wrong[0]})" if wrong else None
 

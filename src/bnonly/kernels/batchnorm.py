@@ -49,8 +49,9 @@ def pack_bits(flags, HIGH: tl.constexpr, WIDE: tl.constexpr, PACK: tl.constexpr)
 
 @triton.jit
 def read_bits(
-    pointer, row, first_channel, valid, CHANNELS: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, PACK: tl.constexpr
-):
+    pointer, row, first_channel, valid,
+    CHANNELS: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, PACK: tl.constexpr,
+):  # fmt: skip
     """Return the (HIGH, WIDE) tile of booleans from the bytes that `pack_bits` made of it."""
     byte = first_channel // PACK + tl.arange(0, WIDE // PACK)
     at = row[:, None] * (CHANNELS // PACK) + byte[None, :]
@@ -77,6 +78,14 @@ def arrive(counter, parts):
 def part_offsets(replicate, part, channel, which: tl.constexpr, number, CHANNELS: tl.constexpr):
     """Return where partial sums are: (replicate, which of two, part, channel)."""
     return ((replicate * 2 + which) * number + part) * CHANNELS + channel
+
+
+@triton.jit
+def store_parts(parts, replicate, part, channel, inside, first, second, CHANNELS: tl.constexpr):
+    """Leave a program's two partial sums for the one that merges them."""
+    number = tl.num_programs(0)
+    tl.store(parts + part_offsets(replicate, part, channel, 0, number, CHANNELS), first, mask=inside)
+    tl.store(parts + part_offsets(replicate, part, channel, 1, number, CHANNELS), second, mask=inside)
 
 
 @triton.jit
@@ -166,8 +175,7 @@ def statistics_kernel(
     number = tl.minimum(count - start, tiles * HIGH).to(tl.float32)
     total = tl.sum(first, axis=0)
     squared = tl.maximum(tl.sum(second, axis=0) - total * total / number, 0.0)
-    tl.store(parts + part_offsets(replicate, part, channel, 0, tl.num_programs(0), CHANNELS), pivot + total / number, mask=inside)
-    tl.store(parts + part_offsets(replicate, part, channel, 1, tl.num_programs(0), CHANNELS), squared, mask=inside)
+    store_parts(parts, replicate, part, channel, inside, pivot + total / number, squared, CHANNELS)
     if arrive(counters + replicate * tl.num_programs(1) + block, tl.num_programs(0)):
         merge_statistics(
             parts, mean_out, rstd_out, running_mean, running_var, replicate, block, count, tiles * HIGH, momentum, eps,
@@ -181,7 +189,7 @@ def apply_kernel(
     CHANNELS: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, PACK: tl.constexpr,
     GAMMA: tl.constexpr, BETA: tl.constexpr, RESIDUAL: tl.constexpr, RELU: tl.constexpr, BITS: tl.constexpr,
 ):  # fmt: skip
-    """y = relu(gamma (x - mean) / deviation + beta + residual), and which of y are positive; grid (tiles, blocks, replicates)."""
+    """Normalise, add, rectify, and note which results are positive; grid (tiles, blocks of channels, replicates)."""
     block, replicate = tl.program_id(1), tl.program_id(2)
     channel = block * WIDE + tl.arange(0, WIDE)
     inside = channel < CHANNELS
@@ -262,8 +270,7 @@ def reduce_kernel(
         x_pointer += HIGH * CHANNELS
         if BITS:
             bits_pointer += HIGH * (CHANNELS // PACK)
-    tl.store(parts + part_offsets(replicate, part, channel, 0, tl.num_programs(0), CHANNELS), tl.sum(first, axis=0), mask=inside)
-    tl.store(parts + part_offsets(replicate, part, channel, 1, tl.num_programs(0), CHANNELS), tl.sum(second, axis=0) * rstd, mask=inside)
+    store_parts(parts, replicate, part, channel, inside, tl.sum(first, axis=0), tl.sum(second, axis=0) * rstd, CHANNELS)
     if arrive(counters + replicate * tl.num_programs(1) + block, tl.num_programs(0)):
         merge_sums(parts, dbeta_out, dgamma_out, replicate, block, CHANNELS, WIDE, MERGE)
 
@@ -275,7 +282,7 @@ def backward_kernel(
     CHANNELS: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, PACK: tl.constexpr, GAMMA: tl.constexpr,
     BETA: tl.constexpr, RELU: tl.constexpr, BITS: tl.constexpr, DX: tl.constexpr, DRESIDUAL: tl.constexpr,
 ):  # fmt: skip
-    """dx = gamma / deviation (g - mean of g - x^ mean of g x^), and g itself for the residual; grid (tiles, blocks, replicates)."""
+    """Gradients from the sums: dx = gamma / deviation (g - mean(g) - x^ mean(g x^)), and g itself for the residual."""
     block, replicate = tl.program_id(1), tl.program_id(2)
     channel = block * WIDE + tl.arange(0, WIDE)
     inside = channel < CHANNELS
@@ -318,7 +325,8 @@ def counters(device: torch.device, number: int) -> torch.Tensor:
     stream = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
     kept = _counters.get((device, stream))
     if kept is None or kept.numel() < number:
-        kept = _counters[device, stream] = torch.zeros(max(4096, shapes.power(number)), dtype=torch.int32, device=device)
+        kept = torch.zeros(max(4096, shapes.power(number)), dtype=torch.int32, device=device)
+        _counters[device, stream] = kept
     return kept
 
 
@@ -490,15 +498,14 @@ class BnRelu(torch.autograd.Function):
         if for_residual and not ctx.relu:
             dresidual, for_residual = grad, False
         if for_x or for_residual:
-            sums = (mean, mean) if dbeta is None or dgamma is None else (dbeta, dgamma)  # not read without dx
-            dx, made = backward(
-                grad, flat, mean, rstd, weight, bias, *sums, ctx.relu, bits, for_x, for_residual
-            )  # fmt: skip
+            how = (ctx.relu, bits, for_x, for_residual)
+            sums = (mean if dbeta is None else dbeta, mean if dgamma is None else dgamma)  # read for dx only
+            dx, made = backward(grad, flat, mean, rstd, weight, bias, *sums, *how)
             dresidual = made if for_residual else dresidual
         return (
             None if dx is None else unflatten(dx, grads[0]),
-            dgamma.view_as(weight) if for_weight else None,
-            dbeta.view_as(bias) if for_bias else None,
+            dgamma.view_as(weight) if for_weight and dgamma is not None else None,
+            dbeta.view_as(bias) if for_bias and dbeta is not None else None,
             *(None,) * 4,
             None if dresidual is None else unflatten(dresidual, grads[0]),
             None,

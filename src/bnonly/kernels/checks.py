@@ -121,7 +121,7 @@ def check_batchnorm(
         x_, other_ = (None if t is None else t.clone().requires_grad_() for t in (x, other))
         weight_, bias_ = (None if t is None else t.clone().requires_grad_(affine == "trains") for t in (weight, bias))
         assert x_ is not None
-        y = bn_relu(x_, weight_, bias_, *running, 0.1, 1e-5, other_, relu)
+        y = bn_relu(x_, weight_, bias_, running[0], running[1], 0.1, 1e-5, other_, relu)
         y.backward(dy)
         frozen = affine == "frozen" and weight_ is not None and weight_.grad is not None
         assert not frozen, "a frozen weight got a gradient"
@@ -236,7 +236,7 @@ def check_augmentation(device: torch.device, images: int, size: int, batch: int)
     normalise = Normaliser(mean.numpy(), std.numpy(), size, torch.device("cpu"))
     order = seeds.order(3, 7, images, torch.device("cpu"))
     words = seeds.words(3, "augment", 7, order)
-    put = {"device": device}
+    put: dict[str, Any] = {"device": device}
     for flips in (True, False):
         for shift in (4, 0):
             flip = words[0] >> 31 == 1 if flips else None
@@ -284,7 +284,7 @@ def check_convolution(
     """Check a fused convolution and its gradients: BatchNorm, ReLU (and addition) before it, BatchNorm behind it."""
     from bnonly.kernels import batchnorm, convolution
 
-    put = {"device": device}
+    put: dict[str, Any] = {"device": device}
     x, other = (torch.randn(replicates, images, *size, inputs, **put).to(dtype) for _ in range(2))
     x += 1
     weight = torch.randn(1 if shared else replicates, outputs, inputs, taps, taps, **put).to(dtype)
@@ -301,7 +301,7 @@ def check_convolution(
     def ours() -> dict[str, torch.Tensor]:
         ends = [torch.zeros(replicates, outputs, **put), torch.ones(replicates, outputs, **put)]
         n1 = convolution.Norm(gammas[0], betas[0], None, None, 0.1, 1e-5) if before else None
-        n2 = convolution.Norm(gammas[1], betas[1], *ends, 0.1, 1e-5)
+        n2 = convolution.Norm(gammas[1], betas[1], ends[0], ends[1], 0.1, 1e-5)
         if n1:
             n1.mean, n1.rstd = batchnorm.statistics(x.view(replicates, -1, inputs), None, None, 0.1, 1e-5)
         z, a, bits = convolution.forward(x, packed, stride, n1, n2, other if residual else None, keep, precision)
@@ -375,7 +375,14 @@ REGIMES: dict[str, Callable[[str], bool]] = {
 
 
 def check_network(
-    device: torch.device, dtype: torch.dtype, regime: str, depth: int, images: int, size: int, replicates: int, limit: float
+    device: torch.device,
+    dtype: torch.dtype,
+    regime: str,
+    depth: int,
+    images: int,
+    size: int,
+    replicates: int,
+    limit: float,
 ) -> Iterator[Result]:
     """All of a ResNet's gradients and statistics beside torch's in float64."""
     from bnonly.kernels.resnet import FusedBlocks
@@ -503,7 +510,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interpret()
         results = tiny(torch.device("cpu"))
     elif not torch.cuda.is_available():
-        print("error: the kernels need a CUDA GPU and this machine has none; --interpret checks them on its CPU", file=sys.stderr)
+        message = "error: the kernels need a CUDA GPU and this machine has none; --interpret checks them on its CPU"
+        print(message, file=sys.stderr)
         return 2
     else:
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False

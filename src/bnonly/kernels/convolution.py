@@ -28,8 +28,8 @@ from bnonly.kernels.batchnorm import (
     merge_sums,
     normalise,
     pack_bits,
-    part_offsets,
     read_bits,
+    store_parts,
 )
 
 
@@ -143,8 +143,7 @@ def forward_kernel(
                         place = position[:, None] * (INPUTS // 8) + byte[None, :]
                         tl.store(bits_pointer + place, pack_bits(kept > 0.0, HIGH, INNER, 8), mask=inside[:, None])
     if STATISTICS:
-        tl.store(parts + part_offsets(replicate, part, outputs, 0, tl.num_programs(0), OUTPUTS), mean)
-        tl.store(parts + part_offsets(replicate, part, outputs, 1, tl.num_programs(0), OUTPUTS), squared)
+        store_parts(parts, replicate, part, outputs, outputs < OUTPUTS, mean, squared, OUTPUTS)
         if arrive(counters_pointer + replicate * tl.num_programs(1) + block, tl.num_programs(0)):
             merge_statistics(
                 parts, mean_out, rstd_out, running_mean, running_var, replicate, block, count, tiles * HIGH, momentum, eps,
@@ -241,9 +240,8 @@ def backward_kernel(
             first += tl.sum(v, axis=0)
             second += tl.sum(v * (x - mean[None, :]), axis=0)
     if BEFORE:
-        tl.store(parts + part_offsets(replicate, part, inputs, 0, tl.num_programs(0), INPUTS), first)
         second *= tl.load(rstd_b + replicate * INPUTS + inputs)
-        tl.store(parts + part_offsets(replicate, part, inputs, 1, tl.num_programs(0), INPUTS), second)
+        store_parts(parts, replicate, part, inputs, inputs < INPUTS, first, second, INPUTS)
         if arrive(counters_pointer + replicate * tl.num_programs(1) + block, tl.num_programs(0)):
             merge_sums(parts, dbeta_out, dgamma_out, replicate, block, INPUTS, WIDE, MERGE)
 

@@ -16,7 +16,7 @@ def sgd_kernel(
     parameters, gradients, momenta, rates, step, copy_pointer, counters_pointer, count, factor, decay,
     BLOCK: tl.constexpr, COPY: tl.constexpr, ADVANCE: tl.constexpr,
 ):  # fmt: skip
-    """m = factor m + g + decay p; p = p - rate m."""
+    """The momentum m becomes factor m + g + decay p, the parameter p - rate m."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = at < count
     number = tl.load(step)

@@ -186,19 +186,16 @@ class _Blocks(torch.autograd.Function):
             assert norm.mean is not None and norm.rstd is not None
             flat = x.view(count, -1, x.shape[-1])
             other = None if other is None else other.view_as(flat)
-            y, bits = batchnorm.apply(
-                flat, norm.mean, norm.rstd, norm.weight, norm.bias, other, relu, relu and other is not None
-            )
+            keep = relu and other is not None
+            y, bits = batchnorm.apply(flat, norm.mean, norm.rstd, norm.weight, norm.bias, other, relu, keep)
             return y.view_as(x), None if bits is None else bits.view(*x.shape[:-1], -1)
 
         norm = norm_of(net.stem)
         flat = z.view(count, -1, z.shape[-1])
-        norm.mean, norm.rstd = batchnorm.statistics(
-            flat, norm.running_mean, norm.running_var, norm.momentum, norm.eps
-        )
+        norm.mean, norm.rstd = batchnorm.statistics(flat, norm.running_mean, norm.running_var, norm.momentum, norm.eps)
         tape: list[dict[str, Any]] = [{"norm": norm, "z": z}]
         residual: torch.Tensor | None = None
-        how = {"precision": net.precision}
+        how: dict[str, Any] = {"precision": net.precision}
         for block in net.blocks:
             (n1, w1), (n2, w2) = layer_of(block.first), layer_of(block.second)
             entry: dict[str, Any] = {"block": block, "n1": n1, "n2": n2, "w1": w1, "w2": w2}
@@ -229,24 +226,23 @@ class _Blocks(torch.autograd.Function):
         net: FusedBlocks = ctx.net
         tape, bits = _load(ctx)
         count = grads[0].shape[0]
-        how = {"precision": net.precision}
+        how: dict[str, Any] = {"precision": net.precision}
 
         def flat(x: torch.Tensor) -> torch.Tensor:
             return x.reshape(count, -1, x.shape[-1])
 
-        def reduce(norm: Norm, dy: torch.Tensor, x: torch.Tensor, relu: bool, signs: Any) -> None:
-            signs = None if signs is None else flat(signs)
-            norm.dbeta, norm.dgamma = batchnorm.reduce(
-                flat(dy), flat(x), norm.mean, norm.rstd, norm.weight, norm.bias, relu, signs  # type: ignore[arg-type]
-            )
+        def layer(norm: Any, dy: torch.Tensor, x: torch.Tensor) -> Any:
+            return [flat(dy), flat(x), norm.mean, norm.rstd, norm.weight, norm.bias]
 
-        def through(norm: Norm, dy: torch.Tensor, x: torch.Tensor, relu: bool, signs: Any, want_dx: bool) -> torch.Tensor:
-            signs = None if signs is None else flat(signs)
-            dx, masked = batchnorm.backward(
-                flat(dy), flat(x), norm.mean, norm.rstd, norm.weight, norm.bias, norm.dbeta, norm.dgamma,  # type: ignore[arg-type]
-                relu, signs, want_dx, not want_dx,
-            )  # fmt: skip
-            out = dx if want_dx else masked
+        def reduce(norm: Norm, dy: torch.Tensor, x: torch.Tensor, relu: bool, signs: Any) -> None:
+            norm.dbeta, norm.dgamma = batchnorm.reduce(*layer(norm, dy, x), relu, signs)
+
+        def through(
+            norm: Any, dy: torch.Tensor, x: torch.Tensor, relu: bool, signs: Any, want_dx: bool
+        ) -> torch.Tensor:
+            sums = (norm.dbeta, norm.dgamma)
+            both = batchnorm.backward(*layer(norm, dy, x), *sums, relu, signs, want_dx, not want_dx)
+            out = both[0] if want_dx else both[1]
             assert out is not None
             return out.view_as(x)
 
@@ -264,7 +260,6 @@ class _Blocks(torch.autograd.Function):
         last = tape[-1]
         dy = grads[0].contiguous()
         reduce(last["norm"], dy, last["z"], True, bits)
-        # The last BatchNorm may be the stem's only in a network without blocks, which there is none of: bits are there.
         g = through(last["norm"], dy, last["z"], True, bits, want_dx=False)
         dz = None
         for number in range(len(net.blocks) - 1, -1, -1):
@@ -326,7 +321,9 @@ def _save(ctx: Any, tape: list[dict[str, Any]], bits: torch.Tensor | None) -> No
             if isinstance(value, Norm):
                 if id(value) not in norms:
                     norms[id(value)] = len(plain)
-                    empty = replace(value, weight=None, bias=None, running_mean=None, running_var=None, mean=None, rstd=None)
+                    empty = replace(
+                        value, weight=None, bias=None, running_mean=None, running_var=None, mean=None, rstd=None
+                    )
                     plain.append((empty, slice(len(tensors), len(tensors) + 4)))
                     tensors += [value.weight, value.bias, value.mean, value.rstd]
                 places[key] = ("norm", norms[id(value)])

@@ -85,7 +85,7 @@ def product(positions: int, inputs: int, outputs: int, replicates: int = 1) -> P
     high = 128 if wide <= 64 else 64
     while high > 16 and math.ceil(positions / high) * (outputs // wide) * replicates < 120:
         high //= 2
-    return Product(rows(positions, outputs, replicates, high, wide), min(inputs, 64), 4 if high * wide <= 8192 else 8, 3)
+    return Product(rows(positions, outputs, replicates, high, wide), min(inputs, 64), 4 if high * wide < 8192 else 8, 3)
 
 
 # Bytes, with E elements of a convolution's output (for each replicate) and activations of `size` bytes.  A basic block that only
