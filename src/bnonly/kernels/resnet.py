@@ -7,6 +7,7 @@ addition; where convolutions train, the inputs of blocks as well.  One BatchNorm
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -65,7 +66,8 @@ def supported(model: nn.Module) -> bool:
 class FusedBlocks:
     """Everything of CIFAR ResNets between the first convolution and the average pooling, in training mode.
 
-    Weights that need no gradient are cast and laid out once, here: build it after they have their final values.
+    Weights that need no gradient are cast and laid out once, here: build it after they have their final values.  Of several
+    networks the BatchNorm parameters and statistics are moved, here, to lie side by side, so that no step has to gather them.
 
     Parameters
     ----------
@@ -95,6 +97,7 @@ class FusedBlocks:
             raise ValueError("the kernels are for CIFAR ResNets whose channels are powers of two from 16")
         self.dtype, self.precision, self._weights = dtype, precision, weights
         self.stem = [m.bn1 for m in models]
+        _lay_together(self.stem)
         self.blocks = []
         for same in zip(*(m.blocks for m in models), strict=True):
             blocks = [b for b in same if isinstance(b, CifarBlock)]
@@ -109,6 +112,7 @@ class FusedBlocks:
             )
 
     def _layer(self, convs: list[Any], norms: list[Any]) -> Layer:
+        _lay_together(norms)
         weight = _stack([self._weights(c) for c in convs])
         frozen = None if weight.requires_grad else convolution.pack_weight(weight, self.dtype)
         return Layer(convs, norms, convs[0].stride[0], convs[0].kernel_size[0], frozen)
@@ -126,61 +130,66 @@ class FusedBlocks:
         tensor (replicates, n, 4 channels, height / 4, width / 4) or without the first axis
             Behind the last block's ReLU.
         """
-        tensors: list[torch.Tensor | None] = [*_affine(self.stem)]
+        tensors = _affine(self.stem)
         for block in self.blocks:
             for layer in block.layers:
-                weight = None if layer.frozen is not None else _stack([self._weights(c) for c in layer.convs])
-                tensors += [*_affine(layer.norms), weight]
+                tensors += _affine(layer.norms)
+                tensors += [None if layer.frozen is not None else self._weights(c) for c in layer.convs]
         many = z if z.dim() == 5 else z.unsqueeze(0)
         y = _Blocks.apply(self, many.movedim(-3, -1).contiguous(), *tensors).movedim(-1, -3)
         return y if z.dim() == 5 else y.squeeze(0)
 
 
 def _stack(tensors: list[torch.Tensor]) -> torch.Tensor:
-    return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack(tensors)
+    """Return tensors as one with a first axis more: a view if they lie side by side."""
+    first, size = tensors[0], tensors[0].numel()
+    together = all(
+        t.is_contiguous()
+        and t.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+        and t.storage_offset() == first.storage_offset() + i * size
+        for i, t in enumerate(tensors)
+    )
+    if len(tensors) == 1:
+        return first.unsqueeze(0)
+    return first.as_strided((len(tensors), *first.shape), (size, *first.stride())) if together else torch.stack(tensors)
 
 
-def _affine(norms: list[nn.BatchNorm2d]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    if norms[0].weight is None:
-        return None, None
-    return _stack([n.weight for n in norms]), _stack([n.bias for n in norms])
+def _lay_together(norms: list[nn.BatchNorm2d]) -> None:
+    if len(norms) > 1:
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            tensors = [getattr(n, name) for n in norms]
+            if tensors[0] is not None:
+                for tensor, row in zip(tensors, torch.stack([t.detach() for t in tensors]), strict=True):
+                    tensor.data = row
 
 
-class _Running:
-    """Running statistics of replicates in one tensor, for the time of a launch; of one network, its own."""
-
-    def __init__(self, norms: list[nn.BatchNorm2d]) -> None:
-        self._norms = norms
-        self.mean, self.var = (_stack([getattr(n, b) for n in norms]) for b in ("running_mean", "running_var"))
-
-    def write_back(self) -> None:
-        if len(self._norms) > 1:
-            for i, norm in enumerate(self._norms):
-                norm.running_mean.copy_(self.mean[i])  # type: ignore[union-attr]
-                norm.running_var.copy_(self.var[i])  # type: ignore[union-attr]
+def _affine(norms: list[nn.BatchNorm2d]) -> list[torch.Tensor | None]:
+    return [*(n.weight for n in norms), *(n.bias for n in norms)]
 
 
 class _Blocks(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, net: FusedBlocks, z: torch.Tensor, *tensors: torch.Tensor | None) -> torch.Tensor:
+        count = z.shape[0]
         given = iter(tensors)
-        running: list[_Running] = []
+
+        def take() -> torch.Tensor | None:
+            found = [t.detach() for t in itertools.islice(given, count) if t is not None]
+            return _stack(found) if found else None
 
         def norm_of(modules: list[nn.BatchNorm2d]) -> Norm:
-            running.append(_Running(modules))
             first = modules[0]
             if first.momentum is None:
                 raise ValueError("BatchNorm's momentum must be a number")
-            weight, bias = next(given), next(given)
-            return Norm(weight, bias, running[-1].mean, running[-1].var, first.momentum, first.eps)
+            weight, bias = take(), take()
+            mean, var = (_stack([getattr(n, b) for n in modules]) for b in ("running_mean", "running_var"))
+            return Norm(weight, bias, mean, var, first.momentum, first.eps)
 
         def layer_of(layer: Layer) -> tuple[Norm, torch.Tensor]:
-            norm, weight = norm_of(layer.norms), next(given)
+            norm, weight = norm_of(layer.norms), take()
             packed = layer.frozen if weight is None else convolution.pack_weight(weight, net.dtype)
             assert packed is not None
             return norm, packed
-
-        count = z.shape[0]
 
         def apply(norm: Norm, x: torch.Tensor, other: torch.Tensor | None, relu: bool) -> tuple[torch.Tensor, Any]:
             assert norm.mean is not None and norm.rstd is not None
@@ -215,8 +224,6 @@ class _Blocks(torch.autograd.Function):
             trains = any(layer.frozen is None for layer in block.layers)
             tape.append(entry | {"bits": bits, "z1": z1, "z": z, "h": h if trains else None, "norm": n2})
         y, bits = apply(norm, z, residual, relu=True)
-        for r in running:
-            r.write_back()
         _save(ctx, tape, bits)
         ctx.net = net
         return y
@@ -235,19 +242,20 @@ class _Blocks(torch.autograd.Function):
             return [flat(dy), flat(x), norm.mean, norm.rstd, norm.weight, norm.bias]
 
         def reduce(norm: Norm, dy: torch.Tensor, x: torch.Tensor, relu: bool, signs: Any) -> None:
-            norm.dbeta, norm.dgamma = batchnorm.reduce(*layer(norm, dy, x), relu, signs)
+            norm.dbeta, norm.dgamma = batchnorm.reduce(*(*layer(norm, dy, x), relu, signs))
 
         def through(
             norm: Any, dy: torch.Tensor, x: torch.Tensor, relu: bool, signs: Any, want_dx: bool
         ) -> torch.Tensor:
-            sums = (norm.dbeta, norm.dgamma)
-            both = batchnorm.backward(*layer(norm, dy, x), *sums, relu, signs, want_dx, not want_dx)
+            given = (*layer(norm, dy, x), norm.dbeta, norm.dgamma, relu, signs, want_dx, not want_dx)
+            both = batchnorm.backward(*given)
             out = both[0] if want_dx else both[1]
             assert out is not None
             return out.view_as(x)
 
-        # Which tensors the caller wants gradients for, a layer at a time, so that the way back ends at the first of them.
-        wanted = iter(ctx.needs_input_grad[2:])
+        # Which tensors the caller wants gradients for, a layer at a time, so that the way back ends at the first of them;
+        # the same of all replicates.
+        wanted = iter(ctx.needs_input_grad[2::count])
         stem_wanted = [next(wanted), next(wanted)]
         block_wanted = [[[next(wanted) for _ in range(3)] for _ in block.layers] for block in net.blocks]
         before = ctx.needs_input_grad[1] or any(stem_wanted)
@@ -306,7 +314,8 @@ class _Blocks(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             dz = through(stem, g, tape[0]["z"], False, None, want_dx=True)
         ends = [stem.dgamma if stem_wanted[0] else None, stem.dbeta if stem_wanted[1] else None]
-        return None, dz, *ends, *(t for entries in reversed(found) for t in entries)
+        every = [*ends, *(t for entries in reversed(found) for t in entries)]
+        return None, dz, *(g for t in every for g in ([None] * count if t is None else t.unbind()))
 
 
 def _save(ctx: Any, tape: list[dict[str, Any]], bits: torch.Tensor | None) -> None:
