@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 #: Programs that a large tensor is cut into: four for each of about 132 multiprocessors.
 PROGRAMS = 512
+#: Fewest programs of a convolution before its tiles get smaller: about one for each multiprocessor.
+FILLING = 120
 #: Elements of the tile that a program of an elementwise or reducing kernel has in registers at a time.
 TILE = 4096
 
@@ -83,7 +85,7 @@ def product(positions: int, inputs: int, outputs: int, replicates: int = 1) -> P
     """Cut up a convolution with so many output positions; channels are powers of two from 16."""
     wide = min(outputs, 128)
     high = 128 if wide <= 64 else 64
-    while high > 16 and math.ceil(positions / high) * (outputs // wide) * replicates < 120:
+    while high > 16 and math.ceil(positions / high) * (outputs // wide) * replicates < FILLING:
         high //= 2
     return Product(rows(positions, outputs, replicates, high, wide), min(inputs, 64), 4 if high * wide < 8192 else 8, 3)
 
