@@ -313,21 +313,28 @@ def backward_kernel(
         tl.store(dx_pointer + before + at, dx.to(dx_pointer.dtype.element_ty), mask=valid)
 
 
-_counters: dict[tuple[torch.device, int], torch.Tensor] = {}
+#: Counters of arrivals that a device has.
+COUNTERS = 1 << 16
+_counters: dict[torch.device, torch.Tensor] = {}
 
 
 def counters(device: torch.device, number: int) -> torch.Tensor:
     """Return at least `number` counters of arrivals at zero, which whoever uses them leaves at zero.
 
-    They are kept for each stream that launches: kernels on one stream never run at the same time.  A graph captured on a stream must
-    not be replayed beside another one captured on it.
+    All launches on a device share them: they belong on one stream, or must otherwise not run at the same time.
+
+    Raises
+    ------
+    RuntimeError
+        If the first use is inside the capture of a CUDA graph, which would zero them only when it is replayed.
     """
-    stream = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
-    kept = _counters.get((device, stream))
-    if kept is None or kept.numel() < number:
-        kept = torch.zeros(max(4096, shapes.power(number)), dtype=torch.int32, device=device)
-        _counters[device, stream] = kept
-    return kept
+    if number > COUNTERS:
+        raise ValueError(f"{number} blocks of channels of all replicates, and {COUNTERS} counters")
+    if device not in _counters:
+        if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+            raise RuntimeError("run the kernels once before a CUDA graph is captured")
+        _counters[device] = torch.zeros(COUNTERS, dtype=torch.int32, device=device)
+    return _counters[device]
 
 
 def packing(channels: int) -> int:
