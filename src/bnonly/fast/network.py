@@ -49,6 +49,8 @@ class Network:
         Replaces a tensor by its sum over all processes: BatchNorm then takes the statistics of the images of all of them.
     triton : bool
         Train with the kernels of `bnonly.kernels`.
+    products : str
+        How those multiply float32: "ieee" or "tf32".
     recompute : bool
         Where weights train, keep no outputs of ReLU inside a block but make them again for the gradients: a tenth less memory for
         one more pass over them.
@@ -66,6 +68,7 @@ class Network:
         dtype: torch.dtype,
         together: fused.Together | None = None,
         triton: bool = False,
+        products: str = "ieee",
         recompute: bool = False,
     ) -> None:
         self._recompute = recompute and together is None
@@ -75,7 +78,7 @@ class Network:
         if triton:
             from bnonly.kernels import fused_blocks
 
-            self._blocks = fused_blocks([model], lambda conv: weights(conv)[0], dtype)  # None for other networks
+            self._blocks = fused_blocks([model], lambda conv: weights(conv)[0], dtype, products)  # None for other networks
         (self._output,) = (m for m in model.modules() if isinstance(m, nn.Linear))
 
     def _layer(self, conv: nn.Module, norm: nn.Module) -> Layer:

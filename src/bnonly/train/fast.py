@@ -55,8 +55,9 @@ class FastEngine:
         self.model = regimes.make(cell, source.classes).to(device)
         self._parameters = Parameters(self.model, DTYPES[cell.precision])
         together = self._team.add_up if cell.recipe.batchnorm == "synchronised" else None
+        products = "tf32" if cell.precision == "tf32" else "ieee"
         self._network = Network(
-            self.model, self._parameters.of, DTYPES[cell.precision], together, cell.engine == "triton"
+            self.model, self._parameters.of, DTYPES[cell.precision], together, cell.engine == "triton", products
         )
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
