@@ -111,3 +111,48 @@ def test_bytes_of_a_block_are_those_of_the_model():
     backward = shapes.conv_backward_bytes(1, 1, 2, True, True) + shapes.conv_backward_bytes(1, 1, 2, False, False)
     assert forward == 6 * 2 + 1 / 8
     assert backward == 9 * 2 + 1 / 8
+
+
+ENGINE = """
+import os, sys
+os.environ["TRITON_INTERPRET"] = "1"
+import torch
+from torch.nn import functional
+from bnonly import regimes
+from bnonly.fast.network import Network
+from bnonly.fast.parameters import Parameters
+from bnonly.grid import load
+from bnonly.spec import Architecture, Cell
+family, depth, channels, name = sys.argv[1:]
+regime = load("config.yaml").cell("ResNet-14", name, 0)
+cell = Cell(Architecture("a", family, int(depth), int(channels)), regime.regime, regime.recipe, 0)
+torch.manual_seed(0)
+x = torch.randn(4, 3, 16, 16).contiguous(memory_format=torch.channels_last)
+y = torch.randint(10, (4,))
+found = []
+for triton in (False, True):
+    model = regimes.make(cell, 10)
+    parameters = Parameters(model, torch.float32)
+    network = Network(model, parameters.of, torch.float32, None, triton)
+    logits = network.train(x)
+    gradient = parameters.gather(torch.autograd.grad(functional.cross_entropy(logits, y), parameters.leaves))
+    buffers = torch.cat(list(regimes.buffers(model).values()))
+    found.append((logits.detach(), gradient, buffers))
+for a, b in zip(*found):
+    print(float((a - b).norm() / a.norm()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "network",
+    [
+        ("cifar-resnet", 8, 16, "rand2_out"),  # fused blocks
+        ("cifar-resnet", 8, 4, "all"),  # layer by layer
+    ],
+)
+def test_the_engines_network_trains_the_same_with_kernels(network):
+    done = run("-c", ENGINE, *network)
+    assert done.returncode == 0, done.stderr
+    distances = [float(line) for line in done.stdout.split()]
+    assert len(distances) == 3 and max(distances) < 1e-4, distances
