@@ -1,0 +1,205 @@
+"""How long a training takes on a kind of GPU: a model of its kernels, corrected by what was measured (standard library only).
+
+Every kernel takes the longest of the time to move its bytes, to compute its FLOPs, and the shortest time of any kernel; a step takes the
+longer of that and of launching it all from Python.  docs/cost.md has the derivation, the constants and how far off it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from bnonly.cost.gpus import Gpu
+from bnonly.cost.work import ITEMSIZE, Pass, Work, step_of, work
+from bnonly.datasets import DATASETS
+from bnonly.spec import Cell
+
+if TYPE_CHECKING:
+    from bnonly.cost.measured import Measured
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What an engine makes of a device.
+
+    Attributes
+    ----------
+    matrix, copy : float
+        Shares of the peak rate and of the copy bandwidth that its kernels reach.
+    narrow : int
+        Channels below which a matrix product reaches proportionally less.
+    kernel_seconds : float
+        Shortest time of a kernel.
+    launch_seconds : float
+        Of the host for every launch; 0 where a step is launched as one graph.
+    startup_seconds : float
+        Before the first step: imports, the device's context, building the network, data, and for a graph its capture.
+    startup_per_kernel : float
+        More of that for every kernel of a step.
+    """
+
+    matrix: float
+    copy: float
+    narrow: int
+    kernel_seconds: float
+    launch_seconds: float
+    startup_seconds: float
+    startup_per_kernel: float
+
+
+#: By (engine, whether on a CPU).  Estimates until a run has been measured, except where a source is named.
+CONSTANTS = {
+    # 7 us a launch: eager PyTorch at 14-28 thousand images/s on ResNet-110, some 800 launches for 128 images.  Half of the fp32 peak and
+    # 0.8 of the bandwidth are what cuDNN's and PyTorch's own kernels commonly reach.
+    ("reference", False): Constants(0.5, 0.8, 32, 2.5e-6, 7e-6, 10.0, 0.0),
+    # A graph has no launches; 1.5 us is the shortest node of one.  0.7 of a 16-bit peak: 790 of 989 TFLOP/s measured on an H200 for a large
+    # matrix product, and convolutions below it.
+    ("fast", False): Constants(0.6, 0.8, 64, 1.5e-6, 0.0, 15.0, 2e-3),
+    ("reference", True): Constants(0.5, 0.8, 16, 5e-6, 10e-6, 5.0, 0.0),
+    ("fast", True): Constants(0.6, 0.8, 16, 5e-6, 10e-6, 5.0, 0.0),
+}
+ENGINES = ("reference", "fast")
+#: Photographs that one core decodes and crops in a second: 0.61 ms each at 500 x 375 pixels, 0.34 ms shrunk to 256 (benchmarks/results/data.md).
+DECODED_PER_CORE = {0: 1 / 0.61e-3, 256: 1 / 0.34e-3}
+#: Cores that feed one GPU unless said otherwise.
+CORES = 8
+#: Memory that the driver, the libraries and torch take before a network: on a GPU, and of a process on a CPU.
+CONTEXT_BYTES = {False: 1_000_000_000, True: 700_000_000}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One training on one device.
+
+    Attributes
+    ----------
+    seconds : float
+        All of it, start-up and evaluations included.
+    memory_bytes : int
+        Peak on the device, with what driver and libraries take.
+    startup_seconds : float
+        Of `seconds`, before the first step.
+    error_factor : float or None
+        How far off estimates of this kind were where they could be compared with measurements: a true time is within
+        ``seconds / error_factor`` to ``seconds * error_factor`` two times in three.  None: nothing was measured.
+    evaluation_seconds : float
+        Of one pass over the test set.
+    bound : str
+        What limits a step: "FLOPs", "bytes", "launches" or "images" (their decoding).
+    measured : bool
+        Whether measured throughputs of this kind of device corrected it.
+    """
+
+    seconds: float
+    memory_bytes: int
+    startup_seconds: float
+    error_factor: float | None
+    evaluation_seconds: float
+    bound: str
+    measured: bool
+
+
+def _kernels(
+    passes: tuple[tuple[Pass, int], ...], batch: int, gpu: Gpu, constants: Constants, precision: str
+) -> dict[str, float]:
+    """Return seconds on the device by what they are bound by."""
+    itemsize = ITEMSIZE[precision]
+    bandwidth = gpu.copy_bytes_per_s * constants.copy
+    rate = gpu.matrix_flops[precision] * constants.matrix
+    seconds = {"FLOPs": 0.0, "bytes": 0.0, "launches": 0.0}
+    for one, times in passes:
+        share = min(1.0, one.width / constants.narrow) if one.flops else 1.0
+        parts = {
+            "FLOPs": batch * one.flops / (rate * share),
+            "bytes": (batch * one.elements + one.weights) * itemsize / bandwidth,
+            "launches": one.kernels * constants.kernel_seconds,
+        }
+        longest = max(parts, key=parts.__getitem__)
+        seconds[longest] += parts[longest] * times
+    return seconds
+
+
+@lru_cache(maxsize=4096)
+def _model(cell: Cell, gpu: Gpu, cores: int) -> tuple[float, str, float, float]:
+    """Return the seconds of all steps, what bounds them, seconds of one evaluation, seconds of start-up."""
+    constants = CONSTANTS[cell.engine, gpu.is_cpu]
+    done, one, data, batch = work(cell), step_of(cell), DATASETS[cell.recipe.dataset], cell.recipe.batch_size
+    by = _kernels((*one.forward, *one.backward), batch, gpu, constants, cell.precision)
+    host = one.kernels * constants.launch_seconds
+    # A GPU computes while the host launches; on a CPU one waits for the other.
+    parts = {
+        "FLOPs": sum(by.values()) * done.images / batch,
+        "launches": host * done.iterations,
+        "images": 0.0,
+    }
+    if data.layout == "folder":
+        parts["images"] = done.images / (DECODED_PER_CORE[data.shrink] * (gpu.cores or cores))
+    if gpu.is_cpu:
+        steps, bound = sum(parts.values()), "FLOPs"
+    else:
+        bound = max(parts, key=parts.__getitem__)
+        steps = parts[bound]
+    if bound == "FLOPs":
+        bound = max(by, key=by.__getitem__)
+    forward = sum(_kernels(one.forward, batch, gpu, constants, cell.precision).values()) / batch
+    launched = sum(p.kernels * n for p, n in one.forward) * constants.launch_seconds / batch
+    evaluation = data.test_images * (forward + launched if gpu.is_cpu else max(forward, launched))
+    if data.layout == "folder":
+        evaluation = max(evaluation, data.test_images / (DECODED_PER_CORE[data.shrink] * (gpu.cores or cores)))
+    startup = constants.startup_seconds + constants.startup_per_kernel * one.kernels
+    return steps, bound, evaluation, startup
+
+
+def estimate(cell: Cell, gpu: Gpu, measured: Measured | None = None, cores: int = CORES) -> Estimate:
+    """Estimate a cell's training on one device.
+
+    Parameters
+    ----------
+    cell : Cell
+        Its engine and precision say how; a precision that the device has no units for is computed as the device does it.
+    gpu : Gpu
+        From `bnonly.cost.gpus`.
+    measured : Measured, optional
+        Throughputs of earlier runs, which correct the model (`bnonly.cost.measured`).
+    cores : int
+        CPU cores that decode images for this GPU.
+    """
+    steps, bound, evaluation, startup = _model(cell, gpu, cores)
+    correction = measured.correction(cell, gpu) if measured else None
+    factor = correction.factor if correction else 1.0
+    done: Work = work(cell)
+    return Estimate(
+        seconds=startup + factor * (steps + done.evaluations * evaluation),
+        memory_bytes=done.memory_bytes + CONTEXT_BYTES[gpu.is_cpu],
+        startup_seconds=startup,
+        error_factor=correction.error if correction else None,
+        evaluation_seconds=factor * evaluation,
+        bound=bound,
+        measured=correction is not None,
+    )
+
+
+def step_seconds_per_image(cell: Cell, gpu: Gpu, cores: int = CORES) -> float:
+    """Return the model's seconds of training for one image, uncorrected: what a measured throughput is compared with."""
+    return _model(cell, gpu, cores)[0] / work(cell).images
+
+
+def limit_images_per_second(cell: Cell, gpu: Gpu, matrix_flops: float | None = None) -> float:
+    """Return the training throughput that no engine can exceed: every byte and FLOP that has to be, at full rate, overlapped.
+
+    Parameters
+    ----------
+    cell : Cell
+        Its precision says how large an element is.
+    gpu : Gpu
+        The device.
+    matrix_flops : float, optional
+        A measured matrix rate in FLOP/s instead of the published peak.
+    """
+    one, batch, itemsize = step_of(cell, "limit"), cell.recipe.batch_size, ITEMSIZE[cell.precision]
+    rate = matrix_flops or gpu.matrix_flops[cell.precision]
+    passes = (*one.forward, *one.backward)
+    moved = sum((p.elements + p.weights / batch) * n for p, n in passes) * itemsize / gpu.copy_bytes_per_s
+    computed = (one.forward_flops + one.dgrad_flops + one.wgrad_flops) / rate
+    return 1 / max(moved, computed)
