@@ -86,6 +86,12 @@ def _threads(text: str) -> int:
     return min(int(text), os.cpu_count() or 1)
 
 
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of them; 1 or more is wanted")
+    return int(text)
+
+
 def _assignment(text: str) -> dict[str, Any]:
     """Turn ``scale=0.05`` into a configuration to lay over the other."""
     path, equals, value = text.partition("=")
@@ -204,6 +210,26 @@ def _status(options: argparse.Namespace) -> int:
     from bnonly.status import survey
 
     print(survey(setup.grid))
+    return 0
+
+
+def _cost(options: argparse.Namespace) -> int:
+    setup = _setup(options)
+    from bnonly.cost import table
+    from bnonly.cost.gpus import find_gpu, of_configuration
+    from bnonly.cost.measured import scan
+
+    own = of_configuration(setup.grid.gpus)
+    kinds = [find_gpu(name, own) for name in options.gpu] or table.default_kinds(own)
+    keys = table.select(setup.grid, options.target)
+    if options.missing:
+        from bnonly.status import state_of
+
+        keys = [k for k in keys if state_of(setup.grid.cells[k]) not in ("done", "diverged")]
+    found = table.costs(
+        setup.grid, keys, kinds, options.gpus, options.engine, options.precision, scan(own), options.cores
+    )
+    print(json.dumps(found, indent=1) if options.json else table.text(found, options.missing))
     return 0
 
 
@@ -333,6 +359,17 @@ def _parser() -> argparse.ArgumentParser:
     cells.add_argument("--figure", metavar="NAME", help="only those behind a figure or table, for example fig05")
     cells.add_argument("--all", action="store_true", help="also those made on request only")
     command("status", _status, "say what is trained, missing, stale or damaged, per experiment and figure")
+    cost = command("cost", _cost, "estimate FLOPs, GPU-hours, energy and disk of figures, experiments or everything")
+    cost.add_argument("target", nargs="*", help="figures, tables, experiments (default: everything in figures/all)")
+    cost.add_argument("--missing", action="store_true", help="only what is not trained yet")
+    cost.add_argument("--gpu", action="append", default=[], metavar="KIND", help="a kind of GPU, again for more; cpu:8")
+    cost.add_argument("--gpus", type=_count, default=1, metavar="N", help="how many, for the wall time (default: 1)")
+    cost.add_argument("--engine", help="as if trained by: reference, fast (default: the configuration's)")
+    cost.add_argument("--precision", help="fp32, tf32, bf16, fp16 (default: the configuration's, or the engine's own)")
+    cost.add_argument(
+        "--cores", type=_count, default=8, metavar="N", help="CPU cores that decode for a GPU (default: 8)"
+    )
+    cost.add_argument("--json", action="store_true", help="everything as JSON")
     figure = command("figure", _figure, "draw a figure, or write a table, from trained cells")
     figure.add_argument("name", help="fig01 ... fig25, table1, table_b, table_c1, table_c2, text_only")
     figure.add_argument("--request", metavar="JSON", help="what to draw, resolved; the workflow gives this")

@@ -44,6 +44,7 @@ TOP_LEVEL = (
     "threads",
     "warm",
     "outputs",
+    "gpus",
     "recipes",
     "architectures",
     "regimes",
@@ -92,6 +93,8 @@ class Grid:
         Whether the workflow's small cells share a process that has imported torch (`bnonly.warm`).
     outputs : tuple of str
         Figures and tables of `figures/all`; empty for all of them.
+    gpus : dict
+        Kinds of GPU beside those of `bnonly.cost.gpus`, by name: memory_gb, bandwidth_gb_s, tflops by precision, watts, aliases.
     """
 
     source: str
@@ -103,6 +106,7 @@ class Grid:
     threads: int
     warm: bool
     outputs: tuple[str, ...]
+    gpus: dict[str, dict[str, Any]]
 
     def cell(self, architecture: str, regime: str, seed: int) -> Cell:
         """Return a cell by name, aliases resolved.
@@ -320,6 +324,7 @@ def resolve(config: Mapping[str, Any], source: str = "config.yaml") -> Grid:
         top.integer("threads", 1, low=1),
         top.flag("warm", False),
         top.words("outputs") if "outputs" in top.node else (),
+        {n: _gpu(c) for n, c in top.children("gpus")},
     )
 
 
@@ -329,6 +334,18 @@ def load(source: Path | str, *over: Mapping[str, Any]) -> Grid:
     for extra in over:
         config = merge(config, extra)
     return resolve(config, str(source))
+
+
+def _gpu(node: _Node) -> dict[str, Any]:
+    node.only("memory_gb", "bandwidth_gb_s", "tflops", "watts", "aliases")
+    rates = _Node(node.mapping("tflops"), node.source, f"{node.where}.tflops")
+    rates.only("fp32", "tf32", "bf16", "fp16")
+    plain = rates.number("fp32", low=0, open_low=True)
+    return {
+        **{k: node.number(k, low=0, open_low=True) for k in ("memory_gb", "bandwidth_gb_s", "watts")},
+        "tflops": {k: rates.number(k, plain, low=0, open_low=True) for k in ("fp32", "tf32", "bf16", "fp16")},
+        "aliases": node.words("aliases") if "aliases" in node.node else (),
+    }
 
 
 def _architecture(name: str, node: _Node) -> Architecture:

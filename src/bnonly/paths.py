@@ -88,6 +88,11 @@ def counts() -> Path:
     return RESULTS / "counts.csv"
 
 
+def throughputs() -> Path:
+    """What is kept of the throughputs of finished runs, so that not all of them are read again."""
+    return RESULTS / "throughputs.json"
+
+
 def figure(name: str, suffix: str = "pdf") -> Path:
     """File of a figure, for example ``figures/fig05.pdf``."""
     return FIGURES / f"{name}.{suffix}"

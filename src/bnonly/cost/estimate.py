@@ -64,6 +64,8 @@ ENGINES = ("reference", "fast")
 DECODED_PER_CORE = {0: 1 / 0.61e-3, 256: 1 / 0.34e-3}
 #: Cores that feed one GPU unless said otherwise.
 CORES = 8
+#: Start-up on a CPU in a process that has imported torch.
+WARM_SECONDS = 0.5
 #: Memory that the driver, the libraries and torch take before a network: on a GPU, and of a process on a CPU.
 CONTEXT_BYTES = {False: 1_000_000_000, True: 700_000_000}
 
@@ -151,7 +153,9 @@ def _model(cell: Cell, gpu: Gpu, cores: int) -> tuple[float, str, float, float]:
     return steps, bound, evaluation, startup
 
 
-def estimate(cell: Cell, gpu: Gpu, measured: Measured | None = None, cores: int = CORES) -> Estimate:
+def estimate(
+    cell: Cell, gpu: Gpu, measured: Measured | None = None, cores: int = CORES, warm: bool = False
+) -> Estimate:
     """Estimate a cell's training on one device.
 
     Parameters
@@ -164,8 +168,12 @@ def estimate(cell: Cell, gpu: Gpu, measured: Measured | None = None, cores: int 
         Throughputs of earlier runs, which correct the model (`bnonly.cost.measured`).
     cores : int
         CPU cores that decode images for this GPU.
+    warm : bool
+        Whether the process has imported torch before (`bnonly.warm`).
     """
     steps, bound, evaluation, startup = _model(cell, gpu, cores)
+    if warm and gpu.is_cpu:
+        startup = WARM_SECONDS
     correction = measured.correction(cell, gpu) if measured else None
     factor = correction.factor if correction else 1.0
     done: Work = work(cell)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from bnonly.errors import UserError, accepted
 
@@ -92,8 +93,28 @@ _KINDS = (
 
 GPUS: dict[str, Gpu] = {g.name: g for g in _KINDS}
 
-#: One core of a server CPU: AVX2 at some 3 GHz makes 96 GFLOP/s; a core's share of the memory's bandwidth, and of a socket's power.
-CPU = Gpu("cpu", 4 * 10**9, 10e9, dict.fromkeys(PRECISIONS, 96e9), 8.0, cores=1)
+
+def of_configuration(kinds: Mapping[str, Mapping[str, Any]]) -> tuple[Gpu, ...]:
+    """Return the kinds under `gpus:` of a configuration (`bnonly.grid.Grid.gpus`); their bandwidth is the published one."""
+    return tuple(
+        _gpu(
+            name,
+            k["memory_gb"],
+            k["bandwidth_gb_s"],
+            *(k["tflops"][p] for p in PRECISIONS),
+            k["watts"],
+            *map(_literal, k["aliases"]),
+        )
+        for name, k in kinds.items()
+    )
+
+
+def _literal(alias: str) -> str:
+    return re.escape(" ".join(alias.lower().split()))
+
+
+#: One core of a server CPU: AVX-512 at some 3 GHz makes 192 GFLOP/s; a core's share of the memory's bandwidth, and of a socket's power.
+CPU = Gpu("cpu", 4 * 10**9, 20e9, dict.fromkeys(PRECISIONS, 192e9), 8.0, cores=1)
 
 
 def cpu(cores: int) -> Gpu:

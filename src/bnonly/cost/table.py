@@ -1,0 +1,232 @@
+"""``bnonly cost``: what a figure, an experiment or everything costs, by kind of GPU (standard library and yaml only)."""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from bnonly import outputs
+from bnonly.cost.estimate import CORES, ENGINES, estimate
+from bnonly.cost.gpus import GPUS, PRECISIONS, Gpu
+from bnonly.cost.measured import Measured
+from bnonly.cost.work import work
+from bnonly.errors import UserError, accepted
+from bnonly.figures import request
+from bnonly.grid import Grid
+from bnonly.spec import Cell
+
+Key = tuple[str, str, int]
+
+
+def select(grid: Grid, targets: Sequence[str]) -> list[Key]:
+    """Return the cells behind figures, tables and experiments, each once in the grid's order; all of `figures/all` for none.
+
+    Raises
+    ------
+    UserError
+        If a target is not one of them.
+    """
+    if not targets:
+        wanted = grid.on_default()
+    else:
+        wanted = set()
+        for target in targets:
+            if target in grid.experiments:
+                wanted.update(grid.keys_of(grid.experiments[target]))
+            elif target in outputs.names():
+                wanted.update((a, r, int(s)) for a, r, s, _ in request.cells(outputs.ask(grid, target)))
+            else:
+                raise UserError(
+                    f"{target}: no figure, table or experiment is called so; {accepted(target, [*grid.experiments, *outputs.names()])}"
+                )
+    return [key for key in grid.cells if key in wanted]
+
+
+def longest_first(seconds: Iterable[float], gpus: int) -> float:
+    """Return when the last of some GPUs is done if each in turn takes the longest training that is left."""
+    loads = [0.0] * gpus
+    for one in sorted(seconds, reverse=True):
+        heapq.heapreplace(loads, loads[0] + one)
+    return max(loads)
+
+
+def as_engine(cell: Cell, gpu: Gpu, engine: str | None, precision: str | None) -> Cell:
+    """Return a cell as another engine or precision would train it; the fast engine's own precision is the device's two-byte one."""
+    if engine is None and precision is None:
+        return cell
+    engine = engine or cell.engine
+    default = "fp32" if engine == "reference" or gpu.is_cpu else gpu.half()
+    return dataclasses.replace(cell, engine=engine, precision=precision or default)
+
+
+def costs(
+    grid: Grid,
+    keys: Sequence[Key],
+    kinds: Sequence[Gpu],
+    gpus: int = 1,
+    engine: str | None = None,
+    precision: str | None = None,
+    measured: Measured | None = None,
+    cores: int = CORES,
+) -> dict[str, Any]:
+    """Add up what cells cost.
+
+    Parameters
+    ----------
+    grid : Grid
+        The resolved configuration.
+    keys : sequence of (architecture, regime, seed)
+        From `select`.
+    kinds : sequence of Gpu
+        Devices to estimate for.
+    gpus : int
+        Of one kind, for the wall time.
+    engine, precision : str, optional
+        Instead of the configuration's.
+    measured : Measured, optional
+        What corrects the model.
+    cores : int
+        CPU cores that decode images for one GPU.
+
+    Returns
+    -------
+    dict
+        JSON-able: "trainings", "train_flops", "test_flops", "disk_bytes", "groups" (experiment by experiment, a shared cell in the
+        first), "kinds" (device by device: seconds, joules at board power, wall seconds, error_factor, measured share of the time, the
+        longest training, and the trainings that do not fit its memory), "model" (how the model did where something was measured).
+    """
+    for word, known in ((engine, ENGINES), (precision, PRECISIONS)):
+        if word is not None and word not in known:
+            raise UserError(f"{word}: is not known here; {accepted(word, known)}")
+    home: dict[Key, str] = {}
+    for experiment in grid.experiments.values():
+        for key in grid.keys_of(experiment):
+            home.setdefault(key, experiment.name)
+    # Replicates cost the same: one of them is estimated.
+    replicates = Counter((a, r) for a, r, _ in keys)
+    cells = {(a, r): grid.cells[a, r, s] for a, r, s in reversed(keys)}
+    works = {pair: work(cell) for pair, cell in cells.items()}
+    groups: dict[str, dict[str, Any]] = {}
+    for a, r, s in keys:
+        done = works[a, r]
+        group = groups.setdefault(
+            home[a, r, s], {"trainings": 0, "train_flops": 0, "test_flops": 0, "disk_bytes": 0, "seconds": {}}
+        )
+        group["trainings"] += 1
+        for what in ("train_flops", "test_flops", "disk_bytes"):
+            group[what] += getattr(done, what)
+    devices = []
+    for kind in kinds:
+        found = {
+            p: estimate(as_engine(c, kind, engine, precision), kind, measured, cores, grid.warm)
+            for p, c in cells.items()
+        }
+        for a, r, s in keys:
+            seconds = groups[home[a, r, s]]["seconds"]
+            seconds[kind.name] = seconds.get(kind.name, 0.0) + found[a, r].seconds
+        total = sum(found[p].seconds * n for p, n in replicates.items())
+        errors = [(found[p].error_factor, found[p].seconds * n) for p, n in replicates.items()]
+        stated = [(e, weight) for e, weight in errors if e is not None]
+        longest = max(found, key=lambda p: found[p].seconds, default=None)
+        devices.append(
+            {
+                "kind": kind.name,
+                "seconds": total,
+                "wall_seconds": longest_first([found[a, r].seconds for a, r, _ in keys], gpus),
+                "joules": total * kind.watts,
+                "measured_share": sum(found[p].seconds * n for p, n in replicates.items() if found[p].measured) / total
+                if total
+                else 0.0,
+                "error_factor": sum(e * w for e, w in stated) / sum(w for _, w in stated) if stated else None,
+                "longest": {"cell": "/".join(longest), "seconds": found[longest].seconds} if longest else None,
+                "too_large": sorted("/".join(p) for p in found if found[p].memory_bytes > kind.memory_bytes),
+                "precision": sorted({as_engine(c, kind, engine, precision).precision for c in cells.values()}),
+            }
+        )
+    return {
+        "run": grid.title,
+        "engine": engine or "/".join(sorted({c.engine for c in cells.values()})),
+        "gpus": gpus,
+        "trainings": len(keys),
+        **{what: sum(g[what] for g in groups.values()) for what in ("train_flops", "test_flops", "disk_bytes")},
+        "groups": [{"name": name, **group} for name, group in groups.items()],
+        "kinds": devices,
+        "model": [dataclasses.asdict(g) for g in measured.groups()] if measured else [],
+    }
+
+
+def default_kinds(grid_kinds: Sequence[Gpu]) -> list[Gpu]:
+    """Return the kinds of the table where none is named: the configuration's own, then all of ours."""
+    return [*grid_kinds, *(g for n, g in GPUS.items() if n not in {k.name for k in grid_kinds})]
+
+
+def text(cost: dict[str, Any], missing: bool = False) -> str:
+    """Return a cost as tables for a terminal."""
+    what = "still missing of" if missing else "of"
+    lines = [f"{cost['trainings']:,} trainings {what} '{cost['run']}', engine {cost['engine'] or '-'}"]
+    if not cost["trainings"]:
+        return lines[0] + ": nothing to compute"
+    lines += ["", f"{'experiment':<14}{'trainings':>10}{'FLOPs':>10}{'evaluating':>11}{'disk':>10}"]
+    for group in [*cost["groups"], {"name": "all", **cost}] if len(cost["groups"]) > 1 else cost["groups"]:
+        lines.append(
+            f"{group['name']:<14}{group['trainings']:>10,}{group['train_flops']:>10.2g}{group['test_flops']:>11.2g}{size(group['disk_bytes']):>10}"
+        )
+    wall = f"on {cost['gpus']}"
+    lines += ["", f"{'device':<11}{'precision':<10}{'hours':>9}{'kWh':>8}{wall:>10}{'longest':>10}  from        off by"]
+    for kind in cost["kinds"]:
+        share = kind["measured_share"]
+        source = "model" if not share else "measured" if share > 0.99 else f"{100 * share:.0f}% meas."
+        error = f"x{kind['error_factor']:.2f}" if kind["error_factor"] else "unknown"
+        large = f"   {len(kind['too_large'])} networks too large" if kind["too_large"] else ""
+        lines.append(
+            f"{kind['kind']:<11}{'/'.join(kind['precision']):<10}{hours(kind['seconds']):>9}{kind['joules'] / 3.6e6:>8,.0f}"
+            f"{duration(kind['wall_seconds']):>10}{duration(kind['longest']['seconds']):>10}  {source:<11} {error}{large}"
+        )
+    lines += ["", *_notes(cost)]
+    return "\n".join(lines)
+
+
+def _notes(cost: dict[str, Any]) -> list[str]:
+    notes = [
+        "hours: of one device, all trainings one after the other, start-up and evaluations included; kWh: at full board power, an upper bound;",
+        f"on {cost['gpus']}: wall time with as many of one kind, the longest training first; off by: typical factor, where runs were measured.",
+    ]
+    if not cost["model"]:
+        return [
+            *notes,
+            "Nothing was measured yet: all of this is a model of kernels and data sheets (docs/cost.md); expect a factor of 2.",
+        ]
+    notes.append("Measured against the model, and how far off a corrected estimate is when that cell is left out:")
+    for g in cost["model"]:
+        correction = g["correction"]
+        error = f"x{correction['error']:.2f}" if correction["error"] else "one cell only"
+        notes.append(
+            f"  {g['device']}, {g['engine']} {g['precision']}, {g['family']}: {correction['runs']} runs of {g['cells']} cells take "
+            f"{correction['factor']:.2f} times the model's time (spread x{g['spread']:.2f}); off by {error}, uncorrected x{g['error_uncorrected']:.2f}"
+        )
+    return notes
+
+
+def hours(seconds: float) -> str:
+    """Return hours with two digits that mean something."""
+    value = seconds / 3600
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit a person would use."""
+    for unit, length, above in (("d", 86400, 2 * 86400), ("h", 3600, 2 * 3600), ("min", 60, 120)):
+        if seconds >= above:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def size(count: float) -> str:
+    """Return bytes in a decimal unit."""
+    for unit, length in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= length:
+            return f"{count / length:.1f} {unit}"
+    return f"{count / 1000:.0f} kB"
