@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,18 @@ def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is no number of them; 1 or more is wanted")
     return int(text)
+
+
+def _between(low: float, high: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            if low <= float(text) < high:
+                return float(text)
+        except ValueError:
+            pass
+        raise argparse.ArgumentTypeError(f"{text} is wrong; a number from {low:g} to below {high:g} is wanted")
+
+    return read
 
 
 def _assignment(text: str) -> dict[str, Any]:
@@ -233,6 +245,16 @@ def _cost(options: argparse.Namespace) -> int:
     return 0
 
 
+def _compare(options: argparse.Namespace) -> int:
+    from bnonly import compare
+
+    cells = compare.chosen(options.cells)
+    a, b = compare.read_side(options.a, cells), compare.read_side(options.b, cells)
+    found = compare.compare(a, b, options.tolerance / 100, options.confidence, options.across_engines)
+    print(compare.FORMATS[options.format](found, options.strict))
+    return int(found.verdict(options.strict) == "differs")
+
+
 def _figure(options: argparse.Namespace) -> int:
     from bnonly.outputs import ask, render
 
@@ -370,6 +392,27 @@ def _parser() -> argparse.ArgumentParser:
         "--cores", type=_count, default=8, metavar="N", help="CPU cores that decode for a GPU (default: 8)"
     )
     cost.add_argument("--json", action="store_true", help="everything as JSON")
+    compare = command(
+        "compare", _compare, "compare two folders of results, paired by cell: status 0 agree, 1 differ, 2 cannot"
+    )
+    compare.add_argument("a", type=Path, metavar="A", help="a run's folder, or its results")
+    compare.add_argument("b", type=Path, metavar="B", help="another")
+    compare.add_argument(
+        "--tolerance",
+        type=_between(0, 100),
+        default=0.5,
+        metavar="POINTS",
+        help="of test accuracy in %% (default: 0.5)",
+    )
+    compare.add_argument("--confidence", type=_between(0, 1), default=0.95, metavar="P", help="of the intervals (0.95)")
+    compare.add_argument("--strict", action="store_true", help="what is undecided counts as a difference")
+    compare.add_argument(
+        "--across-engines", action="store_true", help="A and B may be of different engines or precisions"
+    )
+    compare.add_argument(
+        "--cells", action="append", default=[], metavar="PATTERN", help="only these: 'ResNet-14/*/seed0'"
+    )
+    compare.add_argument("--format", choices=("text", "json", "csv"), default="text", help="of the output")
     figure = command("figure", _figure, "draw a figure, or write a table, from trained cells")
     figure.add_argument("name", help="fig01 ... fig25, table1, table_b, table_c1, table_c2, text_only")
     figure.add_argument("--request", metavar="JSON", help="what to draw, resolved; the workflow gives this")

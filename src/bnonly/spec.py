@@ -176,13 +176,15 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def differences(mine: str, theirs: str) -> str:
+def differences(mine: str, theirs: str, whose: str = "the file's") -> str:
     """Say in a few words where two canonical JSON texts differ.
 
     Parameters
     ----------
     mine, theirs : str
         Canonical JSON of the cell wanted and of the cell found.
+    whose : str
+        What the other one is called.
 
     Returns
     -------
@@ -191,9 +193,7 @@ def differences(mine: str, theirs: str) -> str:
     """
     a, b = _flat(json.loads(mine)), _flat(json.loads(theirs))
     parts = [
-        f"{k} is {a.get(k, 'absent')}, the file's is {b.get(k, 'absent')}"
-        for k in sorted(a | b)
-        if a.get(k) != b.get(k)
+        f"{k} is {a.get(k, 'absent')}, {whose} is {b.get(k, 'absent')}" for k in sorted(a | b) if a.get(k) != b.get(k)
     ]
     return "; ".join(parts[:3]) + (f"; and {len(parts) - 3} more" if len(parts) > 3 else "")
 
