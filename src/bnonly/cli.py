@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,13 +37,15 @@ class Setup:
 
     grid: grid.Grid
     data: Path
+    configuration: dict[str, Any]  # what the grid was resolved from
 
 
 def _setup(options: argparse.Namespace) -> Setup:
     source = Path(options.config)
     if options.resolved:
         data = Path(options.data or os.environ.get("BNONLY_DATA") or "data").resolve()
-        return Setup(grid.resolve(_json(options.resolved, "--resolved"), str(source)), data)
+        resolved = _json(options.resolved, "--resolved")
+        return Setup(grid.resolve(resolved, str(source)), data, resolved)
     if not source.exists():
         raise UserError(f"{source}: no such file; run bnonly from the repository's root, or name one with --config")
     over: list[dict[str, Any]] = []
@@ -60,7 +63,10 @@ def _setup(options: argparse.Namespace) -> Setup:
             folder = Path(settings["directory"])
     over += [_assignment(text) for text in options.set]
     data = Path(options.data or os.environ.get("BNONLY_DATA") or source.parent / "data").resolve()
-    setup = Setup(grid.load(source, *over), data)
+    configuration = grid.read_yaml(source)
+    for layer in over:
+        configuration = grid.merge(configuration, layer)
+    setup = Setup(grid.resolve(configuration, str(source)), data, configuration)
     _enter(folder)
     return setup
 
@@ -255,6 +261,69 @@ def _compare(options: argparse.Namespace) -> int:
     return int(found.verdict(options.strict) == "differs")
 
 
+def _export(options: argparse.Namespace) -> int:
+    archive = options.archive.absolute()  # before the run's folder is made the current one
+    setup = _setup(options)
+    from bnonly import sharing
+    from bnonly.cost.table import select, size
+
+    keys = select(setup.grid, options.target) if options.target else list(setup.grid.cells)
+    done = sharing.export(setup.grid, setup.configuration, archive, keys, int(options.weights_up_to * 1e6))
+    print(f"{archive}: {done.cells} trainings, {size(done.size)}")
+    print(f"SHA-256 {done.sha256}   (publish it beside the archive)")
+    if done.left_out:
+        print(
+            f"{len(done.left_out)} weights files above {options.weights_up_to:g} MB are left out: they are needed to verify or analyse those "
+            "networks again, not to draw; --weights-up-to takes them along"
+        )
+    if done.skipped:
+        print("not finished and left out: " + ", ".join(f"{n} {state}" for state, n in done.skipped.items()))
+    _tell_drawable(done)
+    return 0
+
+
+def _tell_drawable(done: Any) -> None:
+    print(f"can be drawn without training: {', '.join(done.drawable) or 'nothing'}")
+    for name, file in list(done.undrawable.items())[:5]:
+        print(f"  {name} cannot: {file} is not there")
+    if len(done.undrawable) > 5:
+        print(f"  and {len(done.undrawable) - 5} others cannot")
+
+
+def _import(options: argparse.Namespace) -> int:
+    path = options.archive.absolute()
+    from bnonly import sharing
+
+    archive = sharing.Archive(path, options.sha256)
+    if not options.own_configuration:
+        setup = _setup(options)
+        done = sharing.unpack(archive, setup.grid, options.keep)
+        how = "snakemake" + (f" --profile {options.profile}" if options.profile else "")
+        if options.directory:
+            how += f" --directory {shlex.quote(options.directory)}"
+    else:
+        if options.profile or options.set:
+            raise UserError("--own-configuration: the archive has its own; leave out --profile and --set")
+        if not options.directory:
+            raise UserError("--own-configuration: name a folder for that run: bnonly -C FOLDER import ...")
+        base = grid.read_yaml(options.config)
+        theirs = grid.resolve(archive.configuration, f"{path}: configuration")
+        _enter(options.directory)
+        done = sharing.unpack(archive, theirs, options.keep)
+        over = sharing.overlay(base, archive.configuration)
+        Path("grid.yaml").write_text(
+            f"# The configuration of {path.name}, to be laid over config.yaml.\n{grid.as_yaml(over)}"
+        )
+        folder = shlex.quote(options.directory)
+        how = f"snakemake --directory {folder} --configfile {folder}/grid.yaml"
+    print(f"{done.new} trainings imported, {done.present} were here already, {done.kept} kept as they were")
+    if done.left_out:
+        print(f"{done.left_out} large weights files were not in the archive; drawing does not need them")
+    _tell_drawable(done)
+    print(f"draw with: {how} -- figures/all")
+    return 0
+
+
 def _figure(options: argparse.Namespace) -> int:
     from bnonly.outputs import ask, render
 
@@ -413,6 +482,25 @@ def _parser() -> argparse.ArgumentParser:
         "--cells", action="append", default=[], metavar="PATTERN", help="only these: 'ResNet-14/*/seed0'"
     )
     compare.add_argument("--format", choices=("text", "json", "csv"), default="text", help="of the output")
+    export = command("export", _export, "pack results, analyses and small weights into one archive with checksums")
+    export.add_argument("archive", type=Path, metavar="ARCHIVE", help="a .zip that is not there yet")
+    export.add_argument("target", nargs="*", help="only the cells of these figures, tables, experiments (default: all)")
+    export.add_argument(
+        "--weights-up-to",
+        type=_between(0, 1e6),
+        default=1.0,
+        metavar="MB",
+        help="larger weights files stay out (default: 1)",
+    )
+    imported = command("import", _import, "check an archive of bnonly export and put its results into place")
+    imported.add_argument("archive", type=Path, metavar="ARCHIVE", help="the archive")
+    imported.add_argument("--sha256", metavar="HEX", help="its checksum, as published")
+    imported.add_argument("--keep", action="store_true", help="results that are here already and differ stay")
+    imported.add_argument(
+        "--own-configuration",
+        action="store_true",
+        help="take the archive's configuration, into a folder of its own (-C)",
+    )
     figure = command("figure", _figure, "draw a figure, or write a table, from trained cells")
     figure.add_argument("name", help="fig01 ... fig25, table1, table_b, table_c1, table_c2, text_only")
     figure.add_argument("--request", metavar="JSON", help="what to draw, resolved; the workflow gives this")

@@ -203,6 +203,11 @@ def parse_value(text: str, where: str) -> Any:
         raise UserError(f"{where}: not YAML: {' '.join(str(problem).split())}") from None
 
 
+def as_yaml(config: Mapping[str, Any]) -> str:
+    """Write a configuration as YAML."""
+    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+
+
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Lay one configuration over another: mappings merge, anything else replaces, null removes a key."""
     out = dict(base)
