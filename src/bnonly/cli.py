@@ -310,12 +310,8 @@ def _import(options: argparse.Namespace) -> int:
         theirs = grid.resolve(archive.configuration, f"{path}: configuration")
         _enter(options.directory)
         done = sharing.unpack(archive, theirs, options.keep)
-        over = sharing.overlay(base, archive.configuration)
-        Path("grid.yaml").write_text(
-            f"# The configuration of {path.name}, to be laid over config.yaml.\n{grid.as_yaml(over)}"
-        )
-        folder = shlex.quote(options.directory)
-        how = f"snakemake --directory {folder} --configfile {folder}/grid.yaml"
+        profile = Path(options.directory) / sharing.write_profile(archive, base, options.directory)
+        how = f"snakemake --profile {shlex.quote(str(profile))}"
     print(f"{done.new} trainings imported, {done.present} were here already, {done.kept} kept as they were")
     if done.left_out:
         print(f"{done.left_out} large weights files were not in the archive; drawing does not need them")

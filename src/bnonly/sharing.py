@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -399,7 +400,7 @@ def check_configuration(archive: Archive, grid: Grid) -> None:
         more = f", and {len(wrong) - 1} cells more" if len(wrong) > 1 else ""
         raise UserError(
             f"{archive.path}: was made by another configuration ({wrong[0]}{more}); name that with --profile, --config or --set, "
-            "or take the archive's into a folder of its own with --own-configuration -C FOLDER"
+            "or take the archive's own: bnonly -C FOLDER import ARCHIVE --own-configuration"
         )
 
 
@@ -417,6 +418,35 @@ def overlay(base: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any
         elif key not in base or base[key] != value:
             over[key] = value
     return over
+
+
+def write_profile(archive: Archive, base: Mapping[str, Any], folder: str) -> Path:
+    """Write a profile, for Snakemake and for bnonly, that has an archive's configuration and a run's folder.
+
+    Parameters
+    ----------
+    archive : Archive
+        Whose configuration.
+    base : mapping
+        What the profile is laid over: config.yaml.
+    folder : str
+        The run's folder, as the profile is to name it; the current one.
+
+    Returns
+    -------
+    Path
+        The profile's folder, relative to the run's.
+    """
+    profile = Path("profile")
+    about = f"# The configuration of {archive.path.name}, laid over config.yaml.\n"
+    texts = {
+        "grid.yaml": about + grids.as_yaml(overlay(base, archive.configuration)),
+        "config.yaml": grids.as_yaml({"configfile": "grid.yaml", "directory": folder, "cores": "all"}),
+    }
+    for name, text in texts.items():
+        with schemas.atomic(profile / name) as stream:
+            stream.write(text.encode())
+    return profile
 
 
 def unpack(archive: Archive, grid: Grid, keep: bool = False) -> Unpacked:
@@ -455,7 +485,7 @@ def unpack(archive: Archive, grid: Grid, keep: bool = False) -> Unpacked:
         for name in sorted(archive.infos):
             place = staging / name
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(archive.read(name))
+            place.write_bytes(archive._content(name) if name == SUMS else archive.read(name))
         moves = list(_moves(archive, grid, staging, keep, done))
         for source, target in moves:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -492,9 +522,11 @@ def _moves(archive: Archive, grid: Grid, staging: Path, keep: bool, done: Unpack
             )
         done.present += len(here) == len(names)
         done.new += len(here) < len(names)
+        # Weights that join analyses made of them must not seem newer: they would be analysed again.
+        first = min((f.stat().st_mtime for f in Path(folder).glob("[!.]*")), default=math.inf)
         for name in names:
             if name not in here:
-                when = analysed if name in ANALYSED else trained
+                when = analysed if name in ANALYSED else min(trained, first - 10)
                 os.utime(staging / folder / name, (when, when))
                 yield staging / folder / name, Path(folder) / name
     if (staging / paths.counts()).exists() and not paths.counts().exists():
