@@ -284,8 +284,8 @@ def _export(options: argparse.Namespace) -> int:
 
 def _tell_drawable(done: Any) -> None:
     print(f"can be drawn without training: {', '.join(done.drawable) or 'nothing'}")
-    for name, file in list(done.undrawable.items())[:5]:
-        print(f"  {name} cannot: {file} is not there")
+    for name, reason in list(done.undrawable.items())[:5]:
+        print(f"  {name} cannot: {reason}")
     if len(done.undrawable) > 5:
         print(f"  and {len(done.undrawable) - 5} others cannot")
 

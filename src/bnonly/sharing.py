@@ -81,7 +81,7 @@ class Packed:
     skipped : dict
         Cells that were not exported, by state.
     drawable, undrawable : dict
-        Figures and tables that can be drawn from it, and those that cannot, with a file that is lacking.
+        Figures and tables that can be drawn from it, and those that cannot, with the reason.
     """
 
     path: Path
@@ -121,9 +121,14 @@ class _Writer:
         self._zip.writestr(info, content)
         self.sums[name] = hashlib.sha256(content).hexdigest()
 
-    def close(self) -> None:
+    def add_sums(self) -> None:
         lines = "".join(f"{total}  {name}\n" for name, total in sorted(self.sums.items()))
         self.add(SUMS, lines.encode())
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
         self._zip.close()
 
 
@@ -168,8 +173,7 @@ def export(
         raise UserError(
             f"{paths.RESULTS}: nothing of '{grid.title}' is finished, so there is nothing to export; see bnonly status"
         )
-    with schemas.atomic(path) as stream:
-        writer = _Writer(stream)
+    with schemas.atomic(path) as stream, _Writer(stream) as writer:
         labels = []
         for key in done:
             labels.append(_pack_cell(writer, grid.cells[key], largest_weights, packed))
@@ -199,7 +203,7 @@ def export(
         citation = Path(bnonly.__file__).parents[2] / CITATION
         if citation.exists():
             writer.add(CITATION, citation.read_bytes())
-        writer.close()
+        writer.add_sums()
     packed.cells, packed.size, packed.sha256 = len(done), path.stat().st_size, _sha256(path)
     return packed
 
@@ -237,14 +241,18 @@ def _provenance(labels: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
 
 
 def _drawable(grid: Grid, there: Any) -> tuple[list[str], dict[str, str]]:
-    """Return the figures and tables whose files are there, and of the others one that is not."""
+    """Return the figures and tables whose files are there, and of the others why not."""
     good, bad = [], {}
     for name in outputs.wanted(grid):
-        lacking = next((f for f in outputs.inputs(outputs.ask(grid, name)) if not there(f)), None)
+        try:
+            lacking = next((f for f in outputs.inputs(outputs.ask(grid, name)) if not there(f)), None)
+        except UserError as problem:  # the grid itself cannot make it
+            bad[name] = str(problem)
+            continue
         if lacking is None:
             good.append(name)
         else:
-            bad[name] = str(lacking)
+            bad[name] = f"{lacking} is not there"
     return good, bad
 
 

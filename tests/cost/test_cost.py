@@ -20,7 +20,15 @@ from bnonly.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 PAPER = grid.load(ROOT / "config.yaml")
-OWN = {"mine": {"memory_gb": 10, "bandwidth_gb_s": 500, "tflops": {"fp32": 10, "bf16": 40}, "watts": 120, "aliases": ["Our Card (v2)"]}}
+OWN = {
+    "mine": {
+        "memory_gb": 10,
+        "bandwidth_gb_s": 500,
+        "tflops": {"fp32": 10, "bf16": 40},
+        "watts": 120,
+        "aliases": ["Our Card (v2)"],
+    }
+}
 
 
 def test_importing_the_model_imports_nothing_heavy():
@@ -45,7 +53,9 @@ def test_a_kind_is_found_by_every_name(name, kind):
     assert find_gpu(name).name == kind
 
 
-@pytest.mark.parametrize(("name", "near"), [("h300", "did you mean 'h"), ("NVIDIA H20", "h200"), ("", "one of: a100-40"), ("cpu:0", "cpu")])
+@pytest.mark.parametrize(
+    ("name", "near"), [("h300", "did you mean 'h"), ("NVIDIA H20", "h200"), ("", "one of: a100-40"), ("cpu:0", "cpu")]
+)
 def test_an_unknown_kind_is_refused_with_the_nearest(name, near):
     with pytest.raises(UserError, match="no such kind") as problem:
         find_gpu(name)
@@ -57,7 +67,9 @@ def test_no_name_is_of_two_kinds():
     import re
 
     for kind in GPUS.values():
-        assert [k.name for k in GPUS.values() if k is not kind and any(re.fullmatch(a, kind.name) for a in k.aliases)] == []
+        assert [
+            k.name for k in GPUS.values() if k is not kind and any(re.fullmatch(a, kind.name) for a in k.aliases)
+        ] == []
 
 
 @pytest.mark.parametrize("kind", [*GPUS.values(), cpu(1)], ids=lambda k: k.name)
@@ -78,7 +90,9 @@ def test_a_kind_of_ones_own():
     own = of_configuration(grid.resolve(mini(gpus=OWN)).gpus)
     for name in ("mine", "NVIDIA mine", "our card (V2)"):
         assert find_gpu(name, own).name == "mine"
-    assert own[0].matrix_flops == {"fp32": 10e12, "tf32": 10e12, "bf16": 40e12, "fp16": 10e12} and own[0].half() == "bf16"
+    assert (
+        own[0].matrix_flops == {"fp32": 10e12, "tf32": 10e12, "bf16": 40e12, "fp16": 10e12} and own[0].half() == "bf16"
+    )
     assert table.default_kinds(own)[0].name == "mine"
 
 
@@ -141,14 +155,22 @@ def test_one_cell_has_no_error_and_families_predict_one_another():
 
 
 def test_groups_state_the_error():
-    (group,) = Measured(runs({("ResNet-14", "bn", 0): 2.0, ("ResNet-32", "bn", 0): 2.0, ("ResNet-56", "bn", 0): 2.0})).groups()
-    assert group.correction.error == pytest.approx(1) and group.error_uncorrected == pytest.approx(2) and group.cells == 3
+    (group,) = Measured(
+        runs({("ResNet-14", "bn", 0): 2.0, ("ResNet-32", "bn", 0): 2.0, ("ResNet-56", "bn", 0): 2.0})
+    ).groups()
+    assert (
+        group.correction.error == pytest.approx(1) and group.error_uncorrected == pytest.approx(2) and group.cells == 3
+    )
 
 
 def test_longest_first():
     assert table.longest_first([3, 3, 2, 2, 2], 2) == 7  # optimal is 6: a bound, and said to be with the longest first
     assert table.longest_first([5, 1, 1, 1], 2) == 5
-    assert table.longest_first([1, 2, 3], 1) == 6 and table.longest_first([1, 2, 3], 9) == 3 and table.longest_first([], 4) == 0
+    assert (
+        table.longest_first([1, 2, 3], 1) == 6
+        and table.longest_first([1, 2, 3], 9) == 3
+        and table.longest_first([], 4) == 0
+    )
 
 
 def test_costs_add_up():
@@ -160,16 +182,26 @@ def test_costs_add_up():
     for kind in found["kinds"]:
         gpu = find_gpu(kind["kind"])
         seconds = [cost.estimate(PAPER.cells[k], gpu).seconds for k in keys]
-        assert kind["seconds"] == pytest.approx(sum(seconds)) == pytest.approx(sum(g["seconds"][gpu.name] for g in found["groups"]))
+        assert (
+            kind["seconds"]
+            == pytest.approx(sum(seconds))
+            == pytest.approx(sum(g["seconds"][gpu.name] for g in found["groups"]))
+        )
         assert max(seconds) <= kind["wall_seconds"] <= sum(seconds) / 4 + max(seconds)
-        assert kind["longest"]["seconds"] == pytest.approx(max(seconds)) and kind["joules"] == pytest.approx(sum(seconds) * gpu.watts)
-        large = {f"{a}/{r}" for a, r, s in keys if cost.estimate(PAPER.cells[a, r, s], gpu).memory_bytes > gpu.memory_bytes}
+        assert kind["longest"]["seconds"] == pytest.approx(max(seconds)) and kind["joules"] == pytest.approx(
+            sum(seconds) * gpu.watts
+        )
+        large = {
+            f"{a}/{r}" for a, r, s in keys if cost.estimate(PAPER.cells[a, r, s], gpu).memory_bytes > gpu.memory_bytes
+        }
         assert set(kind["too_large"]) == large
     assert found["kinds"][1]["too_large"] and json.loads(json.dumps(found)) == found
 
 
 def test_the_fast_engine_computes_in_the_devices_own_precision():
-    kinds = table.costs(PAPER, table.select(PAPER, ["fig08"]), [find_gpu("h200"), find_gpu("v100"), find_gpu("cpu")], engine="fast")["kinds"]
+    kinds = table.costs(
+        PAPER, table.select(PAPER, ["fig08"]), [find_gpu("h200"), find_gpu("v100"), find_gpu("cpu")], engine="fast"
+    )["kinds"]
     assert [k["precision"] for k in kinds] == [["bf16"], ["fp16"], ["fp32"]]
     for word in ({"engine": "fats"}, {"precision": "fp8"}):
         with pytest.raises(UserError, match="did you mean '(fast|fp16|fp32)'"):
@@ -220,7 +252,9 @@ def test_runs_are_measured_and_kept(run, capsys, tmp_path):
     assert run("--gpu", "t4", "--json") == 0
     (kind,) = json.loads(capsys.readouterr().out)["kinds"]
     assert kind["measured_share"] == 1 and kind["error_factor"] == pytest.approx(1)
-    assert measured.load().correction(grid.resolve(mini()).cell("ResNet-8-c4", "rand2", 0), find_gpu("t4")).factor == pytest.approx(3)
+    assert measured.load().correction(
+        grid.resolve(mini()).cell("ResNet-8-c4", "rand2", 0), find_gpu("t4")
+    ).factor == pytest.approx(3)
     kept = paths.throughputs().read_text()
     path = paths.metrics(paths.cell_dir("ResNet-8-c4", "bn", 0))
     path.unlink()
@@ -231,7 +265,9 @@ def test_runs_are_measured_and_kept(run, capsys, tmp_path):
     assert measured.load() is None and len(measured.scan().throughputs) == 2
 
 
-@pytest.mark.parametrize("changes", [{"device_name": "Some Card"}, {"sessions": [{"device_name": "Tesla T4"}, {"device_name": "L4"}]}])
+@pytest.mark.parametrize(
+    "changes", [{"device_name": "Some Card"}, {"sessions": [{"device_name": "Tesla T4"}, {"device_name": "L4"}]}]
+)
 def test_a_run_on_an_unknown_device_or_on_two_corrects_nothing(run, changes):
     for key in [("ResNet-8-c4", "bn", 0), ("ResNet-14-c4", "bn", 0), ("ResNet-8-c4", "all", 0)]:
         relabel(paths.metrics(paths.cell_dir(*key)), **{"device": "cuda", "device_name": "Tesla T4", **changes})

@@ -18,7 +18,10 @@ from bnonly.spec import Architecture, Cell, Recipe
 ROOT = Path(__file__).parents[2]
 PAPER = grid.load(ROOT / "config.yaml")
 #: One of those that train the same; every k is counted alike.
-REGIMES = {r.name: r for r in {(c.regime.train, c.regime.random_per): c.regime for c in reversed(PAPER.cells.values())}.values()}
+REGIMES = {
+    r.name: r
+    for r in {(c.regime.train, c.regime.random_per): c.regime for c in reversed(PAPER.cells.values())}.values()
+}
 CLASSES, BATCH = 10, 2
 #: Every family, both kinds of ImageNet block, a strided and an unstrided shortcut; any size of image, odd ones too.
 NETWORKS = [
@@ -64,9 +67,10 @@ def test_flops_activations_and_parameters_are_those_of_the_built_network(network
     assert backward.get_total_flops() == BATCH * (counted.dgrad_flops + counted.wgrad_flops)
     expected = BATCH * (4 * counted.saved_elements + counted.saved_bytes) + counted.saved_fixed
     assert sum(size for size, _ in saved.values()) == expected
-    assert {k: getattr(counted, v) for k, v in [("total", "parameters"), ("trainable", "trainable"), ("features", "features")]} == {
-        k: regimes.count(model)[k] for k in ("total", "trainable", "features")
-    }
+    assert {
+        k: getattr(counted, v)
+        for k, v in [("total", "parameters"), ("trainable", "trainable"), ("features", "features")]
+    } == {k: regimes.count(model)[k] for k in ("total", "trainable", "features")}
     assert counted.tensors == len(regimes.trainable(model))
 
 
@@ -138,6 +142,7 @@ def test_the_limit_on_an_h200(name, bn, everything):
 
 def test_eager_moves_forty_elements_a_block_and_the_fast_engine_less():
     """A basic block more, and nothing else: what it adds, in elements of a convolution's output."""
+
     def moved(depth, regime, engine):
         one = step(Architecture("n", "cifar-resnet", depth, 16), REGIMES[regime].train, 0, "channel", 10, 32, engine)
         return sum(p.elements * n for p, n in (*one.forward, *one.backward))
@@ -148,7 +153,10 @@ def test_eager_moves_forty_elements_a_block_and_the_fast_engine_less():
 
 
 def test_the_fast_engine_saves_what_was_measured_on_resnet_110():
-    saved = [step(Architecture("n", "cifar-resnet", 110, 16), ("gamma", "beta"), 0, "channel", 10, 32, e) for e in ("reference", "fast")]
+    saved = [
+        step(Architecture("n", "cifar-resnet", 110, 16), ("gamma", "beta"), 0, "channel", 10, 32, e)
+        for e in ("reference", "fast")
+    ]
     stock, fused = (4 * s.saved_elements + s.saved_bytes for s in saved)
     assert stock / 1e6 == pytest.approx(8.44, abs=0.06) and fused / 1e6 == pytest.approx(4.76, abs=0.03)
 
@@ -186,6 +194,8 @@ def test_disk_of_a_run(tmp_path_factory, bnonly):
     for command in (("train", "--quiet"), ("analyse",)):
         done = bnonly("--profile", "demo", "-C", folder, command[0], "ResNet-14", "bn_out", *command[1:])
         assert done.returncode == 0, done.stderr
-    cell = grid.load(ROOT / "config.yaml", grid.read_yaml(ROOT / "workflow/profiles/demo/grid.yaml")).cell("ResNet-14", "bn_out", 0)
+    cell = grid.load(ROOT / "config.yaml", grid.read_yaml(ROOT / "workflow/profiles/demo/grid.yaml")).cell(
+        "ResNet-14", "bn_out", 0
+    )
     size = sum(p.stat().st_size for p in (folder / "results/ResNet-14/bn_out/seed0").glob("[!.]*"))
     assert work(cell).disk_bytes == pytest.approx(size, rel=0.25)

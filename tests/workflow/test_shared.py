@@ -1,0 +1,73 @@
+"""Somebody else's archive, imported: the workflow draws from it, on a machine without the data, and trains nothing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.figures.synthetic import write_one
+
+from bnonly import cli, grid
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.workflow
+
+#: Real CIFAR-10, which nobody has prepared here.
+THEIRS = {
+    "title": "theirs",
+    "outputs": ["fig05", "fig06", "table_b"],
+    "experiments": {
+        "cifar-depth": {"architectures": ["ResNet-14", "ResNet-32"], "case_study": "ResNet-14", "regimes": ["all", "bn"], "seeds": [0, 1]},
+        "cifar-width": None, "imagenet": None, "vgg": None, "small": None, "text-depth": None, "text-width": None,
+    },
+}  # fmt: skip
+
+
+def snakemake(run, *arguments, data):
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--profile",
+        run / "profile",
+        "--workflow-profile",
+        ROOT / "workflow/profiles/default",
+        *arguments,
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "BNONLY_DATA": str(data)}
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=ROOT, timeout=300, env=environment)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def test_figures_are_drawn_from_an_import_without_data_or_training(tmp_path, monkeypatch):
+    theirs, ours, data = tmp_path / "theirs", tmp_path / "ours", tmp_path / "no-data"
+    theirs.mkdir()
+    config = tmp_path / "config.yaml"
+    config.write_text(grid.as_yaml(grid.merge(grid.read_yaml(ROOT / "config.yaml"), THEIRS)))
+    for cell in grid.load(config).cells.values():
+        for kind in ("metrics", "batchnorm", "clamping", "activations"):
+            write_one(theirs, cell, kind)
+    monkeypatch.chdir(ROOT)
+    for name in ("fig05", "fig06", "table_b"):
+        assert cli.main(["--config", str(config), "-C", str(theirs), "figure", name]) == 0
+    assert cli.main(["--config", str(config), "-C", str(theirs), "export", str(tmp_path / "theirs.zip")]) == 0
+    monkeypatch.chdir(ROOT)
+    assert cli.main(["-C", str(ours), "import", str(tmp_path / "theirs.zip"), "--own-configuration"]) == 0
+
+    plan = snakemake(ours, "--dry-run", "--", "figures/all", data=data)
+    assert "rule figure:" in plan
+    for rule in ("train", "analyse", "prepare", "counts"):
+        assert f"rule {rule}:" not in plan
+    snakemake(ours, "--cores", "2", "--", "figures/all", data=data)
+    drawn = sorted(p.name for p in (ours / "figures").glob("fig*")) + sorted(
+        p.name for p in (ours / "tables").glob("*")
+    )
+    assert len(drawn) == 9
+    for name in drawn:
+        mine = ours / ("figures" if name.startswith("fig") else "tables") / name
+        published = ours / "published/theirs" / mine.relative_to(ours)
+        assert mine.read_bytes() == published.read_bytes(), name
+    assert "Nothing to be done" in snakemake(ours, "--dry-run", "--", "figures/all", data=data)
+    assert not data.exists()
