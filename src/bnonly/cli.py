@@ -452,7 +452,7 @@ def _parser() -> argparse.ArgumentParser:
     cost.add_argument("--gpu", action="append", default=[], metavar="KIND", help="a kind of GPU, again for more; cpu:8")
     cost.add_argument("--gpus", type=_count, default=1, metavar="N", help="how many, for the wall time (default: 1)")
     cost.add_argument("--engine", help="as if trained by: reference, fast (default: the configuration's)")
-    cost.add_argument("--precision", help="fp32, tf32, bf16, fp16 (default: the configuration's, or the engine's own)")
+    cost.add_argument("--precision", help="fp32, tf32, bf16 (default: the configuration's, or the engine's own)")
     cost.add_argument(
         "--cores", type=_count, default=8, metavar="N", help="CPU cores that decode for a GPU (default: 8)"
     )

@@ -19,7 +19,7 @@ from bnonly.cost.measured import Measured, Throughput
 from bnonly.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-PAPER = grid.load(ROOT / "config.yaml")
+PAPER = grid.load(ROOT / "config.yaml", {"engine": "reference", "precision": "fp32"})
 OWN = {
     "mine": {
         "memory_gb": 10,
@@ -90,9 +90,7 @@ def test_a_kind_of_ones_own():
     own = of_configuration(grid.resolve(mini(gpus=OWN)).gpus)
     for name in ("mine", "NVIDIA mine", "our card (V2)"):
         assert find_gpu(name, own).name == "mine"
-    assert (
-        own[0].matrix_flops == {"fp32": 10e12, "tf32": 10e12, "bf16": 40e12, "fp16": 10e12} and own[0].half() == "bf16"
-    )
+    assert own[0].matrix_flops == {"fp32": 10e12, "tf32": 10e12, "bf16": 40e12, "fp16": 10e12}
     assert table.default_kinds(own)[0].name == "mine"
 
 
@@ -198,14 +196,28 @@ def test_costs_add_up():
     assert found["kinds"][1]["too_large"] and json.loads(json.dumps(found)) == found
 
 
-def test_the_fast_engine_computes_in_the_devices_own_precision():
-    kinds = table.costs(
-        PAPER, table.select(PAPER, ["fig08"]), [find_gpu("h200"), find_gpu("v100"), find_gpu("cpu")], engine="fast"
-    )["kinds"]
-    assert [k["precision"] for k in kinds] == [["bf16"], ["fp16"], ["fp32"]]
-    for word in ({"engine": "fats"}, {"precision": "fp8"}):
-        with pytest.raises(UserError, match="did you mean '(fast|fp16|fp32)'"):
-            table.costs(PAPER, table.select(PAPER, ["fig08"]), [find_gpu("h200")], **word)
+def test_the_fast_engine_computes_in_bf16_on_a_gpu():
+    keys, kinds = table.select(PAPER, ["fig08"]), [find_gpu("h200"), find_gpu("cpu")]
+    found = table.costs(PAPER, keys, kinds, engine="fast")["kinds"]
+    assert [k["precision"] for k in found] == [["bf16"], ["fp32"]]
+    assert table.costs(PAPER, keys, kinds, engine="fast", precision="tf32")["kinds"][0]["precision"] == ["tf32"]
+    own = grid.load(ROOT / "config.yaml", {"engine": "fast", "precision": "tf32"})
+    for engine, precision in ((None, "tf32"), ("fast", "tf32"), ("reference", "fp32")):
+        assert table.costs(own, keys, kinds, engine=engine)["kinds"][0]["precision"] == [precision]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"engine": "fats"}, "fats: is not known here; did you mean 'fast'"),
+        ({"precision": "fp16"}, "fp16: is not known here; did you mean '"),
+        ({"precision": "bf16"}, "bf16: the reference engine computes in fp32; others need --engine fast"),
+    ],
+)
+def test_engines_and_precisions_that_are_not(words, message):
+    with pytest.raises(UserError) as problem:
+        table.costs(PAPER, table.select(PAPER, ["fig08"]), [find_gpu("h200")], **words)
+    assert message in str(problem.value)
 
 
 def test_everything_is_the_paper_and_a_cell_counts_once():

@@ -13,10 +13,12 @@ from bnonly.cost import estimate, find_gpu, work
 from bnonly.cost.estimate import limit_images_per_second
 from bnonly.cost.work import step, step_of
 from bnonly.datasets import DATASETS
+from bnonly.fast.network import Network
+from bnonly.fast.parameters import Parameters
 from bnonly.spec import Architecture, Cell, Recipe
 
 ROOT = Path(__file__).parents[2]
-PAPER = grid.load(ROOT / "config.yaml")
+PAPER = grid.load(ROOT / "config.yaml", {"engine": "reference", "precision": "fp32"})
 #: One of those that train the same; every k is counted alike.
 REGIMES = {
     r.name: r
@@ -65,13 +67,34 @@ def test_flops_activations_and_parameters_are_those_of_the_built_network(network
     counted = step_of(cell)
     assert forward.get_total_flops() == BATCH * counted.forward_flops
     assert backward.get_total_flops() == BATCH * (counted.dgrad_flops + counted.wgrad_flops)
-    expected = BATCH * (4 * counted.saved_elements + counted.saved_bytes) + counted.saved_fixed
-    assert sum(size for size, _ in saved.values()) == expected
+    assert sum(size for size, _ in saved.values()) == counted.saved(BATCH, 4)
     assert {
         k: getattr(counted, v)
         for k, v in [("total", "parameters"), ("trainable", "trainable"), ("features", "features")]
     } == {k: regimes.count(model)[k] for k in ("total", "trainable", "features")}
     assert counted.tensors == len(regimes.trainable(model))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("network", [n for n in NETWORKS if n[3] < 33], ids=lambda n: "-".join(map(str, n)))
+def test_the_fast_engine_saves_what_is_counted(network, regime, dtype):
+    family, depth, channels, image = network
+    cell, model, _ = built(network, regime)
+    images = torch.rand(7, 3, image, image).contiguous(memory_format=torch.channels_last)
+    fast = Network(model, Parameters(model, dtype).of, dtype)
+    saved = {}
+
+    def keep(tensor):
+        if tensor.dim() in (2, 4) and len(tensor) == 7:  # of every image; no weight has seven filters
+            saved[tensor.untyped_storage().data_ptr()] = (tensor.untyped_storage().nbytes(), tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        logits = fast.train(images)
+    assert logits.requires_grad
+    counted = step_of(cell, "fast")
+    assert sum(size for size, _ in saved.values()) == counted.saved(7, dtype.itemsize) - counted.saved_fixed
 
 
 @pytest.mark.parametrize("regime", ["bn", "all", "short_out"])
@@ -157,7 +180,7 @@ def test_the_fast_engine_saves_what_was_measured_on_resnet_110():
         step(Architecture("n", "cifar-resnet", 110, 16), ("gamma", "beta"), 0, "channel", 10, 32, e)
         for e in ("reference", "fast")
     ]
-    stock, fused = (4 * s.saved_elements + s.saved_bytes for s in saved)
+    stock, fused = (s.saved(1, 4) - s.saved_fixed for s in saved)
     assert stock / 1e6 == pytest.approx(8.44, abs=0.06) and fused / 1e6 == pytest.approx(4.76, abs=0.03)
 
 
@@ -168,7 +191,7 @@ def test_estimates_are_ordered_as_the_work_is(name):
     assert seconds == sorted(seconds)
     deep = [estimate(PAPER.cell(f"ResNet-{d}", "bn", 0), gpu).seconds for d in (14, 32, 56, 110, 218, 434, 866)]
     assert deep == sorted(deep)
-    half = dataclasses.replace(PAPER.cell("WRN-14-32", "all", 0), engine="fast", precision=gpu.half())
+    half = dataclasses.replace(PAPER.cell("WRN-14-32", "all", 0), engine="fast", precision="bf16")
     assert estimate(half, gpu).seconds < estimate(PAPER.cell("WRN-14-32", "all", 0), gpu).seconds
 
 

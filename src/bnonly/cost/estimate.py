@@ -59,7 +59,6 @@ CONSTANTS = {
     ("reference", True): Constants(0.5, 0.8, 16, 5e-6, 10e-6, 5.0, 0.0),
     ("fast", True): Constants(0.6, 0.8, 16, 5e-6, 10e-6, 5.0, 0.0),
 }
-ENGINES = ("reference", "fast")
 #: Photographs that one core decodes and crops in a second: 0.61 ms each at 500 x 375 pixels, 0.34 ms shrunk to 256 (benchmarks/results/data.md).
 DECODED_PER_CORE = {0: 1 / 0.61e-3, 256: 1 / 0.34e-3}
 #: Cores that feed one GPU unless said otherwise.

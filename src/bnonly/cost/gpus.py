@@ -54,10 +54,6 @@ class Gpu:
         """Whether this is a CPU, by the core."""
         return self.cores > 0
 
-    def half(self) -> str:
-        """Return the two-byte precision that this kind computes fastest."""
-        return "bf16" if self.matrix_flops["bf16"] >= self.matrix_flops["fp16"] else "fp16"
-
 
 def _gpu(
     name: str,

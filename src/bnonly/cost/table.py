@@ -9,14 +9,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bnonly import outputs
-from bnonly.cost.estimate import CORES, ENGINES, estimate
-from bnonly.cost.gpus import GPUS, PRECISIONS, Gpu
+from bnonly.cost.estimate import CORES, estimate
+from bnonly.cost.gpus import GPUS, Gpu
 from bnonly.cost.measured import Measured
 from bnonly.cost.work import work
 from bnonly.errors import UserError, accepted
 from bnonly.figures import request
 from bnonly.grid import Grid
-from bnonly.spec import Cell
+from bnonly.spec import ENGINES, PRECISIONS, Cell
 
 Key = tuple[str, str, int]
 
@@ -54,11 +54,19 @@ def longest_first(seconds: Iterable[float], gpus: int) -> float:
 
 
 def as_engine(cell: Cell, gpu: Gpu, engine: str | None, precision: str | None) -> Cell:
-    """Return a cell as another engine or precision would train it; the fast engine's own precision is the device's two-byte one."""
+    """Return a cell as another engine or precision would train it; the fast engine's own is bf16 on a GPU."""
     if engine is None and precision is None:
         return cell
     engine = engine or cell.engine
-    default = "fp32" if engine == "reference" or gpu.is_cpu else gpu.half()
+    default = (
+        "fp32"
+        if engine == "reference"
+        else cell.precision
+        if engine == cell.engine
+        else "fp32"
+        if gpu.is_cpu
+        else "bf16"
+    )
     return dataclasses.replace(cell, engine=engine, precision=precision or default)
 
 
@@ -101,6 +109,8 @@ def costs(
     for word, known in ((engine, ENGINES), (precision, PRECISIONS)):
         if word is not None and word not in known:
             raise UserError(f"{word}: is not known here; {accepted(word, known)}")
+    if precision not in (None, "fp32") and "reference" in (engine or {grid.cells[k].engine for k in keys}):
+        raise UserError(f"{precision}: the reference engine computes in fp32; others need --engine fast")
     home: dict[Key, str] = {}
     for experiment in grid.experiments.values():
         for key in grid.keys_of(experiment):

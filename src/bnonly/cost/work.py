@@ -89,8 +89,8 @@ class Step:
         Per image.
     saved_elements : int
         Elements of activations kept for the backward pass, per image.
-    saved_bytes : int
-        Bytes kept beside them per image whatever the precision: indices of max-pools, masks.
+    saved_bytes, saved_masks : int
+        Bytes kept beside them per image whatever the precision: indices of max-pools, masks; masks kept in two-byte precisions only.
     saved_fixed : int
         Bytes kept per step: BatchNorm's batch statistics, weights with random entries scattered into them.
     largest : int
@@ -108,6 +108,7 @@ class Step:
     wgrad_flops: int
     saved_elements: int
     saved_bytes: int
+    saved_masks: int
     saved_fixed: int
     largest: int
     parameters: int
@@ -115,6 +116,11 @@ class Step:
     features: int
     tensors: int
     kernels: int
+
+    def saved(self, batch: int, itemsize: int) -> int:
+        """Return the bytes kept for the backward pass of a batch, with activations of some bytes an element."""
+        masks = self.saved_masks if itemsize < 4 else 0
+        return batch * (self.saved_elements * itemsize + self.saved_bytes + masks) + self.saved_fixed
 
 
 @dataclass(frozen=True)
@@ -168,7 +174,13 @@ class _Counting:
         self.ops, self.train, self.k, self.per, self.traffic = ops, set(train), k, per, traffic
         self.requires: list[bool] = []
         self.saved: set[int] = set()
-        self.saved_bytes = self.saved_fixed = self.parameters = self.trainable = self.features = self.tensors = 0
+        self.saved_bytes = self.saved_masks = self.saved_fixed = 0
+        self.parameters = self.trainable = self.features = self.tensors = 0
+        # What a step of the fast engine keeps of the one before, and its ReLU so needs no mask of.
+        convs = {"conv", "random"} & self.train
+        self.kept = {
+            op.inputs[0] for op in ops if op.kind == "pool" or (op.kind == "conv" and not op.shortcut and convs)
+        }
         self.forward: Counter[Pass] = Counter()
         self.backward: Counter[Pass] = Counter()
         self.readers: Counter[int] = Counter()
@@ -196,6 +208,7 @@ class _Counting:
             flops["wgrad"],
             sum(self.ops[i].elements for i in self.saved),
             self.saved_bytes,
+            self.saved_masks,
             self.saved_fixed,
             max(op.elements for op in self.ops),
             self.parameters,
@@ -220,7 +233,7 @@ class _Counting:
             if op.kind == "conv" and "random" in self.train:
                 own = [min(self.k, self._fan_in(op)) * op.channels]
                 # The weight that the random entries are scattered into is made anew in every step, and kept.
-                self.saved_fixed += 4 * weights
+                self.saved_fixed += 4 * weights * (self.traffic.name == "reference")
         else:
             return 0
         self.tensors += len(own)
@@ -264,8 +277,10 @@ class _Counting:
 
     def _linear(self, op: Op, number: int, own: int, before: bool) -> None:
         self._product(op, own, before)
-        if own:
+        if own and self.traffic.name == "reference":
             self._keep(op.inputs[0])
+        elif own:
+            self.saved_bytes += 4 * self.ops[op.inputs[0]].elements  # in fp32 whatever the precision
 
     def _bn(self, op: Op, number: int, own: int, before: bool) -> None:
         self._pointwise(self.forward, self.traffic.bn[0] * op.elements, self.traffic.bn_kernels)
@@ -280,13 +295,21 @@ class _Counting:
             self._pointwise(self.backward, self.traffic.relu[1] * op.elements, self.traffic.pointwise_kernels)
             if self.traffic.name == "reference":
                 self._keep(number)
-            elif self.ops[op.inputs[0]].kind == "add":
-                self.saved_bytes += op.elements  # a mask: the sum's sign does not follow from the BatchNorm's input
+            elif number not in self.kept:
+                # A byte an element.  Without a shortcut an fp32 mask follows from what BatchNorm keeps.
+                if self.ops[op.inputs[0]].kind == "add":
+                    self.saved_bytes += op.elements
+                else:
+                    self.saved_masks += op.elements
 
     def _add(self, op: Op, number: int, own: int, before: bool) -> None:
         self._pointwise(self.forward, self.traffic.add[0] * op.elements, self.traffic.pointwise_kernels)
         if before:
             self._pointwise(self.backward, self.traffic.add[1] * op.elements, self.traffic.pointwise_kernels)
+            if (
+                self.traffic.name != "reference"
+            ):  # one function with the BatchNorm, whose input is kept for either gradient
+                self._keep(self.ops[op.inputs[0]].inputs[0])
 
     def _pool(self, op: Op, number: int, own: int, before: bool) -> None:
         inside = self.ops[op.inputs[0]].elements
@@ -361,7 +384,7 @@ def work(cell: Cell) -> Work:
         p.weights * n for p, n in passes
     )
 
-    saved = recipe.batch_size * (one.saved_elements * itemsize + one.saved_bytes) + one.saved_fixed
+    saved = one.saved(recipe.batch_size, itemsize)
     # Beside what is saved: the activation under way, its gradient, and one being made.
     transient = 3 * recipe.batch_size * one.largest * itemsize
     # fp32 parameters, with gradient and momentum where they train, and a copy of the frozen ones in the precision of the engine.
