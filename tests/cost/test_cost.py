@@ -162,13 +162,26 @@ def test_groups_state_the_error():
 
 
 def test_longest_first():
-    assert table.longest_first([3, 3, 2, 2, 2], 2) == 7  # optimal is 6: a bound, and said to be with the longest first
-    assert table.longest_first([5, 1, 1, 1], 2) == 5
-    assert (
-        table.longest_first([1, 2, 3], 1) == 6
-        and table.longest_first([1, 2, 3], 9) == 3
-        and table.longest_first([], 4) == 0
+    def wall(seconds, gpus, width=1):
+        return table.longest_first([(s, width) for s in seconds], gpus)
+
+    assert wall([3, 3, 2, 2, 2], 2) == 7  # 6 is possible: it is with the longest first, and said to be
+    assert wall([5, 1, 1, 1], 2) == 5 and wall([1, 2, 3], 1) == 6 and wall([1, 2, 3], 9) == 3 and wall([], 4) == 0
+    assert wall([2, 2], 4, width=2) == 2 and wall([2, 2], 3, width=2) == 4 and wall([2, 2], 1, width=2) == 4
+    assert table.longest_first([(4, 2), (3, 1), (1, 1)], 3) == 4
+
+
+def test_a_cell_on_several_gpus_takes_the_hours_of_all_of_them():
+    alone = grid.load(ROOT / "config.yaml")
+    four = grid.load(ROOT / "config.yaml", {"recipes": {"imagenet": {"gpus": 4}}})
+    key, gpu = ("ImageNet-ResNet-200", "all", 0), find_gpu("a100-80")
+    one, shared = (cost.estimate(g.cells[key], gpu) for g in (alone, four))
+    assert one.seconds / 4 < shared.seconds < one.seconds / 3 and shared.memory_bytes < one.memory_bytes / 3
+    found = table.costs(four, [key], [gpu], gpus=8)["kinds"][0]
+    assert found["seconds"] == pytest.approx(4 * shared.seconds) and found["wall_seconds"] == pytest.approx(
+        shared.seconds
     )
+    assert found["joules"] == pytest.approx(4 * shared.seconds * gpu.watts)
 
 
 def test_costs_add_up():

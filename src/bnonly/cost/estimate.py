@@ -53,8 +53,8 @@ CONSTANTS = {
     # 7 us a launch: eager PyTorch at 14-28 thousand images/s on ResNet-110, some 800 launches for 128 images.  Half of the fp32 peak and
     # 0.8 of the bandwidth are what cuDNN's and PyTorch's own kernels commonly reach.
     ("reference", False): Constants(0.5, 0.8, 32, 2.5e-6, 7e-6, 10.0, 0.0),
-    # A graph has no launches; 1.5 us is the shortest node of one.  0.7 of a 16-bit peak: 790 of 989 TFLOP/s measured on an H200 for a large
-    # matrix product, and convolutions below it.
+    # A graph has no launches; 1.5 us is the shortest node of one.  0.6 of a 16-bit peak: a large matrix product reached 790 of 989 TFLOP/s on an
+    # H200, convolutions stay below it.
     ("fast", False): Constants(0.6, 0.8, 64, 1.5e-6, 0.0, 15.0, 2e-3),
     ("reference", True): Constants(0.5, 0.8, 16, 5e-6, 10e-6, 5.0, 0.0),
     ("fast", True): Constants(0.6, 0.8, 16, 5e-6, 10e-6, 5.0, 0.0),
@@ -65,6 +65,8 @@ DECODED_PER_CORE = {0: 1 / 0.61e-3, 256: 1 / 0.34e-3}
 CORES = 8
 #: Start-up on a CPU in a process that has imported torch.
 WARM_SECONDS = 0.5
+#: At which the GPUs of a node add up gradients.
+EXCHANGE_BYTES_PER_S = 50e9
 #: Memory that the driver, the libraries and torch take before a network: on a GPU, and of a process on a CPU.
 CONTEXT_BYTES = {False: 1_000_000_000, True: 700_000_000}
 
@@ -76,7 +78,7 @@ class Estimate:
     Attributes
     ----------
     seconds : float
-        All of it, start-up and evaluations included.
+        All of it, start-up and evaluations included; with a recipe of several `gpus`, on that many of them.
     memory_bytes : int
         Peak on the device, with what driver and libraries take.
     startup_seconds : float
@@ -126,16 +128,18 @@ def _model(cell: Cell, gpu: Gpu, cores: int) -> tuple[float, str, float, float]:
     """Return the seconds of all steps, what bounds them, seconds of one evaluation, seconds of start-up."""
     constants = CONSTANTS[cell.engine, gpu.is_cpu]
     done, one, data, batch = work(cell), step_of(cell), DATASETS[cell.recipe.dataset], cell.recipe.batch_size
-    by = _kernels((*one.forward, *one.backward), batch, gpu, constants, cell.precision)
+    gpus = cell.recipe.gpus
+    by = _kernels((*one.forward, *one.backward), batch // gpus, gpu, constants, cell.precision)
+    exchange = 2 * (gpus - 1) / gpus * 4 * one.trainable / EXCHANGE_BYTES_PER_S
     host = one.kernels * constants.launch_seconds
     # A GPU computes while the host launches; on a CPU one waits for the other.
     parts = {
-        "FLOPs": sum(by.values()) * done.images / batch,
+        "FLOPs": sum(by.values()) * done.images / batch + exchange * done.iterations,
         "launches": host * done.iterations,
         "images": 0.0,
     }
     if data.layout == "folder":
-        parts["images"] = done.images / (DECODED_PER_CORE[data.shrink] * (gpu.cores or cores))
+        parts["images"] = done.images / (DECODED_PER_CORE[data.shrink] * (gpu.cores or cores * gpus))
     if gpu.is_cpu:
         steps, bound = sum(parts.values()), "FLOPs"
     else:

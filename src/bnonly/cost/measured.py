@@ -187,7 +187,7 @@ def scan(kinds: Iterable[Gpu] = ()) -> Measured | None:
 
     Notes
     -----
-    Damaged files and devices that no kind is called by are left out: `bnonly status` and `bnonly cost` speak of them.
+    Left out are damaged files, which `bnonly status` names, runs that changed devices on the way, and devices of no known kind.
     """
     kinds = tuple(kinds)
     known, entries = _entries(kinds), {}

@@ -45,12 +45,22 @@ def select(grid: Grid, targets: Sequence[str]) -> list[Key]:
     return [key for key in grid.cells if key in wanted]
 
 
-def longest_first(seconds: Iterable[float], gpus: int) -> float:
-    """Return when the last of some GPUs is done if each in turn takes the longest training that is left."""
-    loads = [0.0] * gpus
-    for one in sorted(seconds, reverse=True):
-        heapq.heapreplace(loads, loads[0] + one)
-    return max(loads)
+def longest_first(trainings: Iterable[tuple[float, int]], gpus: int) -> float:
+    """Return when the last of some GPUs is done if they take the longest training that is left, in turn.
+
+    Parameters
+    ----------
+    trainings : iterable of (seconds, GPUs that it takes)
+        One that takes more than there are is counted as taking all of them.
+    gpus : int
+        How many there are.
+    """
+    free = [0.0] * gpus
+    for seconds, width in sorted(trainings, reverse=True):
+        taken = [heapq.heappop(free) for _ in range(min(width, gpus))]
+        for _ in taken:
+            heapq.heappush(free, taken[-1] + seconds)
+    return max(free)
 
 
 def as_engine(cell: Cell, gpu: Gpu, engine: str | None, precision: str | None) -> Cell:
@@ -102,7 +112,7 @@ def costs(
     Returns
     -------
     dict
-        JSON-able: "trainings", "train_flops", "test_flops", "disk_bytes", "groups" (experiment by experiment, a shared cell in the
+        JSON-able: "trainings", "networks" (architectures times regimes), "train_flops", "test_flops", "disk_bytes", "groups" (experiment by experiment, a shared cell in the
         first), "kinds" (device by device: seconds, joules at board power, wall seconds, error_factor, measured share of the time, the
         longest training, and the trainings that do not fit its memory), "model" (how the model did where something was measured).
     """
@@ -118,6 +128,7 @@ def costs(
     # Replicates cost the same: one of them is estimated.
     replicates = Counter((a, r) for a, r, _ in keys)
     cells = {(a, r): grid.cells[a, r, s] for a, r, s in reversed(keys)}
+    wide = {pair: cell.recipe.gpus for pair, cell in cells.items()}
     works = {pair: work(cell) for pair, cell in cells.items()}
     groups: dict[str, dict[str, Any]] = {}
     for a, r, s in keys:
@@ -136,20 +147,19 @@ def costs(
         }
         for a, r, s in keys:
             seconds = groups[home[a, r, s]]["seconds"]
-            seconds[kind.name] = seconds.get(kind.name, 0.0) + found[a, r].seconds
-        total = sum(found[p].seconds * n for p, n in replicates.items())
-        errors = [(found[p].error_factor, found[p].seconds * n) for p, n in replicates.items()]
+            seconds[kind.name] = seconds.get(kind.name, 0.0) + found[a, r].seconds * wide[a, r]
+        spent = {p: found[p].seconds * wide[p] * n for p, n in replicates.items()}
+        total = sum(spent.values())
+        errors = [(found[p].error_factor, spent[p]) for p in spent]
         stated = [(e, weight) for e, weight in errors if e is not None]
         longest = max(found, key=lambda p: found[p].seconds, default=None)
         devices.append(
             {
                 "kind": kind.name,
                 "seconds": total,
-                "wall_seconds": longest_first([found[a, r].seconds for a, r, _ in keys], gpus),
+                "wall_seconds": longest_first([(found[a, r].seconds, wide[a, r]) for a, r, _ in keys], gpus),
                 "joules": total * kind.watts,
-                "measured_share": sum(found[p].seconds * n for p, n in replicates.items() if found[p].measured) / total
-                if total
-                else 0.0,
+                "measured_share": sum(t for p, t in spent.items() if found[p].measured) / total if total else 0.0,
                 "error_factor": sum(e * w for e, w in stated) / sum(w for _, w in stated) if stated else None,
                 "longest": {"cell": "/".join(longest), "seconds": found[longest].seconds} if longest else None,
                 "too_large": sorted("/".join(p) for p in found if found[p].memory_bytes > kind.memory_bytes),
@@ -161,6 +171,7 @@ def costs(
         "engine": engine or "/".join(sorted({c.engine for c in cells.values()})),
         "gpus": gpus,
         "trainings": len(keys),
+        "networks": len(cells),
         **{what: sum(g[what] for g in groups.values()) for what in ("train_flops", "test_flops", "disk_bytes")},
         "groups": [{"name": name, **group} for name, group in groups.items()],
         "kinds": devices,
@@ -179,10 +190,15 @@ def text(cost: dict[str, Any], missing: bool = False) -> str:
     lines = [f"{cost['trainings']:,} trainings {what} '{cost['run']}', engine {cost['engine'] or '-'}"]
     if not cost["trainings"]:
         return lines[0] + ": nothing to compute"
-    lines += ["", f"{'experiment':<14}{'trainings':>10}{'FLOPs':>10}{'evaluating':>11}{'disk':>10}"]
-    for group in [*cost["groups"], {"name": "all", **cost}] if len(cost["groups"]) > 1 else cost["groups"]:
+    # Hours by experiment where there is room for them.
+    names = [k["kind"] for k in cost["kinds"]] if len(cost["kinds"]) <= 4 else []
+    total = {"name": "all", **cost, "seconds": {k["kind"]: k["seconds"] for k in cost["kinds"]}}
+    head = "".join(f"{n + ', h':>13}" for n in names)
+    lines += ["", f"{'experiment':<14}{'trainings':>10}{'FLOPs':>10}{'evaluating':>11}{'disk':>10}{head}"]
+    for group in [*cost["groups"], total] if len(cost["groups"]) > 1 else cost["groups"]:
         lines.append(
-            f"{group['name']:<14}{group['trainings']:>10,}{group['train_flops']:>10.2g}{group['test_flops']:>11.2g}{size(group['disk_bytes']):>10}"
+            f"{group['name']:<14}{group['trainings']:>10,}{group['train_flops']:>10.2g}{group['test_flops']:>11.2g}"
+            f"{size(group['disk_bytes']):>10}" + "".join(f"{hours(group['seconds'][n]):>13}" for n in names)
         )
     wall = f"on {cost['gpus']}"
     lines += ["", f"{'device':<11}{'precision':<10}{'hours':>9}{'kWh':>8}{wall:>10}{'longest':>10}  from        off by"]
@@ -190,9 +206,9 @@ def text(cost: dict[str, Any], missing: bool = False) -> str:
         share = kind["measured_share"]
         source = "model" if not share else "measured" if share > 0.99 else f"{100 * share:.0f}% meas."
         error = f"x{kind['error_factor']:.2f}" if kind["error_factor"] else "unknown"
-        large = f"   {len(kind['too_large'])} networks too large" if kind["too_large"] else ""
+        large = f"   {len(kind['too_large'])} of {cost['networks']} do not fit its memory" if kind["too_large"] else ""
         lines.append(
-            f"{kind['kind']:<11}{'/'.join(kind['precision']):<10}{hours(kind['seconds']):>9}{kind['joules'] / 3.6e6:>8,.0f}"
+            f"{kind['kind']:<11}{'/'.join(kind['precision']):<10}{hours(kind['seconds']):>9}{energy(kind['joules']):>8}"
             f"{duration(kind['wall_seconds']):>10}{duration(kind['longest']['seconds']):>10}  {source:<11} {error}{large}"
         )
     lines += ["", *_notes(cost)]
@@ -202,7 +218,8 @@ def text(cost: dict[str, Any], missing: bool = False) -> str:
 def _notes(cost: dict[str, Any]) -> list[str]:
     notes = [
         "hours: of one device, all trainings one after the other, start-up and evaluations included; kWh: at full board power, an upper bound;",
-        f"on {cost['gpus']}: wall time with as many of one kind, the longest training first; off by: typical factor, where runs were measured.",
+        f"on {cost['gpus']}: wall time with as many of one kind, the longest training first; off by: typical factor, where runs were measured;",
+        "do not fit: architectures times regimes that need more memory than one device has; their hours are counted nevertheless.",
     ]
     if not cost["model"]:
         return [
@@ -224,6 +241,12 @@ def hours(seconds: float) -> str:
     """Return hours with two digits that mean something."""
     value = seconds / 3600
     return f"{value:,.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+def energy(joules: float) -> str:
+    """Return kWh."""
+    value = joules / 3.6e6
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def duration(seconds: float) -> str:

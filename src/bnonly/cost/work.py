@@ -42,7 +42,7 @@ class Traffic:
 TRAFFIC = {
     # One kernel for every operation: 40 E a basic block when BatchNorm trains, 44 E when everything does.
     "reference": Traffic("reference", (3, 5), (2, 3), (3, 0), (1, 1), (1, 1), 3, 1, 1),
-    # BatchNorm with ReLU and addition as one function of two passes: 30 E, 34 E.
+    # BatchNorm with ReLU and addition as one kernel of two passes: 30 E, 34 E.
     "fast": Traffic("fast", (3, 5), (0, 0), (1, 2), (1, 1), (1, 1), 3, 2, 0),
     # What has to move when BatchNorm, ReLU and addition happen inside the convolutions: 15 E, 21 E.  Nothing runs so.
     "limit": Traffic("limit", (0, 0), (0, 0), (2, 0), (2, 2), (1, 2), 1, 0, 0),
@@ -138,7 +138,7 @@ class Work:
     evaluations, test_images : int
         How often the test set is scored; its images.
     memory_bytes : int
-        Peak on the device, without the driver's or torch's own.
+        Peak on a device, of several that share a batch on each; without the driver's or torch's own.
     disk_bytes : int
         Of the finished cell's files.
     parameters, trainable : int
@@ -384,9 +384,10 @@ def work(cell: Cell) -> Work:
         p.weights * n for p, n in passes
     )
 
-    saved = one.saved(recipe.batch_size, itemsize)
+    share = recipe.batch_size // recipe.gpus
+    saved = one.saved(share, itemsize)
     # Beside what is saved: the activation under way, its gradient, and one being made.
-    transient = 3 * recipe.batch_size * one.largest * itemsize
+    transient = 3 * share * one.largest * itemsize
     # fp32 parameters, with gradient and momentum where they train, and a copy of the frozen ones in the precision of the engine.
     parameters = 4 * one.parameters + 8 * one.trainable + (itemsize * one.parameters if itemsize < 4 else 0)
     resident = 0 if data.layout == "folder" else 3 * size * size * (data.train_images + data.test_images)
