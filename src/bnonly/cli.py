@@ -484,9 +484,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--weights-up-to",
         type=_between(0, 1e6),
-        default=1.0,
+        default=3.0,
         metavar="MB",
-        help="larger weights files stay out (default: 1)",
+        help="larger weights files stay out (default: 3)",
     )
     imported = command("import", _import, "check an archive of bnonly export and put its results into place")
     imported.add_argument("archive", type=Path, metavar="ARCHIVE", help="the archive")

@@ -1,6 +1,7 @@
 """Two folders of results side by side: are they the same results, within a tolerance? (``bnonly compare``)
 
-Runs are paired by cell, so that the difference of two replicates with the same seed counts and the spread between seeds does not.
+Runs are paired by cell, so that the difference of two replicates with the same seed counts and the spread between seeds
+does not.
 """
 
 from __future__ import annotations
@@ -121,8 +122,8 @@ def read_side(folder: Path, only: Sequence[str] = ()) -> Side:
     Raises
     ------
     UserError
-        If there are no results, one is damaged, or they are a mixture: of engines or precisions, of protocols, of specifications among the
-        replicates of one cell, of data under one name.
+        If there are no results, one is damaged, or they are a mixture: of engines or precisions, of protocols, of
+        specifications among the replicates of one cell, of data under one name.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name a run's folder or its results")
@@ -208,7 +209,8 @@ def compare(
     Raises
     ------
     UserError
-        If the sides have no cell in common, or a cell is another training: other data, protocol, recipe, network or regime.
+        If the sides have no cell in common, or a cell is another training: other data, protocol, recipe, network or
+        regime.
     """
     if a.engine != b.engine and not across_engines:
         raise UserError(

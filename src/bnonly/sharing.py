@@ -1,8 +1,10 @@
-"""Results as one archive that somebody else can check and draw every figure from (``bnonly export``, ``bnonly import``).
+"""Results as one archive that somebody else can check and draw every figure from (``bnonly export``, ``bnonly
+import``).
 
-The archive is a zip: any tool opens it, and a member can be taken out alone.  ``SHA256SUMS`` has every member's checksum in the form
-``sha256sum --check`` reads, ``manifest.json`` the configuration and the digest of every cell.  The same results make the same archive.
-What follows from results (figures, tables, claims, the report) is under ``published/``, and drawn anew from ``results/`` after an import.
+The archive is a zip: any tool opens it, and a member can be taken out alone.  ``SHA256SUMS`` has every member's
+checksum in the form ``sha256sum --check`` reads, ``manifest.json`` the configuration and the digest of every cell.  The
+same results make the same archive.  What follows from results (figures, tables, claims, the report) is under
+``published/``, and drawn anew from ``results/`` after an import.
 """
 
 from __future__ import annotations
@@ -45,8 +47,8 @@ KINDS = {
 #: What was made of the results, if it is there: patterns relative to the run's folder.
 PUBLISHED = ("figures/*", "tables/*", "results/claims.*", "report.html", "report/**/*")
 PREFIX = "published"
-#: Weights files up to this many bytes go along unless said otherwise: all of those with BatchNorm, random weights or the output trained.
-SMALL_WEIGHTS = 1_000_000
+#: Weights files up to this many bytes go along unless said otherwise: all those of BatchNorm and of random weights.
+SMALL_WEIGHTS = 3_000_000
 #: Compressed already; compressing them again only costs time.
 STORED = {".parquet", ".safetensors", ".png", ".pdf"}
 
@@ -96,7 +98,7 @@ class Packed:
 
 @dataclass
 class Unpacked:
-    """What `unpack` put into place: new and already present cells, those kept as they were, weights left out, figures."""
+    """What `unpack` did: cells new, already present, kept as they were; weights left out; what can be drawn."""
 
     new: int = 0
     present: int = 0
@@ -328,7 +330,7 @@ class Archive:
             raise UserError(f"{self.path}: has {name} twice: the archive was changed; get it again")
 
     def _check_places(self) -> None:
-        """Only files that a run has, of cells that the manifest lists, each of them with what makes it a finished one."""
+        """Only files that a run has, of cells that the manifest lists, each with what makes it a finished one."""
         for name in self.infos:
             folder, _, file = name.rpartition("/")
             known = name in (SUMS, MANIFEST, CITATION, ABOUT, str(paths.counts())) or name.startswith(f"{PREFIX}/")
@@ -460,8 +462,8 @@ def write_profile(archive: Archive, base: Mapping[str, Any], folder: str) -> Pat
 def unpack(archive: Archive, grid: Grid, keep: bool = False) -> Unpacked:
     """Put an archive's results into the current run's folder.
 
-    Everything is read, checked and written beside first; then every file is renamed into place, a cell's metrics last.  An interrupted
-    import can be repeated.
+    Everything is read, checked and written beside first; then every file is renamed into place, a cell's metrics last.
+    An interrupted import can be repeated.
 
     Parameters
     ----------
@@ -475,8 +477,8 @@ def unpack(archive: Archive, grid: Grid, keep: bool = False) -> Unpacked:
     Raises
     ------
     UserError
-        If a member is damaged or of another configuration, a cell is here with other results or is being trained, or the disk is too small.
-        Nothing was put into place then.
+        If a member is damaged or of another configuration, a cell is here with other results or is being trained, or
+        the disk is too small. Nothing was put into place then.
     """
     check_configuration(archive, grid)
     free = shutil.disk_usage(".").free

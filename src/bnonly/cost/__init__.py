@@ -1,7 +1,7 @@
 """What a training costs: FLOPs, bytes, memory, disk, time on a kind of GPU; without torch, numpy or pandas at import.
 
-`bnonly.cost.layers` enumerates a network, `.work` counts a training, `.gpus` knows the devices, `.estimate` puts them together,
-`.measured` corrects that by finished runs, `.table` is ``bnonly cost``.
+`bnonly.cost.layers` enumerates a network, `.work` counts a training, `.gpus` knows the devices, `.estimate` puts them
+together, `.measured` corrects that by finished runs, `.table` is ``bnonly cost``.
 """
 
 from bnonly.cost.estimate import Estimate, estimate

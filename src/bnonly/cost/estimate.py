@@ -1,7 +1,9 @@
-"""How long a training takes on a kind of GPU: a model of its kernels, corrected by what was measured (standard library only).
+"""How long a training takes on a kind of GPU: a model of its kernels, corrected by what was measured (standard library
+only).
 
-Every kernel takes the longest of the time to move its bytes, to compute its FLOPs, and the shortest time of any kernel; a step takes the
-longer of that and of launching it all from Python.  docs/cost.md has the derivation, the constants and how far off it is.
+Every kernel takes the longest of the time to move its bytes, to compute its FLOPs, and the shortest time of any kernel;
+a step takes the longer of that and of launching it all from Python.  docs/cost.md has the derivation, the constants and
+how far off it is.
 """
 
 from __future__ import annotations
@@ -50,16 +52,17 @@ class Constants:
 
 #: By (engine, whether on a CPU).  Estimates until a run has been measured, except where a source is named.
 CONSTANTS = {
-    # 7 us a launch: eager PyTorch at 14-28 thousand images/s on ResNet-110, some 800 launches for 128 images.  Half of the fp32 peak and
-    # 0.8 of the bandwidth are what cuDNN's and PyTorch's own kernels commonly reach.
+    # 7 us a launch: eager PyTorch at 14-28 thousand images/s on ResNet-110, some 800 launches for 128 images.  Half of
+    # the fp32 peak and 0.8 of the bandwidth are what cuDNN's and PyTorch's own kernels commonly reach.
     ("reference", False): Constants(0.5, 0.8, 32, 2.5e-6, 7e-6, 10.0, 0.0),
-    # A graph has no launches; 1.5 us is the shortest node of one.  0.6 of a 16-bit peak: a large matrix product reached 790 of 989 TFLOP/s on an
-    # H200, convolutions stay below it.
+    # A graph has no launches; 1.5 us is the shortest node of one.  0.6 of a 16-bit peak: a large matrix product reached
+    # 790 of 989 TFLOP/s on an H200, convolutions stay below it.
     ("fast", False): Constants(0.6, 0.8, 64, 1.5e-6, 0.0, 15.0, 2e-3),
     ("reference", True): Constants(0.5, 0.8, 16, 5e-6, 10e-6, 5.0, 0.0),
     ("fast", True): Constants(0.6, 0.8, 16, 5e-6, 10e-6, 5.0, 0.0),
 }
-#: Photographs that one core decodes and crops in a second: 0.61 ms each at 500 x 375 pixels, 0.34 ms shrunk to 256 (benchmarks/results/data.md).
+#: Photographs that one core decodes and crops in a second: 0.61 ms each at 500 x 375 pixels, 0.34 ms shrunk to 256
+#: (benchmarks/results/data.md).
 DECODED_PER_CORE = {0: 1 / 0.61e-3, 256: 1 / 0.34e-3}
 #: Cores that feed one GPU unless said otherwise.
 CORES = 8
@@ -164,7 +167,8 @@ def estimate(
     Parameters
     ----------
     cell : Cell
-        Its engine and precision say how; a precision that the device has no units for is computed as the device does it.
+        Its engine and precision say how; a precision that the device has no units for is computed as the device does
+        it.
     gpu : Gpu
         From `bnonly.cost.gpus`.
     measured : Measured, optional
@@ -192,12 +196,13 @@ def estimate(
 
 
 def step_seconds_per_image(cell: Cell, gpu: Gpu, cores: int = CORES) -> float:
-    """Return the model's seconds of training for one image, uncorrected: what a measured throughput is compared with."""
+    """Return the model's seconds of training for one image, uncorrected; measured ones are compared with them."""
     return _model(cell, gpu, cores)[0] / work(cell).images
 
 
 def limit_images_per_second(cell: Cell, gpu: Gpu, matrix_flops: float | None = None) -> float:
-    """Return the training throughput that no engine can exceed: every byte and FLOP that has to be, at full rate, overlapped.
+    """Return the training throughput that no engine can exceed: every byte and FLOP that has to be, at full rate,
+    overlapped.
 
     Parameters
     ----------

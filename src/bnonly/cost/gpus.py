@@ -1,8 +1,8 @@
 """Kinds of GPU: published peaks, and the names by which drivers and clusters call them (standard library only).
 
-Peaks are of the vendors' data sheets, dense, without sparsity, with fp32 accumulation.  Copy bandwidth is what a large copy
-reaches, 0.9 of the published memory bandwidth; on the H200 it was measured: 4.3 of 4.8 TB/s.  A kind of one's own is an entry of
-`gpus:` in config.yaml.
+Peaks are of the vendors' data sheets, dense, without sparsity, with fp32 accumulation.  Copy bandwidth is what a large
+copy reaches, 0.9 of the published memory bandwidth; on the H200 it was measured: 4.3 of 4.8 TB/s.  A kind of one's own
+is an entry of `gpus:` in config.yaml.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ GPUS: dict[str, Gpu] = {g.name: g for g in _KINDS}
 
 
 def of_configuration(kinds: Mapping[str, Mapping[str, Any]]) -> tuple[Gpu, ...]:
-    """Return the kinds under `gpus:` of a configuration (`bnonly.grid.Grid.gpus`); their bandwidth is the published one."""
+    """Return the kinds under `gpus:` of a configuration; their bandwidth is the published one."""
     return tuple(
         _gpu(
             name,
@@ -109,7 +109,8 @@ def _literal(alias: str) -> str:
     return re.escape(" ".join(alias.lower().split()))
 
 
-#: One core of a server CPU: AVX-512 at some 3 GHz makes 192 GFLOP/s; a core's share of the memory's bandwidth, and of a socket's power.
+#: One core of a server CPU: AVX-512 at some 3 GHz makes 192 GFLOP/s; a core's share of the memory's bandwidth, and of a
+#: socket's power.
 CPU = Gpu("cpu", 4 * 10**9, 20e9, dict.fromkeys(PRECISIONS, 192e9), 8.0, cores=1)
 
 

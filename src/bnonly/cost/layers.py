@@ -1,7 +1,7 @@
 """Every operation of a network, with its sizes, enumerated without building it (standard library only).
 
-`network` follows the forward definitions of `bnonly.archs` operation by operation; the tests compare what it says with hooks
-on the built networks, number by number.
+`network` follows the forward definitions of `bnonly.archs` operation by operation; the tests compare what it says with
+hooks on the built networks, number by number.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ class _Builder:
         return tuple(self.ops)
 
     def residual(self, x: int, convs: list[tuple[int, int, int]], shortcut: int) -> int:
-        """Add a block: convolutions of (channels, kernel, stride), all with BN, the last without ReLU; then the shortcut.
+        """Add a block: convolutions of (channels, kernel, stride), all with BN, the last without ReLU; then the
+        shortcut.
 
         `shortcut` is the stride of its 1x1 convolution; 0: the block's own input.
         """

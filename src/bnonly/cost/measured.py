@@ -1,7 +1,8 @@
-"""Throughputs of finished runs, and how they correct the model (standard library; pyarrow only while results are scanned).
+"""Throughputs of finished runs, and how they correct the model (standard library; pyarrow only while results are
+scanned).
 
-`scan` reads the metrics under ``results/`` and keeps what it found in ``results/throughputs.json``; `load` reads only that file, so
-that the workflow can use it without importing anything heavy.
+`scan` reads the metrics under ``results/`` and keeps what it found in ``results/throughputs.json``; `load` reads only
+that file, so that the workflow can use it without importing anything heavy.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ class Correction:
     factor : float
         Geometric mean of measured over modelled.
     error : float or None
-        Typical factor by which an estimate so corrected is off: root mean square of the logarithms, each (architecture, regime) predicted
-        from the others; None if there is only one.
+        Typical factor by which an estimate so corrected is off: root mean square of the logarithms, each (architecture,
+        regime) predicted from the others; None if there is only one.
     runs : int
         Runs behind it.
     """
@@ -90,7 +91,7 @@ class Measured:
 
     @cached_property
     def _logs(self) -> dict[tuple[str, str, str, str], dict[tuple[str, str], list[float]]]:
-        """Logarithms of measured over modelled, by (device, engine, precision, family), then by (architecture, regime)."""
+        """Logarithms of measured over modelled, by (device, engine, precision, family), by (architecture, regime)."""
         found: dict[tuple[str, str, str, str], dict[tuple[str, str], list[float]]] = {}
         for run in self.throughputs:
             gpu = find_gpu(run.device, self._kinds)
@@ -187,7 +188,8 @@ def scan(kinds: Iterable[Gpu] = ()) -> Measured | None:
 
     Notes
     -----
-    Left out are damaged files, which `bnonly status` names, runs that changed devices on the way, and devices of no known kind.
+    Left out are damaged files, which `bnonly status` names, runs that changed devices on the way, and devices of no
+    known kind.
     """
     kinds = tuple(kinds)
     known, entries = _entries(kinds), {}

@@ -1,4 +1,4 @@
-"""``bnonly cost``: what a figure, an experiment or everything costs, by kind of GPU (standard library and yaml only)."""
+"""``bnonly cost``: what a figure, an experiment or everything costs, by kind of GPU (nothing heavy)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ Key = tuple[str, str, int]
 
 
 def select(grid: Grid, targets: Sequence[str]) -> list[Key]:
-    """Return the cells behind figures, tables and experiments, each once in the grid's order; all of `figures/all` for none.
+    """Return the cells behind figures, tables and experiments, each once in the grid's order; all of `figures/all` for
+    none.
 
     Raises
     ------
@@ -112,9 +113,10 @@ def costs(
     Returns
     -------
     dict
-        JSON-able: "trainings", "networks" (architectures times regimes), "train_flops", "test_flops", "disk_bytes", "groups" (experiment by experiment, a shared cell in the
-        first), "kinds" (device by device: seconds, joules at board power, wall seconds, error_factor, measured share of the time, the
-        longest training, and the trainings that do not fit its memory), "model" (how the model did where something was measured).
+        JSON-able: "trainings", "networks" (architectures times regimes), "train_flops", "test_flops", "disk_bytes";
+        "groups", experiment by experiment, a shared cell in the first; "kinds", device by device: seconds, joules at
+        board power, wall seconds, error_factor, measured share of the time, the longest training, and what does not fit
+        its memory; "model": how the model did where something was measured.
     """
     for word, known in ((engine, ENGINES), (precision, PRECISIONS)):
         if word is not None and word not in known:

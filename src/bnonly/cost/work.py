@@ -1,8 +1,8 @@
 """What one training computes, moves and keeps: FLOPs, bytes, memory, disk (standard library only).
 
-FLOPs are those of convolutions and the linear layer, two for a multiply-add.  A backward pass costs only what the regime needs:
-gradients of activations down to the first trainable tensor, gradients of weights where weights train; of all of a filter's weights
-where some random ones do.
+FLOPs are those of convolutions and the linear layer, two for a multiply-add.  A backward pass costs only what the
+regime needs: gradients of activations down to the first trainable tensor, gradients of weights where weights train; of
+all of a filter's weights where some random ones do.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ ITEMSIZE = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}
 
 @dataclass(frozen=True)
 class Traffic:
-    """How often an engine reads and writes the elements of each operation's tensors, E of its output unless said otherwise.
+    """How often an engine reads and writes the elements of each operation's tensors, E of its output unless said
+    otherwise.
 
     A forward convolution reads its input and writes its output once, in every engine.
     """
@@ -90,7 +91,8 @@ class Step:
     saved_elements : int
         Elements of activations kept for the backward pass, per image.
     saved_bytes, saved_masks : int
-        Bytes kept beside them per image whatever the precision: indices of max-pools, masks; masks kept in two-byte precisions only.
+        Bytes kept beside them per image whatever the precision: indices of max-pools, masks; masks kept in two-byte
+        precisions only.
     saved_fixed : int
         Bytes kept per step: BatchNorm's batch statistics, weights with random entries scattered into them.
     largest : int
@@ -388,7 +390,8 @@ def work(cell: Cell) -> Work:
     saved = one.saved(share, itemsize)
     # Beside what is saved: the activation under way, its gradient, and one being made.
     transient = 3 * share * one.largest * itemsize
-    # fp32 parameters, with gradient and momentum where they train, and a copy of the frozen ones in the precision of the engine.
+    # fp32 parameters, with gradient and momentum where they train, and a copy of the frozen ones in the precision of
+    # the engine.
     parameters = 4 * one.parameters + 8 * one.trainable + (itemsize * one.parameters if itemsize < 4 else 0)
     resident = 0 if data.layout == "folder" else 3 * size * size * (data.train_images + data.test_images)
 
@@ -409,7 +412,7 @@ def work(cell: Cell) -> Work:
 
 
 def _disk(one: Step, rows: int) -> int:
-    """Return the bytes of a finished cell's files: values that hardly compress, and labels (measured on runs of the demo)."""
+    """Return the bytes of a cell's files: values that hardly compress, and labels (measured on the demo)."""
     weights = 4 * (one.trainable + 2 * one.features) + 110 * one.tensors + 2_000
     metrics = 75 * rows + 7_000
     batchnorm = 31 * one.features + 6_000
