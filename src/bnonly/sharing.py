@@ -28,7 +28,7 @@ from typing import IO, Any
 
 import bnonly
 from bnonly import grid as grids
-from bnonly import outputs, paths, schemas
+from bnonly import outputs, paths, schemas, store
 from bnonly.errors import UserError
 from bnonly.grid import Grid
 from bnonly.spec import NAME, Cell, differences
@@ -502,6 +502,10 @@ def unpack(archive: Archive, grid: Grid, keep: bool = False) -> Unpacked:
             os.replace(source, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+    for folder, digest in archive.cells.items():
+        here = [Path(folder) / n for n in (*TRAINED, *ANALYSED) if (Path(folder) / n).exists()]
+        if {f.name for f in here} >= set(TRAINED) and not store.holds(digest):
+            store.keep(digest, here)  # as after a training: what Snakemake deletes can be taken from there
     done.drawable, done.undrawable = _drawable(grid, Path.exists)
     return done
 

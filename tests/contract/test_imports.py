@@ -52,7 +52,7 @@ ALLOWED = {
     "cost": (IDENTITY | {"cost", "train"}, set()),
     "cost.table": (IDENTITY | {"cost", "figures", "outputs"}, set()),
     "compare": (FILES, set()),
-    "sharing": (FILES | {"outputs"}, set()),
+    "sharing": (FILES | {"outputs", "store"}, set()),
     "devices": (WORDS, {"torch"}),
     "progress": (IDENTITY, set()),
     "warm": (set(), set()),
