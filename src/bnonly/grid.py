@@ -419,7 +419,7 @@ def _recipe(node: _Node, scale: float) -> Recipe:
     if momentum >= 1:
         node.fail("momentum", momentum, "a number below 1 is wanted")
     batch, gpus = node.integer("batch_size", low=1), node.integer("gpus", 1, low=1)
-    if batch % gpus or batch < 2 * gpus:
+    if gpus > 1 and (batch % gpus or batch < 2 * gpus):
         node.fail("gpus", gpus, f"a number is wanted that divides batch_size, {batch}, into shares of 2 images or more")
     batchnorm = node.word("batchnorm", "local", BATCHNORM_SCOPES)
     if batchnorm != "local" and gpus == 1:

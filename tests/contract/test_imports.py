@@ -39,7 +39,7 @@ ALLOWED = {
     "kernels": ({"kernels", "archs"}, {"torch"}),
     "kernels.checks": (WORDS | {"kernels", "archs"}, {"torch"}),
     "fast": ({"fast", "regimes"}, {"torch"}),
-    "train": (COMPUTING | {"train"}, {"torch"}),
+    "train": (COMPUTING | {"train", "cost", "lock", "store"}, {"torch"}),
     "analysis": (COMPUTING | {"analysis"}, {"torch"}),
     "counts": (COMPUTING, {"torch"}),
     "discovery": (WORDS, set()),

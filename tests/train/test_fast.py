@@ -20,7 +20,7 @@ from bnonly.fast import fused
 from bnonly.fast.network import Network
 from bnonly.fast.parameters import Parameters
 from bnonly.spec import Architecture, Cell, Recipe
-from bnonly.train import fast
+from bnonly.train import fast, memory
 from bnonly.train.engine import ReferenceEngine, make_engine
 from bnonly.train.fast import FastEngine
 from bnonly.train.run import train_cell
@@ -352,3 +352,29 @@ def test_no_batches_are_counted_and_no_warning_is_given(source):
         engine = FastEngine(cell, source, CPU)
         engine.train(0, 0, 2, lambda: False)
     assert all(m.num_batches_tracked is None for m in engine.model.modules() if isinstance(m, nn.BatchNorm2d))
+
+
+def test_too_little_memory_says_what_would_fit(source, monkeypatch):
+    """With just enough for the batch named, training begins; with a byte less than it needs, it does not."""
+    _, cell = cells("cifar-resnet", "bn")
+    need = memory.needed(cell)
+    monkeypatch.setattr(memory, "size", lambda device: need)
+    make_engine(cell, source, CPU)
+    monkeypatch.setattr(memory, "size", lambda device: need - 1)
+    with pytest.raises(
+        UserError, match=r"a batch of 64 needs about .* GB, and the device has .*; a batch of 32 would fit"
+    ):
+        make_engine(cell, source, CPU)
+    smaller = dataclasses.replace(cell, recipe=dataclasses.replace(cell.recipe, batch_size=32))
+    make_engine(smaller, source, CPU)
+    monkeypatch.setattr(memory, "size", lambda device: 1000)
+    with pytest.raises(UserError, match="not even a batch of 2 would fit"):
+        make_engine(cell, source, CPU)
+
+
+def test_imagenet_resnet_200_fits_one_h200():
+    """Everything trained at batch 1024 in bf16: with outputs made again it is below what the GPU has."""
+    cell = PAPER.cell("ImageNet-ResNet-200", "all", 0)
+    h200 = 141e9
+    assert (cell.recipe.batch_size, cell.precision) == (1024, "bf16")
+    assert memory.CROWDED * h200 < memory.needed(cell) < h200

@@ -37,7 +37,13 @@ def call(run_folder, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     "command",
-    [(), *[(c,) for c in "train analyse verify show cells status figure counts manifest prepare cost compare export import".split()]],
+    [
+        (),
+        *[
+            (c,)
+            for c in "train analyse verify show cells status figure counts manifest prepare cost compare export import".split()
+        ],
+    ],
 )
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as done:

@@ -129,7 +129,7 @@ def _kernels(
 @lru_cache(maxsize=4096)
 def _model(cell: Cell, gpu: Gpu, cores: int) -> tuple[float, str, float, float]:
     """Return the seconds of all steps, what bounds them, seconds of one evaluation, seconds of start-up."""
-    constants = CONSTANTS[cell.engine, gpu.is_cpu]
+    constants = CONSTANTS["fast" if cell.engine == "triton" else cell.engine, gpu.is_cpu]
     done, one, data, batch = work(cell), step_of(cell), DATASETS[cell.recipe.dataset], cell.recipe.batch_size
     gpus = cell.recipe.gpus
     by = _kernels((*one.forward, *one.backward), batch // gpus, gpu, constants, cell.precision)

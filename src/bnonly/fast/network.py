@@ -78,7 +78,9 @@ class Network:
         if triton:
             from bnonly.kernels import fused_blocks
 
-            self._blocks = fused_blocks([model], lambda conv: weights(conv)[0], dtype, products)  # None for other networks
+            self._blocks = fused_blocks(
+                [model], lambda conv: weights(conv)[0], dtype, products
+            )  # None for other networks
         (self._output,) = (m for m in model.modules() if isinstance(m, nn.Linear))
 
     def _layer(self, conv: nn.Module, norm: nn.Module) -> Layer:

@@ -14,6 +14,7 @@ from bnonly.data import Source
 from bnonly.errors import UserError
 from bnonly.evaluate import Scores, evaluate
 from bnonly.spec import Cell
+from bnonly.train import memory
 from bnonly.train.schedule import Schedule
 from bnonly.train.team import Team
 
@@ -173,6 +174,7 @@ def make_engine(cell: Cell, source: Source, device: torch.device, team: Team | N
         If the batches do not fit the data set, or the device lacks the precision.
     """
     _check_batches(cell, source)
+    memory.check(cell, device)
     if cell.engine == "reference":
         return ReferenceEngine(cell, source, device)
     from bnonly.train.fast import FastEngine

@@ -21,6 +21,7 @@ from bnonly.fast.memory import keep_memory
 from bnonly.fast.network import DTYPES, Network
 from bnonly.fast.parameters import Parameters
 from bnonly.spec import Cell
+from bnonly.train import memory
 from bnonly.train.graph import Captured
 from bnonly.train.schedule import Schedule
 from bnonly.train.team import Team
@@ -57,7 +58,13 @@ class FastEngine:
         together = self._team.add_up if cell.recipe.batchnorm == "synchronised" else None
         products = "tf32" if cell.precision == "tf32" else "ieee"
         self._network = Network(
-            self.model, self._parameters.of, DTYPES[cell.precision], together, cell.engine == "triton", products
+            self.model,
+            self._parameters.of,
+            DTYPES[cell.precision],
+            together,
+            cell.engine == "triton",
+            products,
+            memory.crowded(cell, device),
         )
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
         self._correct = torch.zeros((), dtype=torch.int64, device=device)

@@ -21,7 +21,7 @@ from bnonly.devices import choose_device
 from bnonly.errors import UserError
 from bnonly.progress import Progress
 from bnonly.spec import Cell
-from bnonly.train import checkpoint, failure, provenance
+from bnonly.train import checkpoint, failure, memory, provenance
 from bnonly.train.engine import Engine, make_engine
 from bnonly.train.launch import launch
 from bnonly.train.schedule import Schedule
@@ -170,7 +170,11 @@ def train_share(
     """
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode("error")
-    _Run(cell, folder, data_root, device, team, quiet or team.rank > 0, checkpoint_seconds, check).execute()
+    try:
+        _Run(cell, folder, data_root, device, team, quiet or team.rank > 0, checkpoint_seconds, check).execute()
+    except torch.OutOfMemoryError:
+        # The estimate thought it would fit; another program may have part of the memory.
+        raise memory.too_little(cell, memory.left(device)) from None
 
 
 class _Run:
