@@ -9,6 +9,7 @@ and optimiser.  Every measurement is a process of its own; the sides take turns 
 does meets all of them.  A ratio is the median of the rounds' ratios, with the lowest and the highest.
 
 ours           the fast engine: images on the device, fused layers, one flat optimiser step; on a GPU one CUDA graph
+triton         the same with the kernels of bnonly.kernels (GPUs only)
 eager          PyTorch the usual way: images on the device, augmented in batches, channels last, autocast, torch.optim.SGD
 loader         the usual loop: torchvision's data set, per-image transforms, DataLoader, fp32
 
@@ -55,8 +56,9 @@ ON_CUDA = {"networks": tuple(n for n in NETWORKS if n != "ResNet-32"), "batch": 
 #: side and precision of each column
 SIDES = {
     "cpu": (("ours", "fp32"), ("ours", "bf16"), ("eager", "fp32"), ("loader", "fp32")),
-    "cuda": (("ours", "bf16"), ("ours", "fp32"), ("eager", "bf16"), ("loader", "fp32")),
+    "cuda": (("ours", "bf16"), ("triton", "bf16"), ("ours", "fp32"), ("eager", "bf16"), ("loader", "fp32")),
 }
+ALL_SIDES = ("ours", "triton", "eager", "loader")
 #: Steps run at once between two looks at the clock, the least number of them, and the least time.
 WARM_UP, LEAST_STEPS = 3, 5
 #: Images of the synthetic sets: as many as an epoch's order has to be drawn for, and few where they are large.
@@ -241,8 +243,9 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
 
     torch.set_num_threads(task["threads"])
     device = choose_device(task["device"])
-    cell = cell_of(task["network"], task["regime"], task["batch"], "fast", task["precision"])
-    if task["side"] == "ours":
+    engine = "triton" if task["side"] == "triton" else "fast"
+    cell = cell_of(task["network"], task["regime"], task["batch"], engine, task["precision"])
+    if task["side"] in ("ours", "triton"):
         torch.set_deterministic_debug_mode("error" if task["deterministic"] else "default")
         steps, facts = ours(cell, device)
     else:
@@ -315,10 +318,14 @@ def ceilings() -> dict[str, float]:
 
 def limit(task: dict[str, Any], found: dict[str, float]) -> float:
     """Return the images per second that bytes and arithmetic allow: each layer's larger time, nothing else."""
-    from bnonly.cost.work import limit_seconds
+    import dataclasses
+
+    from bnonly.cost import find_gpu
+    from bnonly.cost.estimate import limit_images_per_second
 
     cell = cell_of(task["network"], task["regime"], task["batch"], "fast", task["precision"])
-    return 1 / limit_seconds(cell, found["copy_bytes_per_second"], found["bf16_flops_per_second"])
+    gpu = dataclasses.replace(find_gpu("H200"), copy_bytes_per_s=found["copy_bytes_per_second"])
+    return limit_images_per_second(cell, gpu, found["bf16_flops_per_second"])
 
 
 def run(task: dict[str, Any]) -> dict[str, Any]:
@@ -400,7 +407,7 @@ def main() -> int:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, metavar="NETWORK")
     parser.add_argument("--regimes", nargs="+", choices=REGIMES, default=REGIMES)
-    parser.add_argument("--sides", nargs="+", choices=["ours", "eager", "loader"], default=["ours", "eager", "loader"])
+    parser.add_argument("--sides", nargs="+", choices=ALL_SIDES, default=ALL_SIDES)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement, at least")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of PyTorch")

@@ -44,7 +44,7 @@ def check() -> list[tuple[str, str, float, float]]:
     from engine import REGIMES, cell_of, cifar
 
     from bnonly.devices import choose_device
-    from bnonly.train.engine import ReferenceEngine
+    from bnonly.train.engine import ReferenceEngine, make_engine
     from bnonly.train.fast import FastEngine
 
     device = choose_device("cuda")
@@ -80,6 +80,10 @@ def check() -> list[tuple[str, str, float, float]]:
                     5e-2,
                 )
             )
+            for cell, allowed in ((fp32, 1e-3), (bf16, 5e-2)):
+                kernels = make_engine(dataclasses.replace(cell, engine="triton"), source, device)
+                far = distance(*({"b": s["buffers"]} for s in (trained(kernels, 0, 10), oracle)))
+                rows.append((f"kernels in {cell.precision} against the oracle, 10 steps", name, far, allowed))
             uncaptured = FastEngine(bf16, source, device)
             uncaptured._graphs = None
             rows.append(("captured against not, bf16", name, distance(trained(uncaptured, 0, 10), low), 1e-6))

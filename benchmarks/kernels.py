@@ -516,6 +516,7 @@ def main() -> int:
     parser.add_argument(
         "--no-compiled", action="store_true", help="leave torch.compile out, which takes a minute to build"
     )
+    parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     if options.interpret:
         return interpret()
@@ -547,7 +548,7 @@ def main() -> int:
     bandwidth = copy_bandwidth()
     setting = Setting(device, checks.DTYPES[options.dtype], compiled=not options.no_compiled)
     rows = []
-    RESULTS.mkdir(exist_ok=True)
+    options.out.mkdir(parents=True, exist_ok=True)
     about = (
         f"{torch.cuda.get_device_name()}, copy bandwidth {bandwidth / 1e12:.2f} TB/s (read and written, measured here); "
         f"Python {platform.python_version()}, torch {torch.__version__}, triton {triton.__version__}"
@@ -557,7 +558,7 @@ def main() -> int:
             rows.append(row)
             print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
         torch.cuda.empty_cache()
-    with (RESULTS / "kernels.csv").open("w", newline="") as stream:
+    with (options.out / "kernels.csv").open("w", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
         writer.writerows([{k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()} for row in rows])
@@ -574,7 +575,7 @@ def main() -> int:
         "",
         table(rows),
     ]
-    (RESULTS / "kernels.md").write_text("\n".join(text) + "\n")
+    (options.out / "kernels.md").write_text("\n".join(text) + "\n")
     print("\n".join(text))
     return 0
 
