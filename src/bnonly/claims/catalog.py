@@ -348,7 +348,9 @@ class _Reader:
         self.check_experiment(first, experiment)
         names = list(self.experiments[experiment].architectures)
         if len(names) != len(values):
-            raise self.fail(first, "values", len(values), f"one for each of {experiment}'s {len(names)} networks is wanted")
+            raise self.fail(
+                first, "values", len(values), f"one for each of {experiment}'s {len(names)} networks is wanted"
+            )
         if table not in self.figures:
             raise self.fail(first, "table", table, accepted(table, self.figures))
         out = []
@@ -484,7 +486,9 @@ class _Reader:
 
     def check_experiment(self, name: str, experiment: str) -> None:
         if experiment not in self.experiments:
-            raise self.fail(name, "of", experiment, f"there is no such experiment; {accepted(experiment, self.experiments)}")
+            raise self.fail(
+                name, "of", experiment, f"there is no such experiment; {accepted(experiment, self.experiments)}"
+            )
 
     def check_regime(self, name: str, regime: str) -> None:
         if regime != "*" and regime not in REGIMES:

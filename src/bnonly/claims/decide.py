@@ -232,12 +232,16 @@ class Judge:
         finding = (first or "the configuration follows it") if any(p in self.grid.experiments for p in places) else ""
         if foreign:
             data = DATASETS[self.grid.experiments[foreign[0]].dataset].title
-            return Decision(claim, NOT_APPLICABLE, f"These results are on {data}, with settings of their own.", finding=finding)
+            return Decision(
+                claim, NOT_APPLICABLE, f"These results are on {data}, with settings of their own.", finding=finding
+            )
         if not used:
             return Decision(claim, NOT_RUN, "Nothing of this has been trained.", finding=finding)
         verdict = FAILS if differing else HOLDS
         count = sum(k in self.measured.labels for p in used for k in self._keys(p))
-        evidence.append(Evidence(f"{count} runs of {', '.join(used)}", math.nan, math.nan, 0, math.nan, math.nan, verdict))
+        evidence.append(
+            Evidence(f"{count} runs of {', '.join(used)}", math.nan, math.nan, 0, math.nan, math.nan, verdict)
+        )
         reason = f"Not followed: {first}." if differing else "Followed by every run."
         return Decision(claim, verdict, reason, tuple(evidence))
 
@@ -263,7 +267,9 @@ class Judge:
     # What training shows.
 
     def _result(self, claim: Claim) -> Decision:
-        places = list(dict.fromkeys(p[0] for t in claim.tests for u in self._units(t, self._paper_names) for p in u.places))
+        places = list(
+            dict.fromkeys(p[0] for t in claim.tests for u in self._units(t, self._paper_names) for p in u.places)
+        )
         foreign = [p for p in places if self._foreign(p)]
         if foreign:
             return self._elsewhere(claim, places)
@@ -271,21 +277,35 @@ class Judge:
         if other:
             finding = f"in these runs: {_all(e.verdict for e in evidence)}" if claim.ordering and evidence else ""
             return Decision(
-                claim, NOT_APPLICABLE, f"These runs do not follow the paper's protocol: {other}.", evidence, cells, (), finding
+                claim,
+                NOT_APPLICABLE,
+                f"These runs do not follow the paper's protocol: {other}.",
+                evidence,
+                cells,
+                (),
+                finding,
             )
         if missing:
             networks_ = {k[:2] for k in missing}
             reason = f"{len(missing)} runs of {len(networks_)} cell{'s' if len(networks_) > 1 else ''} are missing."
             so_far = _all(e.verdict for e in evidence) if evidence else ""
             return Decision(
-                claim, NOT_RUN, reason, evidence, cells, missing, f"so far: {so_far}" if so_far and claim.ordering else ""
+                claim,
+                NOT_RUN,
+                reason,
+                evidence,
+                cells,
+                missing,
+                f"so far: {so_far}" if so_far and claim.ordering else "",
             )
         verdict = _all(e.verdict for e in evidence)
         return Decision(claim, verdict, _reason(verdict, evidence), evidence, cells)
 
     def _elsewhere(self, claim: Claim, places: Sequence[str]) -> Decision:
         there = [p for p in places if p in self.grid.experiments]
-        titles = list(dict.fromkeys(DATASETS[self.grid.experiments[p].dataset].title for p in there if self._foreign(p)))
+        titles = list(
+            dict.fromkeys(DATASETS[self.grid.experiments[p].dataset].title for p in there if self._foreign(p))
+        )
         paper = " and ".join(dict.fromkeys(DATASETS[self.catalog.experiments[p].dataset].title for p in places))
         reason = f"These results are on {' and '.join(titles)}; the claim is about {paper}."
         if not claim.ordering:
@@ -379,7 +399,9 @@ class Judge:
             for _, group in itertools.groupby(units, lambda u: (u.experiment, u.regime, u.threshold)):
                 yield from self._each(test, list(group), intervals)
         else:
-            yield _interval(_span(units), estimate(self._reduced(test, units), [u.seeds for u in units]), test, intervals)
+            yield _interval(
+                _span(units), estimate(self._reduced(test, units), [u.seeds for u in units]), test, intervals
+            )
 
     def _each(self, test: Test, units: list[_Unit], intervals: int) -> Iterator[Evidence]:
         """Weigh each network by itself; with few replicates the networks of an experiment share their variance."""
@@ -416,7 +438,9 @@ class Judge:
         what = f"{_span(units)}, change from network to network"
         found = _interval(what, estimate(slope, [u.seeds for u in units]), test, intervals, sign=sign)
         for before, after in itertools.pairwise(units):
-            one = _interval("", estimate(step, [before.seeds, after.seeds]), test, intervals * (len(units) - 1), sign=sign)
+            one = _interval(
+                "", estimate(step, [before.seeds, after.seeds]), test, intervals * (len(units) - 1), sign=sign
+            )
             if one.verdict == FAILS:
                 text = f"{what}; {before.architecture} to {after.architecture} goes the other way ({one.value:+.3g})"
                 return replace(found, what=text, verdict=FAILS)
@@ -616,7 +640,11 @@ def _all(verdicts: Iterable[str]) -> str:
 def _reason(verdict: str, evidence: Sequence[Evidence]) -> str:
     several = len(evidence) > 1
     if verdict == HOLDS:
-        return f"All {len(evidence)} intervals lie inside what the rule accepts." if several else "The interval lies inside."
+        return (
+            f"All {len(evidence)} intervals lie inside what the rule accepts."
+            if several
+            else "The interval lies inside."
+        )
     bad = [e for e in evidence if e.verdict == FAILS]
     if verdict == FAILS:
         if not several:
@@ -627,7 +655,9 @@ def _reason(verdict: str, evidence: Sequence[Evidence]) -> str:
         return "A single run has no interval; two or more are needed."
     if not several:
         return "The interval is too wide: it crosses the rule's bound."
-    return f"{len(open_)} of {len(evidence)} intervals are too wide: they cross the rule's bound, {open_[0].what} first."
+    return (
+        f"{len(open_)} of {len(evidence)} intervals are too wide: they cross the rule's bound, {open_[0].what} first."
+    )
 
 
 def _of(kind: str) -> str:
