@@ -351,6 +351,34 @@ def _manifest(options: argparse.Namespace) -> int:
     return 0
 
 
+def _claims(options: argparse.Namespace) -> int:
+    source = options.file and options.file.resolve()
+    setup = _setup(options)
+    from bnonly.claims import table
+    from bnonly.claims.run import judge
+
+    _, decisions = judge(setup.grid, source)
+    for path in table.write(decisions, setup.grid.title):
+        print(path)
+    print(table.summary(decisions))
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    paper, source = _paper(options), options.file and options.file.resolve()
+    setup = _setup(options)
+    from bnonly.report.run import report
+
+    print(report(setup.grid, paper, source))
+    return 0
+
+
+def _paper(options: argparse.Namespace) -> grid.Grid | None:
+    """Return the configuration without anything laid over it, which has the paper's cells and so their cost."""
+    source = Path(options.paper or options.config)
+    return grid.load(source) if source.exists() else None
+
+
 def _prepare(options: argparse.Namespace) -> int:
     from bnonly.data.prepare import prepare
 
@@ -502,6 +530,13 @@ def _parser() -> argparse.ArgumentParser:
     figure.add_argument("--request", metavar="JSON", help="what to draw, resolved; the workflow gives this")
     counts = command("counts", _counts, "count every architecture's parameters by building it (Table 1)")
     counts.add_argument("--architectures", metavar="JSON", help="which, resolved; the workflow gives this")
+    claims = command("claims", _claims, "decide every claim of the paper by the results that are there")
+    report = command("report", _report, "write report.html: verdicts, figures, tables, deviations and cost in one file")
+    report.add_argument("--paper", metavar="FILE", help="the paper's configuration (default: --config)")
+    for sub in (claims, report):
+        sub.add_argument(
+            "--file", type=Path, metavar="FILE", help="claims of your own instead of the paper's (docs/claims.md)"
+        )
     manifest = command(
         "manifest", _manifest, "write figures/all: every figure and table with its checksum and its cells"
     )

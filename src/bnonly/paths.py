@@ -8,6 +8,8 @@ RESULTS = Path("results")
 FIGURES = Path("figures")
 TABLES = Path("tables")
 MANIFEST = FIGURES / "all"
+REPORT = Path("report.html")
+CLAIMS = RESULTS / "claims.parquet"
 
 FIGURE_FORMATS = ("pdf", "png", "csv")
 TABLE_FORMATS = ("md", "tex", "csv")

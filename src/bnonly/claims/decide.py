@@ -141,7 +141,7 @@ class Judge:
 
     def __init__(self, catalog: Catalog, grid: Grid, measured: Measurements) -> None:
         self.catalog, self.grid, self.measured = catalog, grid, measured
-        self._protocol = _protocol(catalog)
+        self._protocol = protocol(catalog)
 
     def decide_all(self) -> list[Decision]:
         """Decide every claim, in the order of the file."""
@@ -167,7 +167,7 @@ class Judge:
     # What is known without training.
 
     def _count(self, claim: Claim) -> Decision:
-        evidence = []
+        evidence: list[Evidence] = []
         for test in claim.tests:
             if test.rule == "structure":
                 evidence += self._structure(test)
@@ -224,7 +224,7 @@ class Judge:
         for test in claim.tests:
             for selector in test.of:
                 for cell, name in self._configured(selector):
-                    found = _setting_of(cell, self.grid, selector.experiment, test.key)
+                    found = setting_of(cell, self.grid, selector.experiment, test.key)
                     if found != test.expected:
                         differing.append(f"{name}: {test.key} is {_plain(found)}")
         used = [p for p in places if any(k in self.measured.labels for k in self._keys(p))]
@@ -381,7 +381,7 @@ class Judge:
         if wanted and (mine.family, mine.depth, mine.channels) != (wanted.family, wanted.depth, wanted.channels):
             return f"{name} is {mine.family}, depth {mine.depth}, {mine.channels} channels"
         for key, expected in self._protocol.get(experiment, {}).items():
-            found = _setting_of(cell, self.grid, experiment, key)
+            found = setting_of(cell, self.grid, experiment, key)
             if found != expected:
                 return f"{key} is {_plain(found)}, the paper has {_plain(expected)}"
         return ""
@@ -670,7 +670,7 @@ def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _protocol(catalog: Catalog) -> dict[str, dict[str, Any]]:
+def protocol(catalog: Catalog) -> dict[str, dict[str, Any]]:
     """Return the paper's settings by experiment, from the claims that state them; not the number of replicates."""
     found: dict[str, dict[str, Any]] = {}
     for claim in catalog.claims:
@@ -684,7 +684,7 @@ def _protocol(catalog: Catalog) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _setting_of(cell: Cell, grid: Grid, experiment: str, key: str) -> Any:
+def setting_of(cell: Cell, grid: Grid, experiment: str, key: str) -> Any:
     if key == "replicates":
         return len(grid.experiments[experiment].seeds)
     node: Any = cell

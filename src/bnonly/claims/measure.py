@@ -193,7 +193,7 @@ POOLED: dict[str, Callable[[Sequence[Any]], float]] = {
 }
 
 
-def over_runs(metric: str, values: Sequence[Value]) -> float:
+def over_runs(metric: str, values: Sequence[Any]) -> float:
     """Return one number for several runs."""
     return POOLED[metric](values) if metric in POOLED else float(np.mean(values))
 
