@@ -685,6 +685,7 @@ def protocol(catalog: Catalog) -> dict[str, dict[str, Any]]:
 
 
 def setting_of(cell: Cell, grid: Grid, experiment: str, key: str) -> Any:
+    """Return a setting of a cell, for example ``recipe.epochs``; "replicates" is of its experiment."""
     if key == "replicates":
         return len(grid.experiments[experiment].seeds)
     node: Any = cell

@@ -24,12 +24,15 @@ from bnonly.tables import catalog as table_catalog
 
 #: Figures with more points than this have their numbers in the CSV file only.
 MOST_ROWS = 130
+#: Pixels of a figure (200 an inch) to a pixel of the page: its type is then as large as small print.
+SCALE = 1.6
 KIND_TITLES = {
     "result": "Results of training",
     "count": "Parameter counts and structure",
     "setting": "Settings",
     "external": "Prior work",
 }
+SHORT = {"result": "of training", "count": "counted", "setting": "settings", "external": "of prior work"}
 #: What each verdict means, for the legend of the summary.
 MEANINGS = {
     decide.HOLDS: "every interval lies inside what the rule accepts",
@@ -163,34 +166,30 @@ def _plural(verdict: str, n: int) -> str:
 
 
 def _tiles(decisions: Sequence[Decision]) -> list[dict[str, Any]]:
-    found = table.count(decisions)
-    total, x, out = len(decisions), 0.0, []
-    for verdict in decide.VERDICTS:
-        width = 1000 * found[verdict] / total if total else 0.0
-        out.append(
-            {
-                "verdict": verdict,
-                "slug": slug(verdict),
-                "count": found[verdict],
-                "meaning": MEANINGS[verdict],
-                "x": f"{x:.2f}",
-                "width": f"{width:.2f}",
-            }
-        )
-        x += width
-    return out
+    by_kind = {kind: table.count(decisions, [kind]) for kind in catalog.KINDS}
+    return [
+        {
+            "verdict": verdict,
+            "slug": slug(verdict),
+            "count": n,
+            "meaning": MEANINGS[verdict],
+            "parts": ", ".join(f"{by_kind[k][verdict]} {SHORT[k]}" for k in catalog.KINDS if by_kind[k][verdict]),
+        }
+        for verdict, n in table.count(decisions).items()
+    ]
 
 
 def _kinds(decisions: Sequence[Decision]) -> list[dict[str, Any]]:
-    return [
-        {
-            "title": KIND_TITLES[kind],
-            "kind": kind,
-            "counts": table.count(decisions, [kind]),
-            "total": sum(d.claim.kind == kind for d in decisions),
-        }
-        for kind in catalog.KINDS
-    ]
+    out = []
+    for kind in catalog.KINDS:
+        counts, x, bar = table.count(decisions, [kind]), 0.0, []
+        total = sum(counts.values())
+        for verdict, n in counts.items():
+            if n:
+                bar.append({"slug": slug(verdict), "x": f"{x:.2f}", "width": f"{1000 * n / total:.2f}"})
+                x += 1000 * n / total
+        out.append({"title": KIND_TITLES[kind], "kind": kind, "counts": counts, "total": total, "bar": bar})
+    return out
 
 
 def slug(text: str) -> str:
@@ -213,26 +212,30 @@ def _deviations(grid: Grid, measured: Measurements) -> list[str]:
         info = DATASETS[dataset]
         meant = _listed(dict.fromkeys(DATASETS[paper.experiments[n].dataset].title for n in names))
         out.append(
-            f"Data: {_listed(names)} were trained on {info.title} ({info.train_images:,} training images of {info.image_size} pixels, "
-            f"{info.test_images:,} for testing), not on {meant}."
+            f"Data: {_called(grid, names)} trained on {info.title} ({info.train_images:,} training images of {info.image_size} "
+            f"pixels, {info.test_images:,} for testing), not on {meant}."
         )
     same: dict[str, list[str]] = defaultdict(list)
     for name, experiment in grid.experiments.items():
         if name in protocol and (text := _schedule(grid, experiment, protocol[name])):
             same[text].append(name)
-    out += [f"Schedule and recipe of {_listed(names)}: {text}." for text, names in same.items()]
+    out += [f"Schedule of {_called(grid, names)}: {text}." for text, names in same.items()]
     networks: dict[str, list[str]] = defaultdict(list)
     for name, wanted in paper.experiments.items():
         if name in grid.experiments and list(grid.experiments[name].architectures) != list(wanted.architectures):
             networks[name] = list(grid.experiments[name].architectures)
     if networks:
-        parts = [f"{name} has {_listed([grid.labels[a] for a in found])}" for name, found in networks.items()]
-        out.append(f"Networks other than the paper's: {'; '.join(parts)}.")
+        titles: dict[str, dict[str, None]] = defaultdict(dict)
+        for name, found in networks.items():
+            titles[grid.experiments[name].title].update(dict.fromkeys(grid.labels[a] for a in found))
+        parts = [f"{_listed(labels)} ({title})" for title, labels in titles.items()]
+        out.append(f"Networks: not the paper's, but {'; '.join(parts)}.")
     seeds: dict[str, list[str]] = defaultdict(list)
     for name, wanted in paper.experiments.items():
         if name in grid.experiments and len(grid.experiments[name].seeds) != wanted.seeds:
             seeds[f"{len(grid.experiments[name].seeds)} instead of {wanted.seeds}"].append(name)
-    out += [f"Replicates: {text} in {_listed(names)}." for text, names in seeds.items()]
+    if seeds:
+        out.append(f"Replicates: {'; '.join(f'{text} in {_called(grid, names)}' for text, names in seeds.items())}.")
     absent = [n for n in paper.experiments if n not in grid.experiments]
     if absent:
         out.append(f"Experiments left out of this run: {_listed(absent)}.")
@@ -254,6 +257,13 @@ def _deviations(grid: Grid, measured: Measurements) -> list[str]:
             "(made on request: tables/text_only.md)."
         )
     return out
+
+
+def _called(grid: Grid, names: Sequence[str]) -> str:
+    """Name experiments by their titles, each once."""
+    if set(names) >= set(grid.experiments):
+        return "everything"
+    return _listed(dict.fromkeys(grid.experiments[n].title for n in names))
 
 
 _SETTINGS = {
@@ -332,8 +342,8 @@ def _figure(grid: Grid, name: str, decisions: Sequence[Decision], root: Path) ->
     width, height = struct.unpack(">II", content[16:24])
     out |= {
         "src": "data:image/png;base64," + base64.b64encode(content).decode(),
-        "width": width // 2,
-        "height": height // 2,
+        "width": round(width / SCALE),
+        "height": round(height / SCALE),
         "alt": _alt(grid, name, out["caption"]),
         "numbers": _numbers(root / paths.figure(name, "csv")),
     }

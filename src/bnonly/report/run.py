@@ -48,7 +48,12 @@ def report(grid: Grid, paper: Grid | None = None, source: Path | None = None, ro
     measured, decisions = judge(grid, source, root)
     content = collect(grid, paper, measured, decisions, root)
     environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_typeset,
     )
     environment.filters["slug"] = slug
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
@@ -58,8 +63,10 @@ def report(grid: Grid, paper: Grid | None = None, source: Path | None = None, ro
         # Our own files, not data; the policy below lets nothing else be style or script, and nothing leave the page.
         style=Markup(style),
         script=Markup(script),
-        policy="default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
-        f"style-src '{_hash(style)}'; script-src '{_hash(script)}'",
+        policy=Markup(
+            "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+            f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
+        ),
     )
     path = root / paths.REPORT
     with schemas.atomic(path) as stream:
@@ -69,3 +76,8 @@ def report(grid: Grid, paper: Grid | None = None, source: Path | None = None, ro
 
 def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _typeset(value: object) -> object:
+    """Set apostrophes as type does; markup is left alone."""
+    return value.replace("'", "’") if type(value) is str else value
