@@ -3,6 +3,7 @@
 #   snakemake figures/all                     everything config.yaml asks for, and a manifest of it
 #   snakemake figures/fig05.pdf   (or fig05)  one figure; trains only what it shows
 #   snakemake tables/table1.md    (or table1) one table
+#   snakemake report                          all of it, and report.html: verdict by verdict what held
 #   snakemake results/ResNet-110/bn/seed0/metrics.parquet          one cell
 #   snakemake --profile demo figures/all      the same in miniature on handwritten digits, in runs/demo
 #
@@ -35,9 +36,11 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/analyse.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/collect.smk"
+include: "workflow/rules/report.smk"
 
 
 rule all:
     default_target: True
     input:
         "figures/all",
+        "report.html",

@@ -13,6 +13,14 @@ from typing import Any
 from bnonly.errors import UserError, accepted
 
 
+def digest_of(*folders: Path) -> str:
+    """Return the SHA-256 of everything in some folders of the package: code, data, templates."""
+    digest = hashlib.sha256()
+    for path in sorted(p for folder in folders for p in folder.iterdir() if p.is_file()):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
 class Catalog:
     """The modules of one package that each make one thing.
 

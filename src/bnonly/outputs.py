@@ -8,6 +8,7 @@ from typing import Any
 
 from bnonly import paths
 from bnonly.datasets import DATASETS
+from bnonly.discovery import digest_of
 from bnonly.errors import UserError, accepted
 from bnonly.figures import catalog as figures
 from bnonly.figures import request
@@ -58,6 +59,11 @@ def ask(grid: Grid, name: str) -> dict[str, Any]:
 def code_digest(name: str) -> str:
     """Return the SHA-256 of the code behind a figure or table."""
     return str(_catalog(name).code_digest(name))
+
+
+def verdict_code(*packages: str) -> str:
+    """Return the SHA-256 of the code and the data behind the verdicts ("claims") or the report ("claims", "report")."""
+    return digest_of(*(Path(__file__).parent / package for package in packages))
 
 
 def files(name: str) -> list[str]:

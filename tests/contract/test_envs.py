@@ -21,6 +21,7 @@ CONDA = yaml.safe_load((ENVS / "bnonly.yaml").read_text())
 CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
 #: What the rules import; the rest of the lock runs the workflow, or checks it.
 RULE_PACKAGES = {
+    "jinja2",
     "matplotlib",
     "numpy",
     "pandas",

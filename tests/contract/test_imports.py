@@ -46,7 +46,11 @@ ALLOWED = {
     "figures.request": (IDENTITY | {"grid"}, set()),
     "figures": (FILES | {"figures", "discovery"}, {"numpy", "pandas", "matplotlib", "scipy", "pyarrow"}),
     "tables": (FILES | {"figures", "tables", "discovery"}, {"numpy", "pandas"}),
-    "outputs": (IDENTITY | {"figures", "tables"}, set()),
+    "outputs": (IDENTITY | {"figures", "tables", "discovery"}, set()),
+    "claims.catalog": (IDENTITY | {"grid"}, set()),
+    "claims.networks": (COMPUTING | {"claims"}, {"torch"}),
+    "claims": (FILES | {"claims", "tables"}, {"numpy", "pyarrow"}),
+    "report": (FILES | {"claims", "figures", "tables", "outputs", "report"}, {"jinja2"}),
     "manifest": (FILES | {"figures", "outputs"}, set()),
     "status": (FILES | {"outputs"}, set()),
     "cost": (IDENTITY | {"cost", "train"}, set()),
@@ -70,6 +74,7 @@ HEAVY = {
     "yaml",
     "PIL",
     "sklearn",
+    "jinja2",
 }
 
 

@@ -40,7 +40,7 @@ rule table:
     log:
         "logs/tables/{name}.log",
     wildcard_constraints:
-        name=r"[a-z]\w*",
+        name=r"(?!claims$)[a-z]\w*",
     conda:
         "../../envs/bnonly.yaml"
     params:

@@ -8,7 +8,6 @@ from dataclasses import fields
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from bnonly import paths, schemas
 from bnonly.claims.decide import VERDICTS
@@ -61,9 +60,9 @@ def report(grid: Grid, paper: Grid | None = None, source: Path | None = None, ro
         **{f.name: getattr(content, f.name) for f in fields(content)},
         marks=MARKS,
         # Our own files, not data; the policy below lets nothing else be style or script, and nothing leave the page.
-        style=Markup(style),
-        script=Markup(script),
-        policy=Markup(
+        style=style,
+        script=script,
+        policy=(
             "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
             f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
         ),
@@ -79,5 +78,5 @@ def _hash(text: str) -> str:
 
 
 def _typeset(value: object) -> object:
-    """Set apostrophes as type does; markup is left alone."""
+    """Set apostrophes as type does; markup (what the template calls safe) is left alone."""
     return value.replace("'", "’") if type(value) is str else value

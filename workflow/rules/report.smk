@@ -1,0 +1,43 @@
+# The verdict on every claim of the paper, and the report (docs/claims.md).  Of what is there now: bnonly claims, bnonly report.
+
+
+def on_request_made():
+    """How many trainings made on request are there: the claims use them, and no figure of figures/all depends on them."""
+    asked = set(GRID.cells) - GRID.on_default()
+    return sum(paths.metrics(paths.cell_dir(*key)).exists() for key in asked)
+
+
+rule claims:
+    input:
+        everything,
+    output:
+        "results/claims.parquet",
+        multiext("tables/claims", ".md", ".tex", ".csv"),
+    log:
+        "logs/claims.log",
+    conda:
+        "../../envs/bnonly.yaml"
+    params:
+        made=lambda wildcards: on_request_made(),
+        code=lambda wildcards: outputs.verdict_code("claims"),
+        resolved=lambda wildcards: request.canonical(RESOLVED),
+    shell:
+        "bnonly --resolved {params.resolved:q} claims > {log:q} 2>&1"
+
+
+rule report:
+    input:
+        "figures/all",
+        "results/claims.parquet",
+    output:
+        "report.html",
+    log:
+        "logs/report.log",
+    conda:
+        "../../envs/bnonly.yaml"
+    params:
+        paper=str(ROOT / "config.yaml"),
+        code=lambda wildcards: outputs.verdict_code("claims", "report"),
+        resolved=lambda wildcards: request.canonical(RESOLVED),
+    shell:
+        "bnonly --resolved {params.resolved:q} report --paper {params.paper:q} > {log:q} 2>&1"
