@@ -45,6 +45,7 @@ TOP_LEVEL = (
     "warm",
     "outputs",
     "gpus",
+    "paper_values",
     "recipes",
     "architectures",
     "regimes",
@@ -95,6 +96,8 @@ class Grid:
         Figures and tables of `figures/all`; empty for all of them.
     gpus : dict
         Kinds of GPU beside those of `bnonly.cost.gpus`, by name: memory_gb, bandwidth_gb_s, tflops by precision, watts, aliases.
+    paper_values : bool
+        Whether figures also show the values that the paper states.
     """
 
     source: str
@@ -107,6 +110,7 @@ class Grid:
     warm: bool
     outputs: tuple[str, ...]
     gpus: dict[str, dict[str, Any]]
+    paper_values: bool = False
 
     def cell(self, architecture: str, regime: str, seed: int) -> Cell:
         """Return a cell by name, aliases resolved.
@@ -330,6 +334,7 @@ def resolve(config: Mapping[str, Any], source: str = "config.yaml") -> Grid:
         top.flag("warm", False),
         top.words("outputs") if "outputs" in top.node else (),
         {n: _gpu(c) for n, c in top.children("gpus")},
+        top.flag("paper_values", False),
     )
 
 

@@ -52,8 +52,28 @@ def _has_an_experiment(grid: Grid, name: str) -> bool:
 
 
 def ask(grid: Grid, name: str) -> dict[str, Any]:
-    """Return the request of a figure or table (`bnonly.figures.request.request`)."""
-    return request.request(grid, name, _catalog(name).needs(name))
+    """Return the request of a figure or table (`bnonly.figures.request.request`), with the paper's values if they are wanted."""
+    asked = request.request(grid, name, _catalog(name).needs(name))
+    stated = _stated(asked) if grid.paper_values else []
+    return {**asked, "stated": stated} if stated else asked
+
+
+def _stated(asked: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what the paper states of a figure's points, where the data are the paper's."""
+    # Here, because few runs want it and the claims take a while to read.
+    from bnonly.claims import catalog
+
+    experiments = catalog.load().experiments
+    shown = {
+        (panel["experiment"], architecture["name"], regime)
+        for panel in asked["panels"]
+        if panel["dataset"] == experiments[panel["experiment"]].dataset
+        for architecture in panel["architectures"]
+        for regime in panel["regimes"]
+    }
+    found = [s for s in catalog.stated(asked["name"]) if (s.experiment, s.architecture, s.regime) in shown]
+    # Some values are stated several times; the first statement counts.
+    return list({tuple(s.point.values()): {"claim": s.claim, **s.point} for s in reversed(found)}.values())[::-1]
 
 
 def code_digest(name: str) -> str:

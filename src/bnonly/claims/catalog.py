@@ -610,6 +610,11 @@ class Stated:
     threshold: float
     value: float
 
+    @property
+    def point(self) -> dict[str, Any]:
+        """All but the claim: where it is, and the value."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "claim"}
+
 
 def stated(figure: str) -> list[Stated]:
     """Return the numbers that the paper states for points of a figure, for `paper_values: true`.

@@ -110,6 +110,7 @@ class Results:
         self.run: str = asked["run"]
         self.absent: tuple[str, ...] = tuple(asked["absent"])
         self.labels: dict[str, str] = asked["labels"]
+        self._stated: list[dict[str, Any]] = asked.get("stated", [])
         self.panels = tuple(_panel(p, self.labels) for p in asked["panels"])
         self._root = root
         self._tables: dict[tuple[str, str, str, str], tuple[pa.Table, dict[str, Any]]] = {}
@@ -184,6 +185,21 @@ class Results:
             for seed in seeds
         }
         return sum(runs.values()), len(runs)
+
+    def stated(self, panel: Panel, metric: str, threshold: float = 0.0) -> list[dict[str, Any]]:
+        """Return the values that the paper states for a panel's points, if the configuration wants them shown.
+
+        Parameters
+        ----------
+        panel : Panel
+            Where.
+        metric : str
+            As in the claims: "top1", "small_gammas".
+        threshold : float
+            Of the metrics that have one.
+        """
+        wanted = (panel.experiment, metric, threshold)
+        return [s for s in self._stated if (s["experiment"], s["metric"], s["threshold"]) == wanted]
 
     def accuracy(self, panel: Panel, top: int = 1) -> pd.DataFrame:
         """Return every run's final test accuracy in percent: of the last epoch trained, diverged or not."""

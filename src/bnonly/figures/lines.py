@@ -85,6 +85,8 @@ def accuracy(sheet: Sheet, data: Results, views: Sequence[View], columns: int, c
             dotted: Any = (0, (1, 1.5))
             guessing = ax.axhline(panel.chance(view.top), color=CHANCE, linewidth=0.9, linestyle=dotted, zorder=1)
         _regimes(sheet, ax, data, panel, points)
+        stated = data.stated(panel, f"top{view.top}")
+        mark_stated(sheet, ax, stated, _places(panel), of_regimes(panel.regimes))
     if guessing:
         sheet.entry("Chance", guessing)
     _share_labels(sheet, columns)
@@ -97,6 +99,8 @@ def disabled(sheet: Sheet, data: Results, label: str, limits: tuple[float, float
         points = _points(sheet, data, panel, data.disabled_activations(panel))
         _frame(sheet, ax, panel, points, label, limits)
         _regimes(sheet, ax, data, panel, points)
+        stated = data.stated(panel, "disabled_activations")
+        mark_stated(sheet, ax, stated, _places(panel), of_regimes(panel.regimes))
     _share_labels(sheet, len(data.panels))
 
 
@@ -106,6 +110,7 @@ def thresholds(
     quantity: Callable[[Panel, float], pd.DataFrame],
     labels: Mapping[str, str],
     limits: tuple[float, float],
+    metric: str,
 ) -> None:
     """Draw a quantity that depends on a threshold of gamma, a line a regime and threshold (Figures 5 and 6).
 
@@ -121,6 +126,8 @@ def thresholds(
         Of each experiment's y axis.
     limits : tuple of float
         The paper's y axis.
+    metric : str
+        What the claims call the quantity.
     """
     import pandas as pd
 
@@ -138,6 +145,8 @@ def thresholds(
                 label = text if white else f"{data.labels[regime]}, {text}"
                 sheet.entry(label, _line(ax, points, Style(style.lighter(white), marker, dash)), group=regime)
         mark_diverged(ax, everything, of_regimes(panel.regimes))
+        stated = [s for t in THRESHOLDS for s in data.stated(panel, metric, t)]
+        mark_stated(sheet, ax, stated, _places(panel), of_regimes(panel.regimes))
     _share_labels(sheet, len(data.panels))
 
 
@@ -165,8 +174,7 @@ def _grid(sheet: Sheet, panels: Sequence[Panel], columns: int) -> None:
 def _points(sheet: Sheet, data: Results, panel: Panel, runs: pd.DataFrame) -> pd.DataFrame:
     """Reduce runs to points with a place on the axis, and keep them for the CSV."""
     points = summary(runs)
-    places = {a.name: i for i, a in enumerate(panel.architectures)}
-    points.insert(2, "x", points["architecture"].map(places))
+    points.insert(2, "x", points["architecture"].map(_places(panel)))
     record_points(sheet, data, panel, points)
     return points
 
@@ -226,6 +234,63 @@ def mark_diverged(ax: Axes, points: pd.DataFrame, styles: Mapping[str, Style]) -
                 fontsize=SMALLEST,
                 color=styles[regime].ink(),
             )
+
+
+def mark_stated(
+    sheet: Sheet,
+    ax: Axes,
+    stated: Sequence[Mapping[str, Any]],
+    places: Mapping[str, float],
+    styles: Mapping[str, Style],
+) -> None:
+    """Mark the values that the paper states for some points, and keep them for the CSV.
+
+    Parameters
+    ----------
+    sheet : Sheet
+        Whose legend explains the mark.
+    ax : matplotlib.axes.Axes
+        Where.
+    stated : sequence of mapping
+        From `Results.stated`.
+    places : mapping
+        Where each architecture is on the x axis.
+    styles : mapping of str to Style
+        Of each regime.
+    """
+    import pandas as pd
+    from matplotlib.lines import Line2D
+
+    if not stated:
+        return
+    look: dict[str, Any] = {
+        "linestyle": "none",
+        "marker": "*",
+        "markersize": 8,
+        "markerfacecolor": "white",
+        "zorder": 7,
+    }
+    for point in stated:
+        color = styles[point["regime"]].ink()
+        ax.plot(places[point["architecture"]], point["value"], color=color, markeredgewidth=0.9, clip_on=False, **look)
+    sheet.entry("Stated in the paper", Line2D([], [], color="0.2", markeredgewidth=0.9, **look))
+    rows = [
+        {
+            "panel": s["experiment"],
+            "architecture": s["architecture"],
+            "x": places[s["architecture"]],
+            "regime": s["regime"],
+            "quantity": f"stated {s['metric']}" + (f"<{s['threshold']:g}" if s["threshold"] else ""),
+            "mean": s["value"],
+            "claim": s["claim"],
+        }
+        for s in stated
+    ]
+    sheet.record(pd.DataFrame(rows))
+
+
+def _places(panel: Panel) -> dict[str, float]:
+    return {a.name: i for i, a in enumerate(panel.architectures)}
 
 
 def y_limits(points: pd.DataFrame, limits: tuple[float, float], paper_data: bool) -> tuple[float, float]:

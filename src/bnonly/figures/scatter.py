@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bnonly.figures.data import Panel, Results, summary
-from bnonly.figures.lines import mark_diverged, record_points, y_limits
+from bnonly.figures.lines import mark_diverged, mark_stated, record_points, y_limits
 from bnonly.figures.sheet import Sheet
 from bnonly.figures.style import GROWTH
 
@@ -177,7 +177,11 @@ def _axes(
     ax.xaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count / 1000:g}"))
     for growth in series:
         mine = points[growth.experiment]
-        mark_diverged(ax, mine, dict.fromkeys(mine["regime"], GROWTH[growth.style]))
+        styles = dict.fromkeys(mine["regime"], GROWTH[growth.style])
+        mark_diverged(ax, mine, styles)
+        places = dict(zip(mine["architecture"], mine["x"], strict=True))
+        stated = [s for s in data.stated(panels[growth.experiment], "top1") if s["architecture"] in places]
+        mark_stated(sheet, ax, stated, places, styles)
     return ax, points
 
 
