@@ -598,6 +598,15 @@ def _shown(value: Any) -> str:
     return {True: "on", False: "off"}.get(value, str(value)) if isinstance(value, bool) else str(value)
 
 
+#: What the points of a figure show; the other figures are histograms.
+DRAWN: dict[str, tuple[str, ...]] = {
+    **{f"fig{n:02d}": ("top1", "top5") for n in (1, 2, 3, 8, 9, 10, 11, 12, 13, 14)},
+    "fig05": ("small_gammas",),
+    "fig06": ("clamping_change",),
+    "fig07": ("disabled_activations",),
+}
+
+
 @dataclass(frozen=True)
 class Stated:
     """A value that the paper states for one point of a figure."""
@@ -626,7 +635,8 @@ def stated(figure: str) -> list[Stated]:
         if figure not in claim.figures or claim.inconsistent or claim.reading:
             continue
         for test in claim.tests:
-            plain = test.rule == "equals" and test.reduce == "each" and not test.minus and test.metric in RUN_METRICS
+            drawn = test.metric in DRAWN.get(figure, ())
+            plain = drawn and test.rule == "equals" and test.reduce == "each" and not test.minus
             for selector in test.of if plain else ():
                 if not selector.relative:
                     for architecture in selector.architectures.split("+"):

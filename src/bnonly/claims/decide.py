@@ -32,6 +32,8 @@ LEVEL = 0.95
 #: Numbers that differ by less are equal: counts and shares are exact but for the last bits.
 SLACK = 1e-9
 
+#: Reductions that fit a line, and say nothing of two points.
+NEEDS_THREE = ("slope", "r", "r2", "log10_p", "last_residual")
 #: From this many replicates on a network has an error of its own.
 ENOUGH = 5
 
@@ -329,19 +331,21 @@ class Judge:
         missing: dict[Key, None] = {}
         other = ""
         for test in claim.tests:
-            units = []
+            units, whole = [], True
             for unit in self._units(test, names):
                 if not all(p[0] in self.grid.experiments or p[0] in paper for p in unit.places):
                     continue
                 absent, unlike = self._fill(test, unit, paper, cells)
                 missing.update(dict.fromkeys(absent))
+                whole = whole and not absent
                 other = other or unlike
                 if unit.seeds:
                     units.append(unit)
                 elif not absent:
                     # Every run is there, none has a finite value: nothing that a rule could accept.
                     missing.update(dict.fromkeys(k for p in unit.places for k in self._wanted(p, paper)))
-            prepared.append((test, units))
+            # A statistic over several networks says nothing of some of them.
+            prepared.append((test, units if whole or test.reduce == "each" else []))
         intervals = sum(_intervals(test, units) for test, units in prepared)
         evidence = [e for test, units in prepared if units for e in self._weigh(test, units, max(1, intervals))]
         return tuple(evidence), tuple(cells), tuple(missing), other
@@ -649,7 +653,7 @@ def _reason(verdict: str, evidence: Sequence[Evidence]) -> str:
     if verdict == FAILS:
         if not several:
             return "The interval lies outside what the rule accepts."
-        return f"{len(bad)} of {len(evidence)} intervals lie outside what the rule accepts, {bad[0].what} first."
+        return f"{len(bad)} of {len(evidence)} intervals outside what the rule accepts, {bad[0].what} first."
     open_ = [e for e in evidence if e.verdict == UNDECIDED]
     if any(e.n < 2 for e in open_):
         return "A single run has no interval; two or more are needed."

@@ -134,10 +134,10 @@ def count(decisions: Sequence[Decision], kinds: Sequence[str] = ()) -> dict[str,
 
 def summary(decisions: Sequence[Decision]) -> str:
     """Say in a line how many claims hold, of how many that were run."""
-    found = count(decisions)
-    run = found[HOLDS] + found[FAILS] + found[UNDECIDED]
-    others = [f"{found[v]} {v}" for v in VERDICTS[1:] if found[v]]
-    return f"{found[HOLDS]} of {run} decided claims hold; {', '.join(others)}; {len(decisions)} in all"
+    found, trained = count(decisions), count(decisions, ["result"])
+    run = trained[HOLDS] + trained[FAILS] + trained[UNDECIDED]
+    each = ", ".join(f"{n} {verdict}" for verdict, n in found.items() if n)
+    return f"{trained[HOLDS]} of the {run} claims about training that were run hold; of all {len(decisions)}: {each}"
 
 
 def number(value: float) -> str:
@@ -158,6 +158,8 @@ def shown(decision: Decision) -> str:
         e = known[0]
         interval = f" [{number(e.low)}, {number(e.high)}]" if e.n and math.isfinite(e.low) else ""
         return f"{number(e.value)}{interval}{f', n = {e.n}' if e.n else ''}"
+    if len(known) <= 3:
+        return "; ".join(number(e.value) for e in known)
     low, high = min(e.value for e in known), max(e.value for e in known)
     if low == high:
         return f"{number(low)} ({len(known)} values)"

@@ -248,7 +248,7 @@ def mark_stated(
     Parameters
     ----------
     sheet : Sheet
-        Whose legend explains the mark.
+        Where a note explains the mark.
     ax : matplotlib.axes.Axes
         Where.
     stated : sequence of mapping
@@ -259,7 +259,6 @@ def mark_stated(
         Of each regime.
     """
     import pandas as pd
-    from matplotlib.lines import Line2D
 
     if not stated:
         return
@@ -273,7 +272,7 @@ def mark_stated(
     for point in stated:
         color = styles[point["regime"]].ink()
         ax.plot(places[point["architecture"]], point["value"], color=color, markeredgewidth=0.9, clip_on=False, **look)
-    sheet.entry("Stated in the paper", Line2D([], [], color="0.2", markeredgewidth=0.9, **look))
+    sheet.note("☆ A value that the paper states.")
     rows = [
         {
             "panel": s["experiment"],
