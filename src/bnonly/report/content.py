@@ -112,7 +112,7 @@ def collect(
         _cells(grid, measured),
         _cost(grid, paper, measured, costs),
         _provenance(grid, measured),
-        _failures(measured),
+        _failures(grid, measured, root),
         sections=list(dict.fromkeys(d.claim.section.partition(",")[0] for d in decisions)),
     )
 
@@ -399,8 +399,8 @@ def _short(text: str) -> str:
 def _table(grid: Grid, name: str, decisions: Sequence[Decision], root: Path) -> dict[str, Any]:
     title = table_catalog.title(name)
     number, _, caption = title.partition(": ")
-    if not caption:
-        number, caption = "In the text", title
+    if not number.endswith(("B.2", "C.1")) and not number.startswith("Table"):
+        number, caption = "Text-only results", title
     path = root / paths.table(name, "md")
     out: dict[str, Any] = {
         "name": name,
@@ -675,10 +675,17 @@ def _day(text: str) -> str:
     return text.replace("T", " ").partition("+")[0] + " UTC" if text else "at an unknown time"
 
 
-def _failures(measured: Measurements) -> list[str]:
+def _failures(grid: Grid, measured: Measurements, root: Path) -> list[str]:
+    from bnonly.train import failure
+
     out = [
         f"{a}/{r}/seed{s} diverged: {v.get('reason') or 'no reason recorded'}. It counts with the accuracy it had."
         for (a, r, s), v in measured.labels.items()
         if v["status"] == "diverged"
     ]
-    return out + [f"{reason}. It is left out." for reason in measured.unusable.values()]
+    out += [f"{reason}. It is left out." for reason in measured.unusable.values()]
+    for key, cell in grid.cells.items():
+        known = failure.read(root / paths.cell_dir(*key)) if key not in measured.labels else None
+        if known and known["digest"] == cell.digest():
+            out.append(f"{cell} failed ({known['times']} times): {known['reason']}.")
+    return out

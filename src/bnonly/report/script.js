@@ -32,7 +32,7 @@
     if (target.hidden) { form.reset(); apply(); }
     for (let node = target.parentElement; node; node = node.parentElement) if (node.tagName === "DETAILS") node.open = true;
     if (target.matches("table.claims tr")) target.querySelector("details").open = true;
-    target.scrollIntoView();
+    target.scrollIntoView({ behavior: "instant" });
   }
 
   form.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(apply, 120); });
