@@ -106,6 +106,8 @@ def test_a_target_trains_only_what_it_needs(target, expected, tmp_path):
 def test_no_target_is_everything(tmp_path):
     counts = planned(tmp_path, "--configfile", overlay(tmp_path))
     assert counts.pop("all") == 1
+    assert counts == planned(tmp_path, "--configfile", overlay(tmp_path), "--", "report")
+    assert (counts.pop("claims"), counts.pop("report")) == (1, 1)
     assert counts == planned(tmp_path, "--configfile", overlay(tmp_path), "--", "figures/all")
 
 
@@ -125,6 +127,21 @@ def test_everything_is_made_and_then_nothing_is_to_do(made):
         "results/VGG-11-c16/all_noaffine/seed0",
     }
     assert planned(made, "--configfile", overlay(made), "--", "figures/all") == {}
+
+
+def test_the_report_follows_the_figures(made, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(made, folder)
+    config = ("--configfile", overlay(folder), "--", "report")
+    assert planned(folder, *config) == {"claims": 1, "report": 1}
+    done = snakemake(folder, *config)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    page = (folder / "report.html").read_text()
+    assert page.count("<img ") == 2 and 'id="table_c2"' in page and (folder / "tables/claims.md").exists()
+    assert planned(folder, *config) == {}
+    changed = overlay(folder, experiments__vgg__seeds=[0, 1])
+    wanted = {"train": 2, "figure": 1, "manifest": 1, "claims": 1, "report": 1}
+    assert planned(folder, "--configfile", changed, "--", "report") == wanted
 
 
 def test_a_changed_learning_rate_reruns_its_cells_and_their_figures(made):

@@ -573,22 +573,26 @@ def _cost(grid: Grid, paper: Grid | None, measured: Measurements, costs: _Costs)
 def _plans(grid: Grid, paper: Grid | None, measured: Measurements) -> list[dict[str, Any]]:
     try:
         from bnonly.cost import GPUS
+        from bnonly.cost.measured import scan
         from bnonly.cost.table import costs
     except ImportError:  # pragma: no cover - the cost model is not part of this version
         return []
-    kinds = [g for g in (GPUS.values() if isinstance(GPUS, Mapping) else GPUS) if not g.is_cpu]
+    kinds = [g for g in GPUS.values() if not g.is_cpu]
+    known = scan() if measured.labels else None
     plans: list[tuple[str, Grid, list[tuple[str, str, int]]]] = []
     missing = [k for k in grid.cells if k in grid.on_default() and k not in measured.labels]
-    plans.append(("What this run still misses", grid, missing))
+    everything = [k for k in paper.cells if k in paper.on_default()] if paper else []
+    if missing != everything:
+        plans.append(("What this run still misses", grid, missing))
     if paper:
-        plans.append(("The whole paper (Figures 1 to 25)", paper, [k for k in paper.cells if k in paper.on_default()]))
+        plans.append(("The whole paper (Figures 1 to 25)", paper, everything))
         asked = [k for k in paper.cells if k not in paper.on_default()]
         plans.append(("What the paper states without a figure", paper, asked))
     out = []
     for title, of, keys in plans:
         if not keys:
             continue
-        found = costs(of, keys, kinds)
+        found = costs(of, keys, kinds, measured=known)
         out.append(
             {
                 "title": title,
