@@ -372,6 +372,24 @@ def test_other_data_never_reproduce_the_paper(tmp_path):
     assert found.verdict == NOT_APPLICABLE
 
 
+@pytest.mark.parametrize("kept", [("cifar-depth",), ("small",), ("cifar-width", "small")])
+@pytest.mark.parametrize("networks", [1, 2])
+def test_a_run_may_leave_out_experiments_and_networks(tmp_path, kept, networks):
+    """Every claim of the paper gets a verdict, whatever part of the grid a run has, on whatever data."""
+    found = config()
+    found["recipes"]["cifar10"] = {"dataset": "digits", "epochs": 4, "batch_size": 64, "lr": 0.1, "milestones": [2]}
+    found["experiments"] = {name: found["experiments"][name] for name in kept}
+    for experiment in found["experiments"].values():
+        experiment |= {"architectures": experiment["architectures"][:networks], "case_study": "", "seeds": [0, 1]}
+    grid = resolve(found)
+    for cell in grid.cells.values():
+        if cell.regime.name in ("all", "bn", "rand2"):
+            synthetic.write_one(tmp_path, cell, "metrics")
+    decisions = run.judge(grid, root=tmp_path)[1]
+    assert len(decisions) == 325
+    assert {d.verdict for d in decisions if d.claim.kind == "result"} <= {NOT_APPLICABLE, NOT_RUN, decide.INCONSISTENT}
+
+
 def test_another_schedule_is_another_protocol(tmp_path):
     grid = other(lambda found: found.update(scale=0.05))
     make(tmp_path, grid, "top1", line("bn", 50, 60, 70))

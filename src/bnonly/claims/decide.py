@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -32,8 +33,6 @@ LEVEL = 0.95
 #: Numbers that differ by less are equal: counts and shares are exact but for the last bits.
 SLACK = 1e-9
 
-#: Reductions that fit a line, and say nothing of two points.
-NEEDS_THREE = ("slope", "r", "r2", "log10_p", "last_residual")
 #: From this many replicates on a network has an error of its own.
 ENOUGH = 5
 
@@ -331,7 +330,7 @@ class Judge:
         missing: dict[Key, None] = {}
         other = ""
         for test in claim.tests:
-            units, whole = [], True
+            units, whole = [], all(s.experiment in self.grid.experiments for s in test.of)
             for unit in self._units(test, names):
                 if not all(p[0] in self.grid.experiments or p[0] in paper for p in unit.places):
                     continue
@@ -406,6 +405,17 @@ class Judge:
             yield _interval(
                 _span(units), estimate(self._reduced(test, units), [u.seeds for u in units]), test, intervals
             )
+
+    def _enough(self, test: Test, units: list[_Unit]) -> bool:
+        """Say whether a reduction is defined: a line needs three networks, a comparison both of its sides."""
+        per_family = Counter(u.experiment for u in units)
+        if test.reduce == "steeper":
+            return len(per_family) == 2 and min(per_family.values()) > 1
+        if test.reduce == "best_equal_count_gap":
+            return len(per_family) > 1 and units[0].experiment == test.of[0].experiment
+        if test.reduce == "stratum_gap":
+            return len({self._spec(u).channels for u in units}) > 1
+        return len(units) > 2 or test.reduce in ("mean", "max")
 
     def _each(self, test: Test, units: list[_Unit], intervals: int) -> Iterator[Evidence]:
         """Weigh each network by itself; with few replicates the networks of an experiment share their variance."""
