@@ -401,6 +401,8 @@ class Judge:
         elif test.reduce == "each":
             for _, group in itertools.groupby(units, lambda u: (u.experiment, u.regime, u.threshold)):
                 yield from self._each(test, list(group), intervals)
+        elif not self._enough(test, units):
+            yield Evidence(f"{_span(units)}: too few networks", math.nan, math.nan, 0, math.nan, math.nan, UNDECIDED)
         else:
             yield _interval(
                 _span(units), estimate(self._reduced(test, units), [u.seeds for u in units]), test, intervals
