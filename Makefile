@@ -11,7 +11,7 @@ UV := $(BIN)/uv
 help: ## List the targets (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
-demo: install ## Install, then train small networks on this machine draw every figure, write the report (runs/demo)
+demo: install ## Install, then train small networks on this machine, draw every figure and write the report (runs/demo)
 	$(BIN)/snakemake --profile demo figures/all report
 
 test: install ## Install, then run the tests

@@ -40,7 +40,7 @@ def grid() -> Grid:
     return resolve(config())
 
 
-def claims(folder: Path, *tests: dict, **keys) -> Path:
+def claims(folder: Path, *tests: dict, also: dict | None = None, **keys) -> Path:
     """A claims file with one claim, about the few networks."""
     full = yaml.safe_load(catalog.SOURCE.read_text())
     few = {"cifar-depth": DEPTHS, "cifar-width": WIDTHS, "small": SMALL}
@@ -55,7 +55,7 @@ def claims(folder: Path, *tests: dict, **keys) -> Path:
     if tests:
         body["tests"] = list(tests)
     path = folder / "claims.yaml"
-    path.write_text(yaml.safe_dump({"experiments": experiments, "claims": {"X001": body}}))
+    path.write_text(yaml.safe_dump({"experiments": experiments, "claims": {"X001": body, **(also or {})}}))
     catalog.load.cache_clear()
     return path
 
@@ -115,8 +115,7 @@ def make(root: Path, grid: Grid, metric: str, values: dict[str, float], sd: floa
 
 
 def decide_one(tmp_path: Path, grid: Grid, *tests: dict, **keys) -> decide.Decision:
-    (found,) = run.judge(grid, claims(tmp_path, *tests, **keys), tmp_path)[1]
-    return found
+    return run.judge(grid, claims(tmp_path, *tests, **keys), tmp_path)[1][0]
 
 
 def line(regime: str, *values: float, networks=DEPTHS) -> dict[str, float]:
@@ -396,7 +395,8 @@ def test_another_schedule_is_another_protocol(tmp_path):
     setting = {"rule": "setting", "key": "recipe.epochs", "to": 160, "of": "cifar-depth/*/*"}
     found = decide_one(tmp_path, grid, {"rule": "equals", "to": 50, "tolerance": 5, **ONE})
     assert found.verdict == HOLDS  # nothing in this file says what the protocol is
-    found = decide_one(tmp_path, grid, {"rule": "equals", "to": 50, "tolerance": 5, **ONE}, setting)
+    protocol = {"X002": {"page": 1, "section": "B", "says": "epochs", "value": "160", "tests": [setting]}}
+    found = decide_one(tmp_path, grid, {"rule": "equals", "to": 50, "tolerance": 5, **ONE}, also=protocol)
     assert found.verdict == NOT_APPLICABLE and "recipe.epochs is 8, the paper has 160" in found.reason
 
 
@@ -441,6 +441,12 @@ def test_prior_work_is_not_rerun(tmp_path, grid):
         ({"rule": "equals", "to": 1, "metric": "small_gammas", "threshold": 0.02, "of": "cifar-depth/*/bn"}, "X001: threshold is 0.02; one of 0.01, 0.05, 0.1"),
         ({"rule": "equals", "to": 1, "reduce": "median", **ONE}, "X001: reduce is 'median'"),
         ({"rule": "structure", "fact": "depth", "to": 1, "of": "cifar-depth/*"}, "X001: fact is 'depth'"),
+        ({"rule": "setting", "key": "recipe.epoch", "to": 1, "of": "cifar-depth/*/*"}, "X001: key is 'recipe.epoch'; there is no such setting; did you mean 'recipe.epochs'?"),
+        ({"rule": "equals", "to": 1, **ALL, "minus": "cifar-width/*/bn"}, "X001: minus is 'cifar-width/*/bn'; one network, or '=' for the same"),
+        ({"rule": "equals", "to": 1, "metric": "total", "reduce": "slope", "of": "cifar-depth/*"}, "X001: reduce is 'slope'; not with total"),
+        ({"rule": "count", "to": 1, **ALL}, "X001: metric is 'top1'; rule count counts runs"),
+        ({"rule": "equals", "to": 1, "metric": "gamma_within", "bounds": 3, "of": "cifar-depth/*/bn"}, "X001: bounds is 3; two numbers are wanted"),
+        ({"rule": "equals", "to": 1, "metric": "total", "of": "cifar-depth/*", "over": {"metric": "total", "of": "cifar-depth/*"}}, "a count of one named network is wanted"),
     ],
 )  # fmt: skip
 def test_mistakes_in_a_claims_file(tmp_path, grid, test, message):
@@ -462,6 +468,16 @@ def test_mistakes_in_a_claims_file(tmp_path, grid, test, message):
 def test_mistakes_in_a_claim(tmp_path, grid, keys, message):
     with pytest.raises(UserError, match=message.replace("?", r"\?")):
         decide_one(tmp_path, grid, {"rule": "equals", "to": 1, **ONE}, **keys)
+
+
+def test_tests_of_several_kinds_are_several_claims(tmp_path, grid):
+    with pytest.raises(UserError, match=r"several kinds \(count, result\); make a claim of each"):
+        decide_one(
+            tmp_path,
+            grid,
+            {"rule": "equals", "to": 1, **ONE},
+            {"rule": "equals", "to": 1, "metric": "total", "of": "cifar-depth/*"},
+        )
 
 
 def test_a_claims_file_that_is_none(tmp_path, grid):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 
 from bnonly.errors import UserError, accepted
 from bnonly.grid import read_yaml
-from bnonly.spec import Architecture
+from bnonly.spec import Architecture, Augmentation, Recipe, Regime
 
 SOURCE = Path(__file__).with_name("claims.yaml")
 
@@ -85,6 +86,8 @@ REDUCTIONS = (
     "largest_ratio",
     "exponent",
 )
+#: Those of counts.
+COUNT_REDUCTIONS = ("each", "mean", "max", "largest_ratio", "exponent")
 _KEYS = (
     "rule metric of minus over reduce to low high tolerance margin direction threshold bounds key fact".split()
 )  # fmt: skip
@@ -165,6 +168,13 @@ class Test:
     words: str = ""
 
     @property
+    def kind(self) -> str:
+        """What decides it: a "setting", a "count" or a "result"."""
+        if self.rule == "setting":
+            return "setting"
+        return "count" if self.rule == "structure" or self.metric in COUNT_METRICS else "result"
+
+    @property
     def ordering(self) -> bool:
         """Whether the test is about more or less, not about how much, and names no network of the paper."""
         about_zero = self.minus and self.rule in ("at_most", "at_least") and self.expected == 0
@@ -203,11 +213,7 @@ class Claim:
     @property
     def kind(self) -> str:
         """One of `KINDS`."""
-        if self.external:
-            return "external"
-        if all(t.rule == "setting" for t in self.tests):
-            return "setting"
-        return "count" if all(t.rule == "structure" or t.metric in COUNT_METRICS for t in self.tests) else "result"
+        return "external" if self.external else self.tests[0].kind
 
     @property
     def ordering(self) -> bool:
@@ -291,6 +297,18 @@ def parse_selector(text: str) -> Selector:
     return Selector(parts[0], parts[1], tuple(r for r in parts[2].split("+") if r))
 
 
+@cache
+def settings() -> tuple[str, ...]:
+    """Return what a rule "setting" may ask for: the fields of a cell, and the number of its replicates."""
+
+    def fields(kind: Any, prefix: str) -> list[str]:
+        names = [f.name for f in dataclasses.fields(kind)]
+        return [f"{prefix}.{n}" for n in names if n not in ("name", "augmentation")]
+
+    parts = {"recipe": Recipe, "recipe.augmentation": Augmentation, "regime": Regime, "architecture": Architecture}
+    return ("replicates", "engine", "precision", *(n for prefix, kind in parts.items() for n in fields(kind, prefix)))
+
+
 class _Reader:
     def __init__(self, where: str, experiments: Mapping[str, PaperExperiment]) -> None:
         from bnonly import outputs
@@ -320,10 +338,16 @@ class _Reader:
                     name, "figures", figure, f"no figure or table is called so; {accepted(figure, self.figures)}"
                 )
         tests = body.get("tests", [])
+        if not isinstance(tests, list):
+            raise self.fail(name, "tests", tests, "a list is wanted")
         if bool(tests) == bool(body.get("external")):
             raise UserError(
                 f"{self.where}: {name}: give either tests, or external: why it is not this paper's to reproduce"
             )
+        read = tuple(self.test(name, t) for t in tests)
+        if len({t.kind for t in read}) > 1:
+            kinds = ", ".join(sorted({t.kind for t in read}))
+            raise UserError(f"{self.where}: {name}: its tests are of several kinds ({kinds}); make a claim of each")
         return Claim(
             name,
             body["page"],
@@ -331,7 +355,7 @@ class _Reader:
             figures,
             str(body["says"]),
             str(body["value"]),
-            tuple(self.test(name, t) for t in tests),
+            read,
             **{k: str(body.get(k, "")) for k in ("inconsistent", "external", "reading", "note")},
         )
 
@@ -390,6 +414,16 @@ class _Reader:
         reduce = body.get("reduce", "each")
         if reduce not in REDUCTIONS:
             raise self.fail(name, "reduce", reduce, accepted(str(reduce), REDUCTIONS))
+        counted = metric in COUNT_METRICS
+        usable = COUNT_REDUCTIONS if counted else [r for r in REDUCTIONS if r not in ("largest_ratio", "exponent")]
+        if reduce not in usable:
+            raise self.fail(name, "reduce", reduce, f"not with {metric}; {accepted(reduce, usable)}")
+        if rule == "count" and metric != "failed":
+            raise self.fail(name, "metric", metric, "rule count counts runs: failed is wanted")
+        if rule == "setting" and body["key"] not in settings():
+            raise self.fail(
+                name, "key", body["key"], f"there is no such setting; {accepted(str(body['key']), settings())}"
+            )
         if rule == "structure" and body["fact"] not in FACTS:
             raise self.fail(name, "fact", body["fact"], accepted(str(body["fact"]), FACTS))
         if rule == "trend" and body["direction"] not in ("rising", "falling"):
@@ -409,8 +443,10 @@ class _Reader:
         if minus:
             self.minus(name, minus)
         low, high, strict = self.region(name, rule, body)
-        over = self.test(name, {"rule": "equals", "to": 0, **body["over"]}) if "over" in body else None
-        bounds = tuple(body.get("bounds", (-inf, inf)))
+        over = self.over(name, body["over"]) if "over" in body else None
+        bounds = body.get("bounds", [-inf, inf])
+        if not (isinstance(bounds, list) and len(bounds) == 2 and all(isinstance(b, int | float) for b in bounds)):
+            raise self.fail(name, "bounds", bounds, "two numbers are wanted")
         return Test(
             rule,
             metric,
@@ -428,6 +464,14 @@ class _Reader:
             _plain(body.get("to")),
             in_words(rule, metric, body, low, high),
         )
+
+    def over(self, name: str, body: Any) -> Test:
+        if not isinstance(body, dict):
+            raise self.fail(name, "over", body, "metric and of are wanted")
+        test = self.test(name, {"rule": "equals", "to": 0, **body})
+        if test.kind != "count" or len(test.of) > 1 or test.of[0].relative or "+" in test.of[0].architectures:
+            raise self.fail(name, "over", dict(body), "a count of one named network is wanted")
+        return test
 
     def region(self, name: str, rule: str, body: Mapping[str, Any]) -> tuple[float, float, bool]:
         def number(key: str, default: float = 0.0) -> float:
@@ -463,7 +507,11 @@ class _Reader:
 
     def minus(self, name: str, text: str) -> None:
         if "/" in text:
-            self.check_selector(name, parse_selector(text), True)
+            selector = parse_selector(text)
+            self.check_selector(name, selector, True)
+            one = selector.architectures == "=" or not (selector.relative or "+" in selector.architectures)
+            if not one or len(selector.regimes) > 1:
+                raise self.fail(name, "minus", text, "one network, or '=' for the same, and one regime are wanted")
         else:
             self.check_regime(name, text)
 

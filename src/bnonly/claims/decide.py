@@ -299,8 +299,11 @@ class Judge:
                 missing,
                 f"so far: {so_far}" if so_far and claim.ordering else "",
             )
-        verdict = _all(e.verdict for e in evidence)
-        return Decision(claim, verdict, _reason(verdict, evidence), evidence, cells)
+        verdict, reason = _all(e.verdict for e in evidence), ""
+        wanted = min(self.catalog.experiments[p].seeds for p in places)
+        if any(0 < e.n < wanted for e in evidence):
+            reason = f" From fewer replicates than the paper's {wanted}."
+        return Decision(claim, verdict, _reason(verdict, evidence) + reason, evidence, cells)
 
     def _elsewhere(self, claim: Claim, places: Sequence[str]) -> Decision:
         there = [p for p in places if p in self.grid.experiments]
