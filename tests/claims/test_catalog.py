@@ -160,6 +160,8 @@ def test_the_files(nothing, tmp_path):
     assert [r["id"] for r in rows] == [d.claim.id for d in nothing]
     assert rows[22] | {"estimate": "1730714", "verdict": "holds", "n": "0"} == rows[22]
     assert made[1].read_text().count("\n| R") == 179 and made[2].read_text().count(r"\\") > 325
+    tex = made[2].read_text()
+    assert tex.count(r"\begin{longtable}") == tex.count(r"\end{longtable}") == 1 and tex.count("p{") == 7
     again = [p.read_bytes() for p in made]
     table.write(nothing, "a run", tmp_path)
     assert again == [p.read_bytes() for p in made]

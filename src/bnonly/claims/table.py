@@ -229,6 +229,7 @@ def lay_out(decisions: Sequence[Decision], run: str) -> layout.Table:
             for d in decisions
         ],
         notes=notes,
+        widths=(0.05, 0.04, 0.25, 0.1, 0.14, 0.1, 0.24),
     )
 
 

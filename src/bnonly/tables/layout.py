@@ -20,6 +20,9 @@ _LATEX = {
     "β": r"$\beta$",
     "±": r"$\pm$",
     "−": r"$-$",
+    "|": r"$|$",
+    "×": r"$\times$",
+    "²": r"$^2$",
 }
 
 _NUMBER = re.compile(r"[−+]?\d[\d.]*[KM%]?( ± [\d.]+)?( \(\d+ diverged\))?")
@@ -43,6 +46,8 @@ class Table:
         After how many rows LaTeX draws a line.
     notes : tuple of str
         Below it.
+    widths : tuple of float
+        Of the columns as shares of the line.  Given, LaTeX wraps the cells and breaks the table over pages.
     """
 
     title: str
@@ -53,6 +58,7 @@ class Table:
     groups: tuple[tuple[str, int], ...] = ()
     rules: tuple[int, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    widths: tuple[float, ...] = ()
 
 
 def markdown(table: Table) -> str:
@@ -70,7 +76,12 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """Return a table as a LaTeX ``table`` environment; it needs the packages booktabs and graphicx."""
+    """Return a table as a LaTeX ``table`` environment; it needs the packages booktabs and graphicx.
+
+    With `widths` it is a ``longtable`` instead, and needs the packages booktabs and longtable.
+    """
+    if table.widths:
+        return _long_latex(table)
     aligned = ["l", *("r" if _numeric(row[i] for row in table.rows) else "l" for i in range(1, len(table.columns)))]
     head = []
     if table.groups:
@@ -102,6 +113,28 @@ def latex(table: Table) -> str:
             r"\bottomrule",
             r"\end{tabular}}",
             r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _long_latex(table: Table) -> str:
+    columns = "".join(f">{{\\raggedright\\arraybackslash}}p{{{width:g}\\linewidth}}" for width in table.widths)
+    head = [r"\toprule", " & ".join(_escaped(c) for c in table.columns) + r" \\", r"\midrule"]
+    return "\n".join(
+        [
+            "% Needs the packages array, booktabs and longtable.",
+            r"{\footnotesize\setlength{\tabcolsep}{3pt}",
+            f"\\begin{{longtable}}{{{columns}}}",
+            f"\\caption{{{_escaped(' '.join([table.title, *table.notes]))}}} \\\\",
+            *head,
+            r"\endfirsthead",
+            *head,
+            r"\endhead",
+            r"\bottomrule",
+            r"\endfoot",
+            *(" & ".join(_escaped(c) for c in row) + r" \\" for row in table.rows),
+            r"\end{longtable}}",
             "",
         ]
     )
