@@ -50,7 +50,7 @@ ALLOWED = {
     "claims.catalog": (IDENTITY | {"grid"}, set()),
     "claims.networks": (COMPUTING | {"claims"}, {"torch"}),
     "claims": (FILES | {"claims", "tables"}, {"numpy", "pyarrow"}),
-    "report": (FILES | {"claims", "figures", "tables", "outputs", "report"}, {"jinja2"}),
+    "report": (FILES | {"cost", "claims", "figures", "tables", "outputs", "report"}, {"jinja2"}),
     "manifest": (FILES | {"figures", "outputs"}, set()),
     "status": (FILES | {"outputs"}, set()),
     "cost": (IDENTITY | {"cost", "train"}, set()),

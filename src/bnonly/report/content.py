@@ -17,6 +17,10 @@ from bnonly import outputs, paths
 from bnonly.claims import catalog, decide, table
 from bnonly.claims.decide import Decision
 from bnonly.claims.measure import Measurements
+from bnonly.cost import estimate, find_gpu
+from bnonly.cost.gpus import of_configuration
+from bnonly.cost.measured import scan
+from bnonly.cost.table import costs, default_kinds
 from bnonly.datasets import DATASETS
 from bnonly.figures import catalog as figure_catalog
 from bnonly.grid import Experiment, Grid
@@ -93,12 +97,12 @@ def collect(
     root : Path
         The run's folder.
     """
-    costs = _Costs(grid, paper)
+    missing_costs = _Costs(grid, paper)
     headline, lead = _headline(grid, measured, decisions)
     figures = [_figure(grid, name, decisions, root) for name in figure_catalog.names()]
     tables = [_table(grid, name, decisions, root) for name in table_catalog.names()]
     places = {name: f["number"] for f in [*figures, *tables] for name in [f["name"]]}
-    claims = [_claim(d, places, costs) for d in decisions]
+    claims = [_claim(d, places, missing_costs) for d in decisions]
     return Content(
         grid.title,
         headline,
@@ -110,7 +114,7 @@ def collect(
         tables,
         claims,
         _cells(grid, measured),
-        _cost(grid, paper, measured, costs),
+        _cost(grid, paper, measured),
         _provenance(grid, measured),
         _failures(grid, measured, root),
         sections=list(dict.fromkeys(d.claim.section.partition(",")[0] for d in decisions)),
@@ -427,7 +431,7 @@ def _table(grid: Grid, name: str, decisions: Sequence[Decision], root: Path) -> 
 # Claims.
 
 
-def _claim(decision: Decision, places: Mapping[str, str], costs: _Costs) -> dict[str, Any]:
+def _claim(decision: Decision, places: Mapping[str, str], prices: _Costs) -> dict[str, Any]:
     claim = decision.claim
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for cell in decision.cells:
@@ -469,7 +473,7 @@ def _claim(decision: Decision, places: Mapping[str, str], costs: _Costs) -> dict
         "cells": [_group(k, seeds) for k, seeds in groups.items()],
         "missing": [_group(k, seeds) for k, seeds in missing.items()],
         "missing_runs": len(decision.missing),
-        "cost": costs.of(decision.missing),
+        "cost": prices.of(decision.missing),
     }
 
 
@@ -514,7 +518,7 @@ def _cells(grid: Grid, measured: Measurements) -> list[dict[str, Any]]:
 class _Costs:
     """What missing trainings would cost, where the cost model knows."""
 
-    KIND = "A100"
+    KIND = "a100-80"
 
     def __init__(self, grid: Grid, paper: Grid | None) -> None:
         self._grids = [g for g in (grid, paper) if g]
@@ -524,7 +528,7 @@ class _Costs:
         seconds = [self._one(k) for k in keys]
         if not keys or not all(math.isfinite(s) for s in seconds):
             return ""
-        return f"{duration(sum(seconds))} on one {self.KIND}"
+        return f"{duration(sum(seconds))} on one {self.KIND.upper()}"
 
     def _one(self, key: tuple[str, str, int]) -> float:
         if key[:2] not in self._seconds:
@@ -532,10 +536,6 @@ class _Costs:
         return self._seconds[key[:2]]
 
     def _estimate(self, key: tuple[str, str, int]) -> float:
-        try:
-            from bnonly.cost import estimate, find_gpu
-        except ImportError:  # pragma: no cover - the cost model is not part of this version
-            return math.nan
         for grid in self._grids:
             cell = next((c for k, c in grid.cells.items() if k[:2] == key[:2]), None)
             if cell:
@@ -543,7 +543,7 @@ class _Costs:
         return math.nan
 
 
-def _cost(grid: Grid, paper: Grid | None, measured: Measurements, costs: _Costs) -> dict[str, Any]:
+def _cost(grid: Grid, paper: Grid | None, measured: Measurements) -> dict[str, Any]:
     spent: dict[tuple[str, str], list[float]] = {}
     for key, label in measured.labels.items():
         cell = grid.cells[key]
@@ -571,14 +571,9 @@ def _cost(grid: Grid, paper: Grid | None, measured: Measurements, costs: _Costs)
 
 
 def _plans(grid: Grid, paper: Grid | None, measured: Measurements) -> list[dict[str, Any]]:
-    try:
-        from bnonly.cost import GPUS
-        from bnonly.cost.measured import scan
-        from bnonly.cost.table import costs
-    except ImportError:  # pragma: no cover - the cost model is not part of this version
-        return []
-    kinds = [g for g in GPUS.values() if not g.is_cpu]
-    known = scan() if measured.labels else None
+    own = of_configuration(grid.gpus)
+    kinds = [g for g in default_kinds(own) if not g.is_cpu]
+    known = scan(own) if measured.labels else None
     plans: list[tuple[str, Grid, list[tuple[str, str, int]]]] = []
     missing = [k for k in grid.cells if k in grid.on_default() and k not in measured.labels]
     everything = [k for k in paper.cells if k in paper.on_default()] if paper else []
