@@ -11,10 +11,13 @@
 # cell re-runs itself and what shows it, and nothing else.
 
 import os
+import re
 import shlex
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
@@ -24,7 +27,9 @@ min_version("9.20")
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
 
-from bnonly import datasets, grid, manifest, outputs, paths, spec, warm
+from bnonly import datasets, grid, manifest, outputs, paths, spec, store, warm
+from bnonly.cluster import batches
+from bnonly.cluster.requests import Requests
 from bnonly.errors import UserError
 from bnonly.figures import request
 
@@ -32,7 +37,8 @@ from bnonly.figures import request
 include: "workflow/rules/configuration.smk"
 include: "workflow/rules/inputs.smk"
 include: "workflow/rules/data.smk"
-include: "workflow/rules/train.smk"
+include: f"workflow/rules/{'cluster' if CLUSTER else 'train'}.smk"
+include: "workflow/rules/stale.smk"
 include: "workflow/rules/analyse.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/collect.smk"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnonly import grid, paths, spec, warm
+from bnonly import grid, paths, spec, store, warm
 from bnonly.datasets import DATASETS
 from bnonly.errors import UserError
 
@@ -167,12 +167,55 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
+def _batch(options: argparse.Namespace) -> int:
+    cells = [spec.parse(text) for text in _json(options.cells, "--cells")]
+    from bnonly.cluster import batches
+    from bnonly.cost import measured
+    from bnonly.train import run as training  # imported once, for all that are forked
+
+    def train(cell: spec.Cell) -> int:
+        arguments = ["train", "--spec", cell.canonical(), "--threads", str(options.threads), "--wait"]
+        return run((["--data", options.data] if options.data else []) + arguments)
+
+    assert training.train_cell
+    status = batches.run(cells, train, options.marker, options.attempt, options.attempts)
+    measured.scan()  # the next requests know how fast these were
+    return status
+
+
+def _collect(options: argparse.Namespace) -> int:
+    from bnonly.cluster.batches import collect
+
+    collect(spec.parse(options.spec), options.marker)
+    return 0
+
+
 def _analyse(options: argparse.Namespace) -> int:
     cell, folder, data = _cell(options)
+    if options.spec and store.restore(cell.digest(), folder, store.ANALYSIS):
+        return 0
     from bnonly.analysis.run import analyse_cell
 
     analyse_cell(folder, cell, data, options.device, options.threads)
+    if store.holds(cell.digest()):
+        store.keep(cell.digest(), [paths.clamping(folder), paths.activations(folder)])
     return 0
+
+
+def _prune(options: argparse.Namespace) -> int:
+    setup = _setup(options)
+    from bnonly.prune import prune
+
+    for line in prune(setup.grid, options.dry_run):
+        print(line)
+    return 0
+
+
+def _preflight(options: argparse.Namespace) -> int:
+    setup = _setup(options)
+    from bnonly.cluster.preflight import preflight
+
+    return preflight(setup.grid, setup.data, options.probe)
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -467,6 +510,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--quiet", action="store_true", help="no progress")
     train.add_argument("--wait", action="store_true", help="wait for another process that trains the cell")
+    batch = command("batch", _batch, "train cells one after another, as a cluster's job does; the workflow gives them")
+    batch.add_argument("--cells", metavar="JSON", required=True, help="a list of canonical specifications")
+    batch.add_argument("--marker", type=Path, metavar="FILE", required=True, help="written when all was attempted")
+    batch.add_argument("--threads", type=_threads, default=1, help="CPU threads")
+    batch.add_argument("--attempt", type=int, default=1, metavar="N", help="which attempt this is")
+    batch.add_argument("--attempts", type=int, default=1, metavar="N", help="how many there will be")
+    collect = command("collect", _collect, "put a finished cell's files from the store into its folder")
+    collect.add_argument("--spec", metavar="JSON", required=True, help="the cell's canonical specification")
+    collect.add_argument("--marker", type=Path, metavar="FILE", help="of its batch")
+    prune = command("prune", _prune, "remove finished cells and checkpoints that the configuration no longer asks for")
+    prune.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    preflight = command("preflight", _preflight, "look for what would stop the workflow on this cluster, before it does")
+    preflight.add_argument("--probe", action="store_true", help="also look from a compute node, by a job of a minute")
     of_cell("analyse", _analyse, "measure clamping and dead activations of a trained cell (Figures 6, 7, 23-25)")
     of_cell("verify", _verify, "rebuild a network from its weights file and its seed, and confirm its accuracy")
     of_cell("show", _show, "print a cell's provenance and its epochs", computes=False)

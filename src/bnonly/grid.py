@@ -46,6 +46,7 @@ TOP_LEVEL = (
     "outputs",
     "gpus",
     "paper_values",
+    "cluster",
     "recipes",
     "architectures",
     "regimes",
@@ -70,6 +71,49 @@ class Experiment:
     seeds: tuple[int, ...]
     on_request: bool
     case_study: str
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What a cluster wants of a job (``cluster:`` in workflow/profiles/slurm/cluster.yaml); empty words are left to the cluster.
+
+    Attributes
+    ----------
+    partition, account, qos, constraint : str
+        Of trainings and analyses.
+    cpu_partition : str
+        Of figures and tables; empty: `partition`.
+    gpu : str
+        SLURM's type of GPU, "any", or "none" for trainings on CPUs.
+    gpu_kind : str
+        The same kind's name in the table of GPUs (`bnonly.cost.gpus`), where SLURM's type does not say it.
+    cpus : int
+        CPU cores of a training.
+    memory_gb : float
+        Of a training on its first attempt; half as much again at every further one.
+    max_hours : float
+        Longest time limit of the partition.
+    batch_minutes : float
+        Replicates of a cell share a submission up to this time; 0: every cell is a submission of its own.
+    warning_seconds : int
+        How long before its time limit a training is told to write a checkpoint.
+    attempts : int
+        How often a submission is made, time limits and preemptions included.
+    """
+
+    partition: str
+    account: str
+    qos: str
+    constraint: str
+    cpu_partition: str
+    gpu: str
+    gpu_kind: str
+    cpus: int
+    memory_gb: float
+    max_hours: float
+    batch_minutes: float
+    warning_seconds: int
+    attempts: int
 
 
 @dataclass(frozen=True)
@@ -98,6 +142,8 @@ class Grid:
         Kinds of GPU beside those of `bnonly.cost.gpus`, by name: memory_gb, bandwidth_gb_s, tflops by precision, watts, aliases.
     paper_values : bool
         Whether figures also show the values that the paper states.
+    cluster : Cluster or None
+        Where jobs are submitted to; None: trainings run on this machine.
     """
 
     source: str
@@ -111,6 +157,7 @@ class Grid:
     outputs: tuple[str, ...]
     gpus: dict[str, dict[str, Any]]
     paper_values: bool = False
+    cluster: Cluster | None = None
 
     def cell(self, architecture: str, regime: str, seed: int) -> Cell:
         """Return a cell by name, aliases resolved.
@@ -335,6 +382,7 @@ def resolve(config: Mapping[str, Any], source: str = "config.yaml") -> Grid:
         top.words("outputs") if "outputs" in top.node else (),
         {n: _gpu(c) for n, c in top.children("gpus")},
         top.flag("paper_values", False),
+        _cluster(_Node(top.node["cluster"], source, "cluster")) if "cluster" in top.node else None,
     )
 
 
@@ -356,6 +404,30 @@ def _gpu(node: _Node) -> dict[str, Any]:
         "tflops": {k: rates.number(k, plain, low=0, open_low=True) for k in ("fp32", "tf32", "bf16", "fp16")},
         "aliases": node.words("aliases") if "aliases" in node.node else (),
     }
+
+
+def _cluster(node: _Node) -> Cluster:
+    node.only(*(f.name for f in dataclasses.fields(Cluster)))
+    words = ("partition", "account", "qos", "constraint", "cpu_partition", "gpu_kind")
+    cluster = Cluster(
+        **{key: node.name_or_nothing(key) for key in words},
+        gpu=node.name_or_nothing("gpu") or "any",
+        cpus=node.integer("cpus", 4, low=1),
+        memory_gb=node.number("memory_gb", 16, low=1),
+        max_hours=node.number("max_hours", 24, low=0, open_low=True),
+        batch_minutes=node.number("batch_minutes", 60, low=0),
+        warning_seconds=node.integer("warning_seconds", 180, low=1),
+        attempts=node.integer("attempts", 12, low=1),
+    )
+    # SLURM counts limits in minutes; a training has to start and to write one checkpoint.
+    if max(1, round(cluster.max_hours * 60)) * 60 < cluster.warning_seconds + 30:
+        least = (cluster.warning_seconds + 30) / 3600
+        node.fail(
+            "max_hours",
+            cluster.max_hours,
+            f"a job would end before its first checkpoint, which needs warning_seconds and 30 more: at least {least:.2g}",
+        )
+    return cluster
 
 
 def _architecture(name: str, node: _Node) -> Architecture:
@@ -552,6 +624,12 @@ class _Node:
             self.fail(key, value, "a word is wanted")
         if known is not None and value not in known:
             self.fail(key, value, accepted(value, known))
+        return str(value)
+
+    def name_or_nothing(self, key: str) -> str:
+        value = self.node.get(key, "")
+        if isinstance(value, bool) or not isinstance(value, str | int) or not re.fullmatch(r"[^\s'\"]*", str(value)):
+            self.fail(key, value, "a name as SLURM has it, or '' for the cluster's default, is wanted")
         return str(value)
 
     def words(self, key: str, known: Any = None) -> tuple[str, ...]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
 
-from bnonly import paths
+from bnonly import paths, store
 from bnonly.datasets import DATASETS
 from bnonly.discovery import digest_of
 from bnonly.errors import UserError, accepted
@@ -86,6 +87,11 @@ def verdict_code(*packages: str) -> str:
     return digest_of(*(Path(__file__).parent / package for package in packages))
 
 
+def made_from(asked: dict[str, Any]) -> str:
+    """Return a SHA-256 of all that a figure or table is made from: what it shows, and its code."""
+    return hashlib.sha256(f"{request.canonical(asked)} {code_digest(asked['name'])}".encode()).hexdigest()
+
+
 def files(name: str) -> list[str]:
     """Return the files of a figure or table."""
     if _catalog(name) is figures:
@@ -116,9 +122,9 @@ def architectures(grid: Grid) -> dict[str, Any]:
 def render(asked: dict[str, Any]) -> list[Path]:
     """Draw a figure or write a table; return its files."""
     if asked["name"] in figures.names():
-        from bnonly.figures.render import render as draw
-
-        return draw(asked)
-    from bnonly.tables.render import render as tabulate
-
-    return tabulate(asked)
+        from bnonly.figures.render import render
+    else:
+        from bnonly.tables.render import render
+    made = render(asked)
+    store.replace(paths.drawn_from(asked["name"]), made_from(asked).encode())
+    return made

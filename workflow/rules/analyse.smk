@@ -13,6 +13,8 @@ rule analyse:
     conda:
         "../../envs/bnonly.yaml"
     threads: THREADS
+    resources:
+        **ANALYSES,
     params:
         spec=lambda wildcards: cell_of(wildcards).canonical(),
     shell:

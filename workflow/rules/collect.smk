@@ -1,6 +1,10 @@
 # Targets for people: everything, and every figure and table by its name.
 
 
+localrules:
+    manifest,
+
+
 rule manifest:
     input:
         everything,
@@ -12,7 +16,7 @@ rule manifest:
         "../../envs/bnonly.yaml"
     params:
         redrawn=redrawn(),
-        resolved=lambda wildcards: request.canonical(RESOLVED),
+        resolved=lambda wildcards: request.canonical({k: v for k, v in RESOLVED.items() if k != "cluster"}),
     shell:
         "bnonly --resolved {params.resolved:q} manifest --redrawn {params.redrawn} > {log:q} 2>&1"
 

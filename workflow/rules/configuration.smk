@@ -25,12 +25,33 @@ shell.prefix(
 )
 
 # Cells of a second or two share a process that has imported torch, on this machine.
-if GRID.warm and workflow.local_exec:
+if GRID.warm and workflow.local_exec and not GRID.cluster:
     os.environ[warm.VARIABLE] = "1"
 
 # CPU threads of a training.  On a machine with a GPU a training takes all of them, so that trainings take turns.
 GPU_HERE = shutil.which("nvidia-smi") is not None and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1")
 THREADS = workflow.cores if GPU_HERE and workflow.local_exec and workflow.cores else GRID.threads
+
+# On a cluster: what submissions ask for (bnonly.cluster.requests; the settings are in profiles/slurm/cluster.yaml).
+CLUSTER = GRID.cluster
+if not CLUSTER and not workflow.local_exec:
+    raise WorkflowError(
+        "bnonly: error: no 'cluster' is configured; a --configfile replaces the profile's, so name that too: "
+        "--configfile slurm/cluster.yaml ..."
+    )
+REQUESTS = or_stop(Requests, GRID) if CLUSTER else None
+COMPUTES = REQUESTS.fixed() if CLUSTER else {}
+DRAWS = REQUESTS.fixed(computes=False) if CLUSTER else {}
+ANALYSES = {}
+if CLUSTER:
+    ANALYSES = {
+        **COMPUTES,
+        "runtime": lambda wildcards, attempt: REQUESTS.analysis_minutes(cell_of(wildcards), attempt),
+        "mem_mb": lambda wildcards, attempt: REQUESTS.memory_mb(attempt),
+    }
+# The job on the node is a Snakemake of its own, which must not try again as well.
+ATTEMPTS = CLUSTER.attempts if CLUSTER and workflow.is_main_process else 1
+THREADS = CLUSTER.cpus if CLUSTER else THREADS
 
 # The figures and tables of `figures/all`.
 WANTED = or_stop(outputs.wanted, GRID)
@@ -40,3 +61,4 @@ wildcard_constraints:
     arch=spec.NAME,
     regime=spec.NAME,
     seed=r"\d+",
+    batch=batches.PATTERN,

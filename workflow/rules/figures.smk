@@ -8,6 +8,8 @@ rule counts:
         "logs/counts.log",
     conda:
         "../../envs/bnonly.yaml"
+    resources:
+        **DRAWS,
     params:
         architectures=request.canonical(outputs.architectures(GRID)),
     shell:
@@ -17,6 +19,7 @@ rule counts:
 rule figure:
     input:
         read_by,
+        stale=stale_drawing,
     output:
         multiext("figures/{name}", ".pdf", ".png", ".csv"),
     log:
@@ -25,6 +28,8 @@ rule figure:
         name=r"fig\d\d",
     conda:
         "../../envs/bnonly.yaml"
+    resources:
+        **DRAWS,
     params:
         request=lambda wildcards: request.canonical(asked(wildcards)),
         code=lambda wildcards: outputs.code_digest(wildcards.name),
@@ -35,6 +40,7 @@ rule figure:
 rule table:
     input:
         read_by,
+        stale=stale_drawing,
     output:
         multiext("tables/{name}", ".md", ".tex", ".csv"),
     log:
@@ -43,6 +49,8 @@ rule table:
         name=r"(?!claims$)[a-z]\w*",
     conda:
         "../../envs/bnonly.yaml"
+    resources:
+        **DRAWS,
     params:
         request=lambda wildcards: request.canonical(asked(wildcards)),
         code=lambda wildcards: outputs.code_digest(wildcards.name),

@@ -23,6 +23,71 @@ def data_of(wildcards):
     return [] if datasets.DATASETS[dataset].layout == "installed" else ancient(f"{DATA}/{dataset}/manifest.json")
 
 
+def cells_of(wildcards):
+    """The cells of a batch."""
+    return [GRID.cell(*key) for key in batches.members(wildcards.batch)]
+
+
+def data_of_batch(wildcards):
+    """The manifest of a batch's data set if it has to be prepared."""
+    return data_of(SimpleNamespace(**dict(zip(("arch", "regime", "seed"), batches.members(wildcards.batch)[0]))))
+
+
+def batch_of(wildcards):
+    """The batch that trains a cell; none if it is in the store.
+
+    Its replicates are with it, as far as they are asked for, and not in the store themselves.
+    """
+    try:
+        cell = cell_of(wildcards)
+    except UserError as problem:
+        return reason(problem)
+    if store.holds(cell.digest()):
+        return []
+    together = (
+        GRID.cells[key]
+        for key in asked_for()
+        if key[:2] == cell.key[:2] and not store.holds(GRID.cells[key].digest())
+    )
+    groups = REQUESTS.group(sorted({cell, *together}, key=lambda c: c.seed))
+    return paths.batch(batches.name(next(g for g in groups if cell in g)))
+
+
+@cache
+def asked_for():
+    """The cells behind what was asked for on the command line."""
+    keys = set()
+    for target in workflow.dag_settings.targets or ["all"]:
+        stem = Path(target).stem
+        if folder := re.fullmatch(r"results/([^/]+)/([^/]+)/seed(\d+)/.+", target):
+            keys.add((folder[1], folder[2], int(folder[3])))
+        else:
+            for name in [stem] if stem in outputs.names() else WANTED:
+                keys |= {(a, r, int(s)) for a, r, s, _ in request.cells(outputs.ask(GRID, name))}
+    return [key for key in GRID.cells if key in keys]
+
+
+def stale(wildcards):
+    """A file that is newer than a cell's results, if those are another configuration's."""
+    cell = GRID.cells.get((wildcards.arch, wildcards.regime, int(wildcards.seed)))
+    if not cell:
+        return []
+    found = store.recorded_digest(paths.metrics(paths.cell_dir(*cell.key)))
+    return f"results/.stale/{cell}" if found not in (None, cell.digest()) else []
+
+
+def stale_drawing(wildcards):
+    """The same for a figure or table: of other cells, or by other code."""
+    try:
+        found = paths.drawn_from(wildcards.name).read_text()
+    except OSError:
+        return []
+    try:
+        return f"results/.stale/{wildcards.name}" if found != outputs.made_from(asked(wildcards)) else []
+    except UserError as problem:
+        return reason(problem)
+
+
 def asked(wildcards):
     return outputs.ask(GRID, wildcards.name)
 

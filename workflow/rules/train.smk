@@ -4,6 +4,7 @@
 rule train:
     input:
         data=data_of,
+        stale=stale,
     output:
         metrics="results/{arch}/{regime}/seed{seed}/metrics.parquet",
         batchnorm="results/{arch}/{regime}/seed{seed}/batchnorm.parquet",

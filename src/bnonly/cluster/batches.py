@@ -1,0 +1,195 @@
+"""Batches: replicates of one cell that share a submission, each attempted whatever becomes of its neighbours.
+
+A batch is named by what it trains, ``ARCHITECTURE+REGIME+SEED-SEED-...``, so that the job on the node needs to know nothing else.  Its
+results go to the cells' folders and to the store; the workflow's `collect` then takes each from there, or says why it is not there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+
+from bnonly import lock, paths, store
+from bnonly.errors import UserError
+from bnonly.spec import NAME, Cell
+
+#: Of a batch's name, for the workflow's wildcards.
+PATTERN = rf"{NAME}\+{NAME}\+\d+(-\d+)*"
+#: A cell that fails of itself is tried so often in a row before it is left to a person.
+TRIES = 3
+#: Exit status of a batch that is to be submitted again.
+AGAIN = 75
+
+
+def name(cells: Sequence[Cell]) -> str:
+    """Return the name of a batch of replicates."""
+    architecture, regime, _ = cells[0].key
+    return f"{architecture}+{regime}+{'-'.join(str(c.seed) for c in cells)}"
+
+
+def members(text: str) -> list[tuple[str, str, int]]:
+    """Return the keys of a batch's cells, from its name."""
+    architecture, regime, seeds = text.split("+")
+    return [(architecture, regime, int(s)) for s in seeds.split("-")]
+
+
+def run(
+    cells: Sequence[Cell],
+    train: Callable[[Cell], int],
+    marker: Path,
+    attempt: int,
+    attempts: int,
+) -> int:
+    """Train cells one after another, each in a process of its own, and say what became of them.
+
+    A cell that another process trains comes last, and is waited for.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+        What to train; what is finished takes no time.
+    train : callable
+        Trains a cell, or waits for another process that does; called in a child process, returns its exit status.
+    marker : Path
+        Written when the batch is not to be submitted again: all are finished, or their failures are for a person.
+    attempt, attempts : int
+        Which this is, and how many the workflow makes.
+
+    Returns
+    -------
+    int
+        0, or `AGAIN`.
+    """
+    from bnonly.train import failure
+
+    job = os.environ.get("SLURM_JOB_ID")
+    _say(
+        f"attempt {attempt} of {attempts}, {'SLURM job ' + job if job else 'process ' + str(os.getpid())} on {platform.node()}, "
+        f"GPU {os.environ.get('CUDA_VISIBLE_DEVICES', 'as found')}"
+    )
+    stopped: list[int] = []
+    child = 0
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        stopped.append(number)
+        if child:
+            try:
+                os.kill(child, number)
+            except ProcessLookupError:
+                pass
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, remember)
+
+    ends: dict[Cell, str] = {}
+    for cell in sorted(cells, key=_is_held):
+        if stopped:
+            break
+        began = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            _become(train, cell)
+        status = _wait(child)
+        child = 0
+        seconds = time.monotonic() - began
+        if status == 0:
+            ends[cell] = "finished"
+        elif status > 128 and stopped:
+            ends[cell] = "paused"
+        else:
+            if status > 128:
+                failure.record(cell, paths.cell_dir(*cell.key), f"ended by signal {status - 128}{' (memory?)' if status == 137 else ''}")
+            ends[cell] = "failed"
+        _say(f"{cell} {ends[cell]} after {seconds:.1f} s")
+    tries = {c: (failure.read(paths.cell_dir(*c.key)) or {"times": 0})["times"] for c in cells}
+    if attempt == 1:
+        tries = dict.fromkeys(cells, 1)
+    # An attempt more for what was stopped, and for what may go better another time.
+    again = [
+        c for c in cells if ends.get(c) in (None, "paused") or (ends[c] == "failed" and tries[c] < min(TRIES, attempts))
+    ]
+    if again and attempt < attempts:
+        _say(f"to be submitted again for {', '.join(map(str, again))}")
+        return AGAIN
+    store.replace(marker, json.dumps({str(c): ends.get(c, "paused") for c in cells}).encode())
+    return 0
+
+
+def collect(cell: Cell, marker: Path | None) -> None:
+    """Put a cell's files where the workflow wants them.
+
+    Raises
+    ------
+    UserError
+        If it is not finished, with the reason and where its log is; its batch is then forgotten, so that asking again trains it.
+    """
+    folder = paths.cell_dir(*cell.key)
+    if store.restore(cell.digest(), folder):
+        return
+    if marker:
+        marker.unlink(missing_ok=True)
+    from bnonly.train import failure
+
+    failed = failure.read(folder)
+    log = paths.train_log(*cell.key)
+    if failed and failed["digest"] == cell.digest():
+        raise UserError(f"{cell}: training failed {failed['times']} times in a row: {failed['reason']} (log: {log})")
+    where = paths.checkpoint(folder, cell.digest())
+    if where.exists():
+        raise UserError(f"{cell}: stopped before its end; the same command continues from {where} (log: {log})")
+    raise UserError(f"{cell}: did not finish; the same command trains it (log: {log})")
+
+
+def _wait(child: int) -> int:
+    """Return the status of a child as a shell does: 128 and the number of a signal that ended it."""
+    while True:
+        try:
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            return code if code >= 0 else 128 - code
+        except InterruptedError:
+            continue
+
+
+def _is_held(cell: Cell) -> bool:
+    found = lock.owner_of(paths.cell_dir(*cell.key))
+    return found is not None and lock.is_alive(*found)
+
+
+def _become(work: Callable[[Cell], int], cell: Cell) -> None:
+    """Be the training of a cell, in the forked child, with its own log; does not return."""
+    status = 1
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_DFL)
+        log = paths.train_log(*cell.key)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a") as stream:
+            job = os.environ.get("SLURM_JOB_ID")
+            stream.write(
+                f"== {time.strftime('%Y-%m-%d %H:%M:%S')} on {platform.node()}{', SLURM job ' + job if job else ''}\n"
+            )
+            stream.flush()
+            os.dup2(stream.fileno(), 1)
+            os.dup2(stream.fileno(), 2)
+        status = work(cell)
+    except BaseException:  # a fault of the program: the log must have it
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
+
+
+def _say(text: str) -> None:
+    print(f"batch: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,118 @@
+"""What a submission asks SLURM for, from the cost of its cells (standard library and yaml only)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from bnonly import cost
+from bnonly.cost import measured
+from bnonly.errors import UserError
+from bnonly.grid import Cluster, Grid
+from bnonly.spec import Cell
+
+#: What is asked for, over what is estimated: until a run of this kind has been measured, and at least afterwards.
+MARGIN, LEAST_MARGIN = 2.0, 1.3
+#: Every further attempt asks for so much more than the one before, up to this many times as much.
+GROWTH, MOST = 1.5, 4.0
+#: Minutes a job may take to start, from a file system that is busy; an analysis in all, data set by data set.
+START_MINUTES = 5
+ANALYSIS_MINUTES = {False: 20, True: 120}
+#: Estimated for where the kind of GPU is left to the cluster.
+ANY = "v100"
+
+
+def kind(cluster: Cluster, grid: Grid) -> cost.Gpu:
+    """Return the device that the cluster's trainings get, as the cost model knows it.
+
+    Raises
+    ------
+    UserError
+        If the table of GPUs does not have it.
+    """
+    name = cluster.gpu_kind or {"any": ANY, "none": f"cpu:{cluster.cpus}"}.get(cluster.gpu, cluster.gpu)
+    try:
+        return cost.find_gpu(name)
+    except UserError as problem:
+        key = "gpu_kind" if cluster.gpu_kind else "gpu"
+        raise UserError(
+            f"{grid.source}: cluster.{key} is '{name}', whose speed is not known ({problem}); "
+            "if SLURM calls it so, name its kind in cluster.gpu_kind"
+        ) from None
+
+
+class Requests:
+    """Time, memory and the like of submissions.
+
+    Parameters
+    ----------
+    grid : Grid
+        With its `cluster`.
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        if grid.cluster is None:
+            raise UserError(
+                f"{grid.source}: no 'cluster' is configured; use --profile slurm, or add its file: --configfile slurm/cluster.yaml ..."
+            )
+        self._cluster, self._grid = grid.cluster, grid
+        self._kind = kind(grid.cluster, grid)
+        self._measured = measured.load()
+        self.seconds = lru_cache(maxsize=None)(self._seconds)
+
+    def _seconds(self, cell: Cell) -> float:
+        """Return the time that a cell is expected to take, with a margin for what is not known of it."""
+        found = cost.estimate(cell, self._kind, self._measured, self._cluster.cpus)
+        margin = MARGIN if found.error_factor is None else max(LEAST_MARGIN, found.error_factor**2)
+        return found.seconds * margin
+
+    def minutes(self, cells: Sequence[Cell], attempt: int = 1) -> int:
+        """Return the time limit of cells trained one after another; longer at every attempt, never above the partition's."""
+        asked = math.ceil(sum(map(self.seconds, cells)) / 60) + START_MINUTES
+        return self._limited(asked * _growth(attempt))
+
+    def analysis_minutes(self, cell: Cell, attempt: int = 1) -> int:
+        """Return the time limit of an analysis."""
+        return self._limited(ANALYSIS_MINUTES[cell.architecture.family == "imagenet-resnet"] * _growth(attempt))
+
+    def _limited(self, minutes: float) -> int:
+        return max(1, min(math.ceil(minutes), round(self._cluster.max_hours * 60)))
+
+    def memory_mb(self, attempt: int = 1) -> int:
+        """Return the host's memory; more at every attempt, because the last may have failed for want of it."""
+        return math.ceil(1000 * self._cluster.memory_gb * _growth(attempt))
+
+    def fixed(self, computes: bool = True) -> dict[str, Any]:
+        """Return what does not depend on the job: partition, account, GPU.
+
+        Parameters
+        ----------
+        computes : bool
+            Whether it trains or analyses; else it draws.
+        """
+        cluster = self._cluster
+        found: dict[str, Any] = {
+            "slurm_partition": cluster.partition if computes else cluster.cpu_partition or cluster.partition,
+            "slurm_account": cluster.account,
+        }
+        if computes:
+            found |= {"constraint": cluster.constraint, "qos": cluster.qos, "cpus_per_task": cluster.cpus}
+            if cluster.gpu != "none":
+                found |= {"gpu": 1, "gpu_model": "" if cluster.gpu == "any" else cluster.gpu}
+            # To the job's steps: the training writes a checkpoint and ends, and the next attempt goes on.
+            found["slurm_extra"] = f"--signal=USR1@{cluster.warning_seconds}"
+        return {k: v for k, v in found.items() if v != ""}
+
+    def group(self, cells: Sequence[Cell]) -> list[list[Cell]]:
+        """Divide replicates of a cell into submissions: as many in one as `batch_minutes` has room for, at least one."""
+        if not cells:
+            return []
+        room = int(60 * self._cluster.batch_minutes // max(map(self.seconds, cells)))
+        parts = math.ceil(len(cells) / max(1, room))
+        return [list(cells[k::parts]) for k in range(parts)]
+
+
+def _growth(attempt: int) -> float:
+    return min(MOST, GROWTH ** (max(1, attempt) - 1))

@@ -1,0 +1,50 @@
+# On a cluster, instead of train.smk: replicates of a cell share a submission (`batch`), and `collect`, where snakemake runs
+# and in no time, puts each where its figures look for it.
+
+
+localrules:
+    collect,
+
+
+rule batch:
+    input:
+        data=data_of_batch,
+    output:
+        temp("results/.batches/{batch}"),
+    log:
+        "logs/batch/{batch}.log",
+    conda:
+        "../../envs/bnonly.yaml"
+    threads: THREADS
+    retries: ATTEMPTS - 1
+    resources:
+        **COMPUTES,
+        runtime=lambda wildcards, attempt: REQUESTS.minutes(cells_of(wildcards), attempt),
+        mem_mb=lambda wildcards, attempt: REQUESTS.memory_mb(attempt),
+        attempt=lambda wildcards, attempt: attempt,
+    params:
+        cells=lambda wildcards: request.canonical([c.canonical() for c in cells_of(wildcards)]),
+        attempts=CLUSTER.attempts,
+    shell:
+        "bnonly batch --cells {params.cells:q} --marker {output:q} --threads {threads}"
+        " --attempt {resources.attempt} --attempts {params.attempts} >> {log:q} 2>&1"
+
+
+rule collect:
+    input:
+        batch=batch_of,
+        stale=stale,
+    output:
+        metrics="results/{arch}/{regime}/seed{seed}/metrics.parquet",
+        batchnorm="results/{arch}/{regime}/seed{seed}/batchnorm.parquet",
+        weights="results/{arch}/{regime}/seed{seed}/weights.safetensors",
+    log:
+        "logs/collect/{arch}/{regime}/seed{seed}.log",
+    conda:
+        "../../envs/bnonly.yaml"
+    retries: 0
+    params:
+        spec=lambda wildcards: cell_of(wildcards).canonical(),
+        marker=lambda wildcards, input: [f"--marker={f}" for f in input.get("batch", [])],
+    shell:
+        "bnonly collect --spec {params.spec:q} {params.marker:q} > {log:q} 2>&1"
