@@ -159,7 +159,7 @@ def _train(options: argparse.Namespace) -> int:
             options.quiet,
             options.checkpoint_seconds,
             options.wait,
-            keep=True,
+            keep="only" if options.store else "too",
         )
     except Stopped as stop:
         print(f"bnonly: stopped by a signal, checkpoint saved; the same command continues: {stop}", file=sys.stderr)
@@ -174,7 +174,7 @@ def _batch(options: argparse.Namespace) -> int:
     from bnonly.train import run as training  # imported once, for all that are forked
 
     def train(cell: spec.Cell) -> int:
-        arguments = ["train", "--spec", cell.canonical(), "--threads", str(options.threads), "--wait"]
+        arguments = ["train", "--spec", cell.canonical(), "--threads", str(options.threads), "--wait", "--store"]
         return run((["--data", options.data] if options.data else []) + arguments)
 
     assert training.train_cell
@@ -510,6 +510,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--quiet", action="store_true", help="no progress")
     train.add_argument("--wait", action="store_true", help="wait for another process that trains the cell")
+    train.add_argument("--store", action="store_true", help="put the finished files into the store alone, for the workflow")
     batch = command("batch", _batch, "train cells one after another, as a cluster's job does; the workflow gives them")
     batch.add_argument("--cells", metavar="JSON", required=True, help="a list of canonical specifications")
     batch.add_argument("--marker", type=Path, metavar="FILE", required=True, help="written when all was attempted")

@@ -15,7 +15,7 @@ import pytest
 import torch
 from tests.mini import mini, write
 
-from bnonly import grid, paths, schemas, weights
+from bnonly import grid, paths, schemas, store, weights
 from bnonly.analysis.run import analyse_cell, verify_cell
 from bnonly.errors import UserError
 from bnonly.train.checkpoint import load as load_checkpoint
@@ -106,7 +106,7 @@ from pathlib import Path
 from bnonly import schemas, spec
 from bnonly.train.run import train_cell
 
-folder, cell = Path(sys.argv[1]), spec.parse(sys.argv[2])
+folder, cell, keep = Path(sys.argv[1]), spec.parse(sys.argv[2]), sys.argv[4]
 real = schemas.atomic
 
 def die():
@@ -141,7 +141,7 @@ def train(name, count, stage):
         if now == "renamed":
             die()
     schemas.atomic = atomic
-    train_cell(cell, folder, folder, device_name="cpu", quiet=True, checkpoint_seconds=0)
+    train_cell(cell, folder, folder, device_name="cpu", quiet=True, checkpoint_seconds=0, keep=keep)
 
 for moment in json.loads(sys.argv[3]):
     child = os.fork()
@@ -156,9 +156,12 @@ for moment in json.loads(sys.argv[3]):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("regime", "epochs", "lr"), [("bn", 6, 0.1), ("rand2", 5.4, 0.1), ("all", 6, 1e30)])
-def test_killed_at_any_moment_it_continues_to_the_same_result(regime, epochs, lr, tmp_path):
+@pytest.mark.parametrize(
+    ("regime", "epochs", "lr", "keep"), [("bn", 6, 0.1, ""), ("rand2", 5.4, 0.1, "only"), ("all", 6, 1e30, "too")]
+)
+def test_killed_at_any_moment_it_continues_to_the_same_result(regime, epochs, lr, keep, tmp_path, monkeypatch):
     """kill -9 before, within and after the write of every file; then the run is what it would have been."""
+    monkeypatch.chdir(tmp_path)  # the store is in the current folder
     long = mini(recipes__digits__epochs=epochs, recipes__digits__milestones=[3, 5], recipes__digits__lr=lr)
     cell = grid.resolve(long).cell("ResNet-8-c4", regime, 0)
     whole = train(cell, tmp_path / "whole")
@@ -169,20 +172,22 @@ def test_killed_at_any_moment_it_continues_to_the_same_result(regime, epochs, lr
     while_finishing = [(name, 1, draw.choice(stages[:3])) for name in ("batchnorm", "weights", "metrics")]
     moments = [(".checkpoint", 1, "within"), *while_training, *while_finishing]
     folder = tmp_path / "run"
-    command = [sys.executable, "-c", KILLED, folder, cell.canonical(), json.dumps(moments)]
+    made = paths.finished(cell.digest()) if keep == "only" else folder
+    command = [sys.executable, "-c", KILLED, folder, cell.canonical(), json.dumps(moments), keep]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert list(folder.glob(".*.tmp")), "a killed write leaves its temporary file"
-    assert not paths.metrics(folder).exists()
+    assert list(made.glob(".*.tmp")), "a killed write leaves its temporary file"
+    assert not paths.metrics(made).exists()
 
-    train(cell, folder, checkpoint_seconds=0)
-    assert results(folder) == results(whole)
-    label = schemas.read_label(paths.metrics(folder))
+    train(cell, folder, checkpoint_seconds=0, keep=keep)
+    assert results(made) == results(whole)
+    assert store.holds(cell.digest()) == bool(keep)
+    label = schemas.read_label(paths.metrics(made))
     assert label["status"] == ("diverged" if lr > 1 else "finished")
     # The sessions whose work is in the result: those that came to a checkpoint (of those that finish, the first), and the last.
     wrote = [count - 1 + (stage == "renamed") > 0 for name, count, stage in moments if name == ".checkpoint"]
     assert len(label["sessions"]) == label["resumed"] + 1 == sum(wrote) + 2
-    assert not list(folder.glob(".*.tmp")), "what a killed write left is cleared away"
+    assert not list(folder.glob(".*.tmp")) and not list(made.glob(".*.tmp")), "what a killed write left is cleared away"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])

@@ -49,7 +49,10 @@ if CLUSTER:
         "runtime": lambda wildcards, attempt: REQUESTS.analysis_minutes(cell_of(wildcards), attempt),
         "mem_mb": lambda wildcards, attempt: REQUESTS.memory_mb(attempt),
     }
-# The job on the node is a Snakemake of its own, which must not try again as well.
+# The job on the node is a Snakemake of its own: it must not try again as well, and the warning before a time limit, which
+# reaches all processes of the job, is for the training alone.
+if not workflow.is_main_process:
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 ATTEMPTS = CLUSTER.attempts if CLUSTER and workflow.is_main_process else 1
 THREADS = CLUSTER.cpus if CLUSTER else THREADS
 

@@ -113,7 +113,8 @@ def main() -> int:
         return status
 
     try:
-        train_share(cell, Path(task.pop("folder")), Path(task.pop("data")), device, team, **task)
+        folder, made, data = (Path(task.pop(key)) for key in ("folder", "made", "data"))
+        train_share(cell, folder, made, data, device, team, **task)
     except Stopped as stop:
         return leave({"stopped": stop.number, "where": str(stop)}, 128 + stop.number)
     except UserError as problem:

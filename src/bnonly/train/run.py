@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -87,7 +87,7 @@ def train_cell(
     quiet: bool = False,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     wait: bool = False,
-    keep: bool = False,
+    keep: Literal["", "too", "only"] = "",
 ) -> None:
     """Train a cell, or go on with it, and write its files.
 
@@ -109,8 +109,9 @@ def train_cell(
         Longest time between checkpoints; 0 writes one every iteration.
     wait : bool
         Wait for another process that trains the cell, instead of refusing.
-    keep : bool
-        Keep the finished files in the store of this run's folder, the current one, and take from there what was finished before.
+    keep : str
+        "too": keep the finished files in the store of this run's folder, the current one, as well, and take from there what was
+        finished before; "only": put them nowhere else, as a cluster's jobs do, because the workflow collects them.
 
     Raises
     ------
@@ -120,33 +121,38 @@ def train_cell(
         If a signal asked for it; the same call continues.
     """
     with lock.hold(folder, str(cell), wait) as held:
-        for leftover in folder.glob(".*.tmp"):  # of a process that was killed while it wrote
-            leftover.unlink(missing_ok=True)
         say = Progress(cell, 1, quiet).line
-        if is_done(cell, folder):
+        made = paths.finished(cell.digest()) if keep == "only" else folder
+        for leftover in [*folder.glob(".*.tmp"), *made.glob(".*.tmp")]:  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
+        if (keep == "only" and store.holds(cell.digest())) or is_done(cell, made):
             say("finished earlier with this configuration; nothing to do")
-        elif keep and store.restore(cell.digest(), folder) and is_done(cell, folder):
+        elif keep == "too" and store.restore(cell.digest(), folder) and is_done(cell, folder):
             say("was finished with this configuration before; taken from the store")
         else:
             with failure.recorded(cell, folder):
                 device = choose_device(device_name)
                 if cell.recipe.gpus > 1:
                     options = {"threads": threads, "quiet": quiet, "checkpoint_seconds": checkpoint_seconds}
-                    where = {"folder": str(folder), "data": str(data_root), "device": device.type}
+                    where = {"folder": str(folder), "made": str(made), "data": str(data_root), "device": device.type}
                     launch(cell, {**options, **where})
                 else:
-                    train_share(cell, folder, data_root, device, Team(), threads, quiet, checkpoint_seconds, held.check)
+                    team = Team()
+                    train_share(cell, folder, made, data_root, device, team, threads, quiet, checkpoint_seconds, held.check)
         failure.forget(folder)
         if keep and not store.holds(cell.digest()):
             try:
-                store.keep(cell.digest(), [make(folder) for make in (paths.batchnorm, paths.weights, paths.metrics)])
-            except UserError as problem:  # a full disk: the results themselves are there
+                store.keep(cell.digest(), [make(made) for make in (paths.batchnorm, paths.weights, paths.metrics)])
+            except UserError as problem:  # a full disk, but the results themselves are there
+                if keep == "only":
+                    raise
                 say(f"not kept a second time: {problem}")
 
 
 def train_share(
     cell: Cell,
     folder: Path,
+    made: Path,
     data_root: Path,
     device: torch.device,
     team: Team,
@@ -161,6 +167,8 @@ def train_share(
     ----------
     cell, folder, data_root, threads, quiet, checkpoint_seconds
         As in `train_cell`, which holds the folder.
+    made : Path
+        Where the finished files go.
     device : torch.device
         Where.
     team : Team
@@ -175,6 +183,7 @@ def train_share(
     except torch.OutOfMemoryError:
         # The estimate thought it would fit; another program may have part of the memory.
         raise memory.too_little(cell, memory.left(device)) from None
+    _Run(cell, folder, made, data_root, device, team, quiet or team.rank > 0, checkpoint_seconds, check).execute()
 
 
 class _Run:
@@ -182,6 +191,7 @@ class _Run:
         self,
         cell: Cell,
         folder: Path,
+        made: Path,
         data_root: Path,
         device: torch.device,
         team: Team,
@@ -190,7 +200,7 @@ class _Run:
         check: Callable[[], None],
     ) -> None:
         self.cell, self.folder, self.device, self.every, self.check = cell, folder, device, checkpoint_seconds, check
-        self.team, self.asked = team, 0
+        self.made, self.team, self.asked = made, team, 0
         self.source = open_source(cell.recipe, data_root, device)
         self.schedule = Schedule(cell.recipe, self.source.train_images)
         self.engine: Engine = make_engine(cell, self.source, device, team)
@@ -328,8 +338,8 @@ class _Run:
         self.check()
         self.history["wall_seconds"] += time.monotonic() - self.clock
         model = self.engine.model
-        _write_batchnorm(paths.batchnorm(self.folder), self.cell, self.start, model)
-        weights.save(paths.weights(self.folder), self.cell, self.source.classes, self.source.checksum, model)
+        _write_batchnorm(paths.batchnorm(self.made), self.cell, self.start, model)
+        weights.save(paths.weights(self.made), self.cell, self.source.classes, self.source.checksum, model)
         label = {
             "status": "diverged" if reason else "finished",
             "reason": reason,
@@ -352,7 +362,7 @@ class _Run:
         }
         columns = {name: [row[name] for row in self.rows] for name in self.rows[0]}
         # Last, because its presence means that the cell is done.
-        schemas.write(paths.metrics(self.folder), "metrics", columns, self.cell, label)
+        schemas.write(paths.metrics(self.made), "metrics", columns, self.cell, label)
         self.checkpoint.unlink(missing_ok=True)
         paths.progress(self.folder).unlink(missing_ok=True)
         self.progress.done(self.rows[-1], reason)
