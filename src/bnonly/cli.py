@@ -268,9 +268,11 @@ def _cells(options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     setup = _setup(options)
-    from bnonly.status import survey
+    from bnonly.status import survey, table
 
-    print(survey(setup.grid))
+    profile = f" --profile {options.profile}" if options.profile else ""
+    found = survey(setup.grid, f"snakemake{profile}")
+    print(found.as_json() if options.json else table(found))
     return 0
 
 
@@ -582,6 +584,8 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="take the archive's configuration, into a folder of its own (-C)",
     )
+    status = command("status", _status, "say what is done, under way, waiting, failed or outdated, and what tries it again")
+    status.add_argument("--json", action="store_true", help="everything, cell by cell, as JSON")
     figure = command("figure", _figure, "draw a figure, or write a table, from trained cells")
     figure.add_argument("name", help="fig01 ... fig25, table1, table_b, table_c1, table_c2, text_only")
     figure.add_argument("--request", metavar="JSON", help="what to draw, resolved; the workflow gives this")

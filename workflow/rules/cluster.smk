@@ -48,3 +48,10 @@ rule collect:
         marker=lambda wildcards, input: [f"--marker={f}" for f in input.get("batch", [])],
     shell:
         "bnonly collect --spec {params.spec:q} {params.marker:q} > {log:q} 2>&1"
+
+
+# What would stop every job is said once, before the first is submitted.
+onstart:
+    problems = [f.text for f in preflight.check(GRID, Path(DATA)) if f.is_problem] if workflow.is_main_process else []
+    if problems:
+        raise WorkflowError("\n".join(f"bnonly: error: {p}" for p in problems))
