@@ -424,7 +424,7 @@ def _cluster(node: _Node) -> Cluster:
         least = (cluster.warning_seconds + 30) / 3600
         node.fail(
             "max_hours",
-            cluster.max_hours,
+            float(f"{cluster.max_hours:g}"),
             f"a job would end before its first checkpoint, which needs warning_seconds and 30 more: at least {least:.2g}",
         )
     return cluster

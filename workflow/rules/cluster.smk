@@ -18,9 +18,9 @@ rule batch:
     threads: THREADS
     retries: ATTEMPTS - 1
     resources:
-        **COMPUTES,
+        **BATCHES,
         runtime=lambda wildcards, attempt: REQUESTS.minutes(cells_of(wildcards), attempt),
-        mem_mb=lambda wildcards, attempt: REQUESTS.memory_mb(attempt),
+        mem_mb=lambda wildcards, attempt: REQUESTS.memory_mb(attempt, cells_of(wildcards)[0].recipe.gpus),
         attempt=lambda wildcards, attempt: attempt,
     params:
         cells=lambda wildcards: request.canonical([c.canonical() for c in cells_of(wildcards)]),
@@ -52,6 +52,8 @@ rule collect:
 
 # What would stop every job is said once, before the first is submitted.
 onstart:
+    if workflow.is_main_process:
+        batches.forget_collected(GRID)
     problems = [f.text for f in preflight.check(GRID, Path(DATA)) if f.is_problem] if workflow.is_main_process else []
     if problems:
         raise WorkflowError("\n".join(f"bnonly: error: {p}" for p in problems))

@@ -49,6 +49,14 @@ if CLUSTER:
         "runtime": lambda wildcards, attempt: REQUESTS.analysis_minutes(cell_of(wildcards), attempt),
         "mem_mb": lambda wildcards, attempt: REQUESTS.memory_mb(attempt),
     }
+# Of a batch's GPUs there may be several for one cell (recipe.gpus).
+BATCHES = {
+    **COMPUTES,
+    **{
+        key: lambda wildcards, key=key: REQUESTS.fixed(gpus=cells_of(wildcards)[0].recipe.gpus)[key]
+        for key in {"gpu", "cpus_per_task"} & set(COMPUTES)
+    },
+}
 # The job on the node is a Snakemake of its own: it must not try again as well, and the warning before a time limit, which
 # reaches all processes of the job, is for the training alone.
 if not workflow.is_main_process:

@@ -67,23 +67,29 @@ def asked_for():
     return [key for key in GRID.cells if key in keys]
 
 
+# A file that is there, on every node, and newer than every result: the kernel makes it when this process first looks.  As an
+# input it has a job run again that Snakemake, its own records lost, would take for up to date; nothing else does without a
+# trace on the disk, dry runs included.
+NOW = "/proc/self/stat"
+
+
 def stale(wildcards):
-    """A file that is newer than a cell's results, if those are another configuration's."""
+    """`NOW` if a cell's results are another configuration's."""
     cell = GRID.cells.get((wildcards.arch, wildcards.regime, int(wildcards.seed)))
     if not cell:
         return []
     found = store.recorded_digest(paths.metrics(paths.cell_dir(*cell.key)))
-    return f"results/.stale/{cell}" if found not in (None, cell.digest()) else []
+    return NOW if found not in (None, cell.digest()) else []
 
 
 def stale_drawing(wildcards):
-    """The same for a figure or table: of other cells, or by other code."""
+    """`NOW` if a figure or table is of other cells, or by other code."""
     try:
         found = paths.drawn_from(wildcards.name).read_text()
     except OSError:
         return []
     try:
-        return f"results/.stale/{wildcards.name}" if found != outputs.made_from(asked(wildcards)) else []
+        return NOW if found != outputs.made_from(asked(wildcards)) else []
     except UserError as problem:
         return reason(problem)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import signal
 import sys
 import time
@@ -18,6 +19,7 @@ from types import FrameType
 
 from bnonly import lock, paths, store
 from bnonly.errors import UserError
+from bnonly.grid import Grid
 from bnonly.spec import NAME, Cell
 
 #: Of a batch's name, for the workflow's wildcards.
@@ -145,6 +147,15 @@ def collect(cell: Cell, marker: Path | None) -> None:
     if where.exists():
         raise UserError(f"{cell}: stopped before its end; the same command continues from {where} (log: {log})")
     raise UserError(f"{cell}: did not finish; the same command trains it (log: {log})")
+
+
+def forget_collected(grid: Grid) -> None:
+    """Remove the markers of batches whose cells are all in the store: a Snakemake that was killed leaves them."""
+    for marker in paths.batch("").glob("*"):
+        if re.fullmatch(PATTERN, marker.name):
+            cells = [grid.cells.get(key) for key in members(marker.name)]
+            if all(c is not None and store.holds(c.digest()) for c in cells):
+                marker.unlink(missing_ok=True)
 
 
 def _wait(child: int) -> int:

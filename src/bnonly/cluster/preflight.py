@@ -144,8 +144,10 @@ def _account_problems(grid: Grid, cluster: Cluster) -> Iterator[str]:
 
 def _refusals(requests: Requests, cells: list[Cell]) -> Iterator[str]:
     """Yield what SLURM says against a training's request and against a drawing's."""
+    gpus = max((c.recipe.gpus for c in cells), default=1)
+    minutes = max((requests.minutes([c]) for c in cells), default=60)
     asked = {
-        "a training": {**requests.fixed(), "runtime": max((requests.minutes([c]) for c in cells), default=60), "mem_mb": requests.memory_mb()},
+        "a training": {**requests.fixed(gpus=gpus), "runtime": minutes, "mem_mb": requests.memory_mb(gpus=gpus)},
         "a figure": {**requests.fixed(computes=False), "runtime": 30, "mem_mb": 4000},
     }
     for what, job in asked.items():

@@ -80,17 +80,19 @@ class Requests:
     def _limited(self, minutes: float) -> int:
         return max(1, min(math.ceil(minutes), round(self._cluster.max_hours * 60)))
 
-    def memory_mb(self, attempt: int = 1) -> int:
+    def memory_mb(self, attempt: int = 1, gpus: int = 1) -> int:
         """Return the host's memory; more at every attempt, because the last may have failed for want of it."""
-        return math.ceil(1000 * self._cluster.memory_gb * _growth(attempt))
+        return math.ceil(1000 * self._cluster.memory_gb * gpus * _growth(attempt))
 
-    def fixed(self, computes: bool = True) -> dict[str, Any]:
-        """Return what does not depend on the job: partition, account, GPU.
+    def fixed(self, computes: bool = True, gpus: int = 1) -> dict[str, Any]:
+        """Return what does not depend on the attempt: partition, account, GPUs and the cores that feed them.
 
         Parameters
         ----------
         computes : bool
             Whether it trains or analyses; else it draws.
+        gpus : int
+            How many GPUs one training takes.
         """
         cluster = self._cluster
         found: dict[str, Any] = {
@@ -98,9 +100,9 @@ class Requests:
             "slurm_account": cluster.account,
         }
         if computes:
-            found |= {"constraint": cluster.constraint, "qos": cluster.qos, "cpus_per_task": cluster.cpus}
+            found |= {"constraint": cluster.constraint, "qos": cluster.qos, "cpus_per_task": cluster.cpus * gpus}
             if cluster.gpu != "none":
-                found |= {"gpu": 1, "gpu_model": "" if cluster.gpu == "any" else cluster.gpu}
+                found |= {"gpu": gpus, "gpu_model": "" if cluster.gpu == "any" else cluster.gpu}
             # To the job's steps: the training writes a checkpoint and ends, and the next attempt goes on.
             found["slurm_extra"] = f"--signal=USR1@{cluster.warning_seconds}"
         return {k: v for k, v in found.items() if v != ""}

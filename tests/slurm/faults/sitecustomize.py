@@ -1,7 +1,7 @@
 """Faults for the tests on a real SLURM, in every Python that has this folder on its path: `FAULTS` names a folder with ``plan.json``.
 
-The plan is {cell: fault}; a fault is {"error": N}, the first N trainings raise; {"seconds": S}, every iteration takes so long; or
-{"hold": FILE}, iterations take half a second until the file is there.  Nothing of it is in the package.
+The plan is {cell: fault}; a fault is {"error": N}, the first N trainings raise; {"seconds": S, "times": N}, every iteration of the
+first N takes so long; or {"hold": FILE}, the first iteration lasts until the file is there.  Nothing of it is in the package.
 """
 
 import importlib.machinery
@@ -25,16 +25,19 @@ def patch(module):
         began = folder / f"{str(cell).replace('/', '+')}.began"
         with began.open("a") as stream:
             stream.write(f"{os.environ.get('SLURM_JOB_ID')} {os.environ.get('CUDA_VISIBLE_DEVICES')}\n")
-        if len(began.read_text().splitlines()) <= fault.get("error", 0):
+        number = len(began.read_text().splitlines())
+        if number <= fault.get("error", 0):
             raise RuntimeError("a fault of the test's")
         engine = make_engine(cell, *arguments)
         train = engine.train
 
         def slow(epoch, first, last, pause):
             def waits():
-                if "hold" in fault and not (folder / fault["hold"]).exists():
-                    time.sleep(0.5)
-                time.sleep(fault.get("seconds", 0))
+                while "hold" in fault and not (folder / fault["hold"]).exists():
+                    time.sleep(0.1)
+                    if pause():
+                        return True
+                time.sleep(fault.get("seconds", 0) if number <= fault.get("times", 1) else 0)
                 return pause()
 
             return train(epoch, first, last, waits)
