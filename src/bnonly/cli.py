@@ -171,13 +171,12 @@ def _batch(options: argparse.Namespace) -> int:
     cells = [spec.parse(text) for text in _json(options.cells, "--cells")]
     from bnonly.cluster import batches
     from bnonly.cost import measured
-    from bnonly.train import run as training  # imported once, for all that are forked
+    import bnonly.train.run  # noqa: F401 - once, for all that are forked
 
     def train(cell: spec.Cell) -> int:
         arguments = ["train", "--spec", cell.canonical(), "--threads", str(options.threads), "--wait", "--store"]
         return run((["--data", options.data] if options.data else []) + arguments)
 
-    assert training.train_cell
     status = batches.run(cells, train, options.marker, options.attempt, options.attempts)
     measured.scan()  # the next requests know how fast these were
     return status
@@ -512,7 +511,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--quiet", action="store_true", help="no progress")
     train.add_argument("--wait", action="store_true", help="wait for another process that trains the cell")
-    train.add_argument("--store", action="store_true", help="put the finished files into the store alone, for the workflow")
+    train.add_argument(
+        "--store", action="store_true", help="put the finished files into the store alone, for the workflow"
+    )
     batch = command("batch", _batch, "train cells one after another, as a cluster's job does; the workflow gives them")
     batch.add_argument("--cells", metavar="JSON", required=True, help="a list of canonical specifications")
     batch.add_argument("--marker", type=Path, metavar="FILE", required=True, help="written when all was attempted")
@@ -524,7 +525,9 @@ def _parser() -> argparse.ArgumentParser:
     collect.add_argument("--marker", type=Path, metavar="FILE", help="of its batch")
     prune = command("prune", _prune, "remove finished cells and checkpoints that the configuration no longer asks for")
     prune.add_argument("--dry-run", action="store_true", help="only say what would be removed")
-    preflight = command("preflight", _preflight, "look for what would stop the workflow on this cluster, before it does")
+    preflight = command(
+        "preflight", _preflight, "look for what would stop the workflow on this cluster, before it does"
+    )
     preflight.add_argument("--probe", action="store_true", help="also look from a compute node, by a job of a minute")
     of_cell("analyse", _analyse, "measure clamping and dead activations of a trained cell (Figures 6, 7, 23-25)")
     of_cell("verify", _verify, "rebuild a network from its weights file and its seed, and confirm its accuracy")
@@ -585,6 +588,9 @@ def _parser() -> argparse.ArgumentParser:
         help="take the archive's configuration, into a folder of its own (-C)",
     )
     status = command("status", _status, "say what is done, under way, waiting, failed or outdated, and what tries it again")
+    status = command(
+        "status", _status, "say what is done, under way, waiting, failed or outdated, and what tries it again"
+    )
     status.add_argument("--json", action="store_true", help="everything, cell by cell, as JSON")
     figure = command("figure", _figure, "draw a figure, or write a table, from trained cells")
     figure.add_argument("name", help="fig01 ... fig25, table1, table_b, table_c1, table_c2, text_only")

@@ -103,9 +103,11 @@ class Hold:
             raise Held(f"{self._folder}: {self._what} was taken over by {found[0] if found else 'another process'}")
 
     def begin(self) -> None:
+        """Show that the holder lives, from now on."""
         self._thread.start()
 
     def end(self) -> None:
+        """Let go."""
         self._ended.set()
         if self._is_ours():
             paths.owner(self._folder).unlink(missing_ok=True)

@@ -122,9 +122,12 @@ def architectures(grid: Grid) -> dict[str, Any]:
 def render(asked: dict[str, Any]) -> list[Path]:
     """Draw a figure or write a table; return its files."""
     if asked["name"] in figures.names():
-        from bnonly.figures.render import render
+        from bnonly.figures.render import render as draw
+
+        made = draw(asked)
     else:
-        from bnonly.tables.render import render
-    made = render(asked)
+        from bnonly.tables.render import render as tabulate
+
+        made = tabulate(asked)
     store.replace(paths.drawn_from(asked["name"]), made_from(asked).encode())
     return made

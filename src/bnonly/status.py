@@ -97,7 +97,9 @@ class Status:
         return json.dumps(asdict(self), indent=1)
 
 
-def _state(cell: Cell, jobs: dict[tuple[str, str, int], queue.Job], expected: Callable[[Cell], float | None]) -> CellStatus:
+def _state(
+    cell: Cell, jobs: dict[tuple[str, str, int], queue.Job], expected: Callable[[Cell], float | None]
+) -> CellStatus:
     folder, digest, name = paths.cell_dir(*cell.key), cell.digest(), str(cell)
     log = paths.train_log(*cell.key)
     where = str(log) if log.exists() else None
@@ -121,13 +123,17 @@ def _state(cell: Cell, jobs: dict[tuple[str, str, int], queue.Job], expected: Ca
         outdated = True
     if store.holds(digest):
         label = schemas.read_label(paths.metrics(paths.finished(digest)))
-        return CellStatus(name, "diverged" if label.get("status") == "diverged" else "done", detail="to be collected", log=where)
+        return CellStatus(
+            name, "diverged" if label.get("status") == "diverged" else "done", detail="to be collected", log=where
+        )
     if job:
         detail = f"{job.state.lower()}{f': {job.reason}' if job.state == 'PENDING' else ''}"
         return CellStatus(name, "queued", epoch, epochs, left, job.number, detail, where)
     failed = failure.read(folder)
     if failed and failed["digest"] == digest:
-        return CellStatus(name, "failed", epoch, epochs, left, failed.get("job"), failed["reason"], failed.get("log") or where)
+        return CellStatus(
+            name, "failed", epoch, epochs, left, failed.get("job"), failed["reason"], failed.get("log") or where
+        )
     if paths.checkpoint(folder, digest).exists():
         detail = f"{owner[0]} ended without a word" if owner else ""
         return CellStatus(name, "paused", epoch, epochs, left, None, detail, where)
@@ -265,14 +271,24 @@ def table(status: Status) -> str:
         lines.append(f"          and {len(under_way) - 20} more (--json lists all)")
     if status.seconds_left:
         total = f"about {duration(status.seconds_left)} of training on one device"
-        shared = f"; {duration(status.seconds_left / len(under_way))} on the {len(under_way)} that train now" if len(under_way) > 1 else ""
+        shared = (
+            f"; {duration(status.seconds_left / len(under_way))} on the {len(under_way)} that train now"
+            if len(under_way) > 1
+            else ""
+        )
         lines.append(f"left:     {total}{shared}")
     for state in ("stale", "damaged"):
         names = [s.cell for s in status.cells if s.state == state]
         if names:
-            lines.append(f"{state + ':':<9} {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}")
+            lines.append(
+                f"{state + ':':<9} {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
+            )
     for f in status.failures[:50]:
-        lines += [f"failed:   {f.what}: {f.reason}", *([f"          log:   {f.log}"] if f.log else []), f"          again: {f.retry}"]
+        lines += [
+            f"failed:   {f.what}: {f.reason}",
+            *([f"          log:   {f.log}"] if f.log else []),
+            f"          again: {f.retry}",
+        ]
     if len(status.failures) > 50:
         lines.append(f"          and {len(status.failures) - 50} more failures (--json lists all)")
     return "\n".join(lines)

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[2] / "src/bnonly"
 #: What a module may import of this package, and of heavy libraries, at its top; longest prefix counts.
 WORDS = {"errors", "families", "datasets", "paths"}
 IDENTITY = WORDS | {"spec", "grid"}
-FILES = IDENTITY | {"schemas"}
+FILES = IDENTITY | {"schemas", "store", "lock"}
 COMPUTING = FILES | {
     "seeds",
     "archs",
@@ -29,6 +29,10 @@ ALLOWED = {
     "paths": (set(), set()),
     "spec": (WORDS, set()),
     "grid": (IDENTITY, {"yaml"}),
+    "store": (WORDS, set()),
+    "lock": (WORDS, set()),
+    "cluster": (IDENTITY | {"store", "lock", "cluster", "cost", "outputs", "figures"}, set()),
+    "prune": (IDENTITY | {"store", "lock"}, set()),
     "schemas": (IDENTITY, {"numpy", "pyarrow"}),
     "seeds": (WORDS, {"numpy", "torch"}),
     "archs": (IDENTITY | {"archs"}, {"torch", "torchvision"}),
@@ -51,16 +55,18 @@ ALLOWED = {
     "claims.networks": (COMPUTING | {"claims"}, {"torch"}),
     "claims": (FILES | {"claims", "tables"}, {"numpy", "pyarrow"}),
     "report": (FILES | {"cost", "claims", "figures", "tables", "outputs", "report"}, {"jinja2"}),
+    "outputs": (IDENTITY | {"store", "figures", "tables"}, set()),
     "manifest": (FILES | {"figures", "outputs"}, set()),
     "status": (FILES | {"outputs"}, set()),
     "cost": (IDENTITY | {"cost", "train"}, set()),
     "cost.table": (IDENTITY | {"cost", "figures", "outputs"}, set()),
     "compare": (FILES, set()),
     "sharing": (FILES | {"outputs", "store"}, set()),
+    "status": (FILES | {"outputs", "figures", "cluster", "progress", "train"}, set()),
     "devices": (WORDS, {"torch"}),
     "progress": (IDENTITY, set()),
     "warm": (set(), set()),
-    "cli": (IDENTITY | {"warm"}, set()),
+    "cli": (IDENTITY | {"store", "warm"}, set()),
 }
 HEAVY = {
     "numpy",

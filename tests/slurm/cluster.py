@@ -205,7 +205,10 @@ class Cluster:
         """Return the process number of a daemon of ours that lives."""
         try:
             pid = int((self.folder / "run" / f"{name}.pid").read_text())
-            state, exe = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0], os.readlink(f"/proc/{pid}/exe")
+            state, exe = (
+                Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0],
+                os.readlink(f"/proc/{pid}/exe"),
+            )
         except (OSError, ValueError):
             return None
         return pid if state != "Z" and name in Path(exe).name else None

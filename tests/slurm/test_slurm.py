@@ -78,8 +78,12 @@ class Run:
     def configure(self, **changes) -> None:
         """Write the configuration, for the workflow as a file over its own, for `bnonly` as a whole."""
         over = grid.merge({**SMALL, "cluster": CLUSTER}, changes)
-        self.overlay.write_text(yaml.safe_dump({**over, "experiments": {**SMALL["experiments"], **over["experiments"]}}))
-        whole = grid.merge(grid.read_yaml(ROOT / "config.yaml"), grid.read_yaml(ROOT / "workflow/profiles/demo/grid.yaml"))
+        self.overlay.write_text(
+            yaml.safe_dump({**over, "experiments": {**SMALL["experiments"], **over["experiments"]}})
+        )
+        whole = grid.merge(
+            grid.read_yaml(ROOT / "config.yaml"), grid.read_yaml(ROOT / "workflow/profiles/demo/grid.yaml")
+        )
         whole = grid.merge(whole, grid.read_yaml(self.overlay))
         self.config.write_text(yaml.safe_dump(whole))
         self.grid = grid.resolve(whole)
@@ -99,8 +103,22 @@ class Run:
         return (self.folder / log).read_text()
 
     def status(self) -> dict:
-        command = [sys.executable, "-m", "bnonly", "--config", self.config, "--profile", "slurm", "-C", self.folder, "status", "--json"]
-        done = subprocess.run(list(map(str, command)), cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=120)
+        command = [
+            sys.executable,
+            "-m",
+            "bnonly",
+            "--config",
+            self.config,
+            "--profile",
+            "slurm",
+            "-C",
+            self.folder,
+            "status",
+            "--json",
+        ]
+        done = subprocess.run(
+            list(map(str, command)), cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=120
+        )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -152,11 +170,18 @@ def story(cluster, tmp_path_factory):
         cancelled = run.begun(CANCELLED)[0][0]
         subprocess.run(["scancel", cancelled], check=True)
         (run.faults / "cancelled").touch()
-        until(lambda: store_has(run, NEIGHBOUR) and store_has(run, FAILS) and store_has(run, CANCELLED), 90, "what failed to be done")
+        until(
+            lambda: store_has(run, NEIGHBOUR) and store_has(run, FAILS) and store_has(run, CANCELLED),
+            90,
+            "what failed to be done",
+        )
         # Kill -9 while two jobs live; start again.
         living = run.begun(KEPT)[-1][0]
         end(first)
-        assert "RUNNING" in subprocess.run(["squeue", "--job", living, "--format=%T"], capture_output=True, text=True).stdout
+        assert (
+            "RUNNING"
+            in subprocess.run(["squeue", "--job", living, "--format=%T"], capture_output=True, text=True).stdout
+        )
         subprocess.run([*unlock(run)], cwd=ROOT, env=run.environment, check=True, capture_output=True)
         second = run.snakemake("second.log")
         processes.append(second)
@@ -174,7 +199,18 @@ def story(cluster, tmp_path_factory):
 
 def unlock(run: Run) -> list[str]:
     files = map(str, (ROOT / "slurm/cluster.yaml", ROOT / "demo/grid.yaml", run.overlay))
-    return [sys.executable, "-m", "snakemake", "--profile", "slurm", "--directory", str(run.folder), "--configfile", *files, "--unlock"]
+    return [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--profile",
+        "slurm",
+        "--directory",
+        str(run.folder),
+        "--configfile",
+        *files,
+        "--unlock",
+    ]
 
 
 def store_has(run: Run, cell: str) -> bool:
@@ -269,9 +305,21 @@ def test_neither_a_lost_memory_nor_a_changed_setting_costs_a_training(story):
 
 def preflight(run: Run, *settings: str, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
     arguments = [a for s in settings for a in ("--set", s)]
-    command = [sys.executable, "-m", "bnonly", "--config", run.config, "-C", folder or run.folder, *arguments, "preflight"]
+    command = [
+        sys.executable,
+        "-m",
+        "bnonly",
+        "--config",
+        run.config,
+        "-C",
+        folder or run.folder,
+        *arguments,
+        "preflight",
+    ]
     environment = {**run.environment, **environment}
-    return subprocess.run(list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
 
 
 @pytest.mark.parametrize(
@@ -297,7 +345,9 @@ def test_preflight_is_content(story):
     done = preflight(story)
     assert done.returncode == 0 and done.stdout.startswith("ready:"), done.stdout + done.stderr
     command = [sys.executable, "-m", "bnonly", "--config", story.config, "-C", story.folder, "preflight", "--probe"]
-    done = subprocess.run(list(map(str, command)), cwd=ROOT, env=story.environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        list(map(str, command)), cwd=ROOT, env=story.environment, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
 
 

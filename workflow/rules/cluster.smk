@@ -13,10 +13,10 @@ rule batch:
         temp("results/.batches/{batch}"),
     log:
         "logs/batch/{batch}.log",
+    retries: ATTEMPTS - 1
     conda:
         "../../envs/bnonly.yaml"
     threads: THREADS
-    retries: ATTEMPTS - 1
     resources:
         **BATCHES,
         runtime=lambda wildcards, attempt: REQUESTS.minutes(cells_of(wildcards), attempt),
@@ -40,9 +40,9 @@ rule collect:
         weights="results/{arch}/{regime}/seed{seed}/weights.safetensors",
     log:
         "logs/collect/{arch}/{regime}/seed{seed}.log",
+    retries: 0
     conda:
         "../../envs/bnonly.yaml"
-    retries: 0
     params:
         spec=lambda wildcards: cell_of(wildcards).canonical(),
         marker=lambda wildcards, input: [f"--marker={f}" for f in input.get("batch", [])],
@@ -54,6 +54,8 @@ rule collect:
 onstart:
     if workflow.is_main_process:
         batches.forget_collected(GRID)
-    problems = [f.text for f in preflight.check(GRID, Path(DATA)) if f.is_problem] if workflow.is_main_process else []
+    problems = (
+        [f.text for f in preflight.check(GRID, Path(DATA)) if f.is_problem] if workflow.is_main_process else []
+    )
     if problems:
         raise WorkflowError("\n".join(f"bnonly: error: {p}" for p in problems))

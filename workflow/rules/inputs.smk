@@ -45,9 +45,7 @@ def batch_of(wildcards):
     if store.holds(cell.digest()):
         return []
     together = (
-        GRID.cells[key]
-        for key in asked_for()
-        if key[:2] == cell.key[:2] and not store.holds(GRID.cells[key].digest())
+        GRID.cells[key] for key in asked_for() if key[:2] == cell.key[:2] and not store.holds(GRID.cells[key].digest())
     )
     groups = REQUESTS.group(sorted({cell, *together}, key=lambda c: c.seed))
     return paths.batch(batches.name(next(g for g in groups if cell in g)))

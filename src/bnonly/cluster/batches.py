@@ -107,7 +107,11 @@ def run(
             ends[cell] = "paused"
         else:
             if status > 128:
-                failure.record(cell, paths.cell_dir(*cell.key), f"ended by signal {status - 128}{' (memory?)' if status == 137 else ''}")
+                failure.record(
+                    cell,
+                    paths.cell_dir(*cell.key),
+                    f"ended by signal {status - 128}{' (memory?)' if status == 137 else ''}",
+                )
             ends[cell] = "failed"
         _say(f"{cell} {ends[cell]} after {seconds:.1f} s")
     tries = {c: (failure.read(paths.cell_dir(*c.key)) or {"times": 0})["times"] for c in cells}

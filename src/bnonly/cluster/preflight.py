@@ -62,7 +62,11 @@ def check(grid: Grid, data: Path) -> list[Finding]:
     found += (Finding(True, text) for text in _folder_problems(cells))
     missing = [p for p in ("sbatch", "squeue", "sinfo", "scancel") if not shutil.which(p)]
     if missing:
-        found.append(Finding(True, f"{', '.join(missing)}: no such command; run this where your cluster's jobs are submitted from"))
+        found.append(
+            Finding(
+                True, f"{', '.join(missing)}: no such command; run this where your cluster's jobs are submitted from"
+            )
+        )
     else:
         problems = [*_partition_problems(grid, cluster), *_account_problems(grid, cluster)]
         # SLURM's own word comes last: it says less well what is wrong.
@@ -80,10 +84,16 @@ def preflight(grid: Grid, data: Path, probe: bool) -> int:
     if probe and not any(f.is_problem for f in found):
         found += _probe(grid, data)
     for finding in found:
-        print(f"bnonly: {'error' if finding.is_problem else 'note'}: {finding.text}", file=sys.stderr if finding.is_problem else sys.stdout)
+        print(
+            f"bnonly: {'error' if finding.is_problem else 'note'}: {finding.text}",
+            file=sys.stderr if finding.is_problem else sys.stdout,
+        )
     if any(f.is_problem for f in found):
         return 2
-    print("ready: snakemake --profile slurm figures/all" + ("" if probe else "   (--probe also looks from a compute node)"))
+    print(
+        "ready: snakemake --profile slurm figures/all"
+        + ("" if probe else "   (--probe also looks from a compute node)")
+    )
     return 0
 
 
@@ -136,7 +146,9 @@ def _partition_problems(grid: Grid, cluster: Cluster) -> Iterator[str]:
 
 
 def _account_problems(grid: Grid, cluster: Cluster) -> Iterator[str]:
-    text = queue.call("sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={getpass.getuser()}", "format=account")
+    text = queue.call(
+        "sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={getpass.getuser()}", "format=account"
+    )
     accounts = sorted(set((text or "").split()))
     if cluster.account and accounts and cluster.account.lower() not in map(str.lower, accounts):
         yield f"{grid.source}: cluster.account is '{cluster.account}', which is not yours; {accepted(cluster.account, accounts)}"

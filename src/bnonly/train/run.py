@@ -138,7 +138,9 @@ def train_cell(
                     launch(cell, {**options, **where})
                 else:
                     team = Team()
-                    train_share(cell, folder, made, data_root, device, team, threads, quiet, checkpoint_seconds, held.check)
+                    train_share(
+                        cell, folder, made, data_root, device, team, threads, quiet, checkpoint_seconds, held.check
+                    )
         failure.forget(folder)
         if keep and not store.holds(cell.digest()):
             try:

@@ -1,0 +1,297 @@
+"""The store of finished cells, the lock between nodes, batches and what they ask for."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.mini import mini, write
+
+from bnonly import grid, lock, paths, store
+from bnonly.cluster import batches, preflight
+from bnonly.cluster.requests import Requests
+from bnonly.errors import UserError
+from bnonly.train import failure
+
+DIGEST = "0123456789abcdef"
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+
+
+def files(folder: Path) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    made = [folder / name for name in store.TRAINING]
+    for path in made:
+        path.write_bytes(path.name.encode() * 100)
+    return made
+
+
+def test_what_is_kept_survives_its_results_and_takes_no_room():
+    made = files(Path("results/a/b/seed0"))
+    store.keep(DIGEST, made)
+    assert made[0].stat().st_nlink == 2 and store.holds(DIGEST) and not store.holds(DIGEST, store.ANALYSIS)
+    assert store.size(DIGEST) < 1000
+    before = {p.name: p.read_bytes() for p in made}
+    for path in made:
+        path.unlink()
+    assert store.restore(DIGEST, Path("results/a/b/seed0"))
+    assert {p.name: p.read_bytes() for p in made} == before
+    assert not store.restore("f" * 16, Path("results/a/b/seed0"))
+
+
+def test_without_links_it_is_a_copy(monkeypatch):
+    def refuse(*arguments):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    made = files(Path("results/a/b/seed0"))
+    store.keep(DIGEST, made)
+    assert made[0].stat().st_nlink == 1
+    made[0].unlink()
+    assert store.restore(DIGEST, made[0].parent) and made[0].exists()
+
+
+@pytest.mark.parametrize("damage", ["flipped", "absent", "sums"])
+def test_what_is_damaged_is_not_taken(damage):
+    made = files(Path("results/a/b/seed0"))
+    store.keep(DIGEST, made)
+    kept = paths.finished(DIGEST)
+    for path in made:
+        path.unlink()
+    if damage == "flipped":
+        content = bytearray((kept / made[1].name).read_bytes())
+        content[7] ^= 1
+        (kept / made[1].name).write_bytes(content)
+    elif damage == "absent":
+        (kept / made[2].name).unlink()
+    else:
+        (kept / "sha256.json").write_text("{")
+    assert not store.restore(DIGEST, made[0].parent)
+    assert not any(p.exists() for p in made) and not store.holds(DIGEST)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"x" * 50, b"\xff\xff\xff\x7fPAR1"])
+def test_the_digest_of_what_is_no_result(content, tmp_path):
+    path = tmp_path / "metrics.parquet"
+    path.write_bytes(content)
+    assert store.recorded_digest(path) is None and store.recorded_digest(tmp_path / "absent") is None
+
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from bnonly import lock
+with lock.hold(Path(sys.argv[1]), "cell"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder():
+    process = subprocess.Popen([sys.executable, "-c", HOLDS, "cell"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_one_holds_at_a_time_and_the_kernel_lets_go(holder):
+    with pytest.raises(lock.Held, match=f"cell is being trained by process {holder.pid} on "):
+        with lock.hold(Path("cell"), "cell"):
+            pass
+    owner, age = lock.owner_of(Path("cell"))
+    assert owner.process == holder.pid and lock.is_alive(owner, age)
+    holder.kill()
+    holder.wait()
+    assert not lock.is_alive(owner, age)
+    with lock.hold(Path("cell"), "cell") as mine:
+        mine.check()
+    assert lock.owner_of(Path("cell")) is None
+
+
+def test_waiting_ends_when_the_other_does(holder, capsys):
+    os.kill(holder.pid, signal.SIGSTOP)
+    subprocess.Popen(["sh", "-c", f"sleep 0.5; kill -9 {holder.pid}"])
+    with lock.hold(Path("cell"), "cell", wait=True, poll=0.05):
+        holder.wait()
+    assert f"waits for process {holder.pid}" in capsys.readouterr().err
+
+
+def of_another_node(age: float, job: str = "") -> None:
+    """The mark of a process that this node's kernel knows nothing of."""
+    Path("cell").mkdir(exist_ok=True)
+    mark = {"host": "elsewhere", "process": 1, "job": job, "token": "t"}
+    paths.owner(Path("cell")).write_text(json.dumps(mark))
+    then = time.time() - age
+    os.utime(paths.owner(Path("cell")), (then, then))
+
+
+def test_another_node_is_seen_without_its_lock():
+    of_another_node(age=lock.LEASE / 2, job="12")
+    with pytest.raises(lock.Held, match=r"process 1 on elsewhere \(SLURM job 12\)"):
+        with lock.hold(Path("cell"), "cell"):
+            pass
+    assert lock.is_alive(*lock.owner_of(Path("cell")))
+
+
+@pytest.mark.parametrize("why", ["silent", "requeued", "torn"])
+def test_another_node_that_is_gone(why, monkeypatch):
+    of_another_node(age=lock.LEASE + 1 if why == "silent" else 1, job="12")
+    if why == "requeued":
+        monkeypatch.setenv("SLURM_JOB_ID", "12")
+    elif why == "torn":
+        paths.owner(Path("cell")).write_text("{")
+        os.utime(paths.owner(Path("cell")), (1, 1))
+    with lock.hold(Path("cell"), "cell") as mine:
+        assert lock.owner_of(Path("cell"))[0] == mine.owner
+
+
+def test_who_was_taken_for_dead_writes_no_more():
+    with lock.hold(Path("cell"), "cell") as mine:
+        of_another_node(age=0)
+        with pytest.raises(lock.Held, match="was taken over by process 1 on elsewhere"):
+            mine.check()
+    assert lock.owner_of(Path("cell"))[0].host == "elsewhere", "nor removes the other's mark"
+
+
+def small(**changes):
+    return grid.resolve(mini(experiments__cifar_depth__seeds=[0, 1, 2], **changes))
+
+
+def test_batches_are_named_by_what_they_train():
+    cells = [small().cell("ResNet-14-c4", "bn", s) for s in (0, 2)]
+    assert batches.name(cells) == "ResNet-14-c4+bn+0-2"
+    assert batches.members(batches.name(cells)) == [c.key for c in cells]
+
+
+def test_replicates_share_a_submission_as_far_as_they_are_short():
+    def sizes(minutes, **cluster):
+        found = small(cluster={"batch_minutes": minutes, "gpu": "a100", **cluster})
+        cells = [found.cell("ResNet-14-c4", "bn", s) for s in (0, 1, 2)]
+        groups = Requests(found).group(cells)
+        assert sorted(c.seed for g in groups for c in g) == [0, 1, 2]
+        return [len(g) for g in groups]
+
+    assert sizes(60) == [3] and sizes(0) == [1, 1, 1]
+    one = Requests(small(cluster={"gpu": "a100"})).seconds(small().cell("ResNet-14-c4", "bn", 0)) / 60
+    assert sizes(2.5 * one) == [2, 1]
+
+
+def test_requests_grow_with_attempts_and_not_above_the_limit():
+    requests = Requests(small(cluster={"gpu": "a100", "max_hours": 0.2, "memory_gb": 10}))
+    cell = small().cell("ResNet-14-c4", "bn", 0)
+    minutes = [requests.minutes([cell], k) for k in range(1, 9)]
+    assert minutes == sorted(minutes) and minutes[0] < minutes[1] and max(minutes) == 12
+    assert [requests.memory_mb(k) for k in (1, 2, 9)] == [10_000, 15_000, 40_000]
+    assert requests.fixed()["slurm_extra"] == "--signal=USR1@180"
+    assert requests.fixed(gpus=4)["gpu"] == 4 and requests.fixed(gpus=4)["cpus_per_task"] == 16
+    assert "gpu" not in requests.fixed(computes=False) and "slurm_account" not in requests.fixed()
+    assert "gpu" not in Requests(small(cluster={"gpu": "none"})).fixed()
+
+
+def test_a_deeper_network_asks_for_more():
+    paper = grid.load(Path(__file__).parents[2] / "config.yaml", {"cluster": {"gpu": "h100"}})
+    requests = Requests(paper)
+    asked = [requests.minutes([paper.cell(a, "bn", 0)]) for a in ("ResNet-14", "ResNet-56", "ResNet-218")]
+    assert asked == sorted(asked) and asked[0] < asked[2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"partitoin": "gpu"}, "unknown key cluster.partitoin; did you mean 'partition'?"),
+        ({"partition": "a b"}, "cluster.partition is 'a b'; a name as SLURM has it"),
+        ({"cpus": 0}, "cluster.cpus is 0; a whole number of at least 1 is wanted"),
+        ({"max_hours": 0.05}, "before its first checkpoint"),
+        ({"gpu": "a1000"}, "cluster.gpu is 'a1000', whose speed is not known"),
+        ({"gpu": "blue", "gpu_kind": "a1000"}, "cluster.gpu_kind is 'a1000', whose speed is not known"),
+    ],
+)
+def test_settings_that_cannot_be(settings, message):
+    with pytest.raises(UserError) as caught:
+        Requests(small(cluster=settings))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_numbers_that_a_command_line_made_text():
+    assert small(cluster={"max_hours": "12", "cpus": "8", "account": 12}).cluster.cpus == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("1-00:00:00", 86_400), ("30:00", 1800), ("2:00:00", 7200), ("infinite", float("inf"))]
+)
+def test_time_limits_as_slurm_writes_them(text, expected):
+    assert preflight.seconds(text) == expected
+
+
+def test_preflight_without_slurm_and_on_a_full_disk(tmp_path, bnonly):
+    config = write(tmp_path, mini(cluster={"gpu": "a100"}))
+    bare = {**os.environ, "PATH": "/nonexistent"}
+    done = bnonly("--config", config, "-C", tmp_path, "--set", "outputs=[fig05]", "preflight", env=bare)
+    assert done.returncode == 2 and "sbatch, squeue, sinfo, scancel: no such command" in done.stderr
+    import resource
+
+    limit = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))}
+    done = bnonly("--config", config, "-C", tmp_path, "--set", "outputs=[fig05]", "preflight", env=bare, **limit)
+    assert done.returncode == 2 and "results: cannot be written: File too large; free some space" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def trained(code: dict[str, int]):
+    """A training that ends as told: 0, a status, or minus a signal."""
+
+    def train(cell):
+        end = code.get(str(cell), 0)
+        if end < 0:
+            os.kill(os.getpid(), -end)
+        if end == 0:
+            store.keep(cell.digest(), files(paths.cell_dir(*cell.key)))
+        elif end == 2:
+            failure.record(cell, paths.cell_dir(*cell.key), "a reason")
+        return end
+
+    return train
+
+
+def test_a_batch_tries_all_and_says_when_it_is_over(capsys):
+    cells = [small().cell("ResNet-8-c4", "bn", s) for s in (0, 1, 2)]
+    first, second, third = map(str, cells)
+    marker = paths.batch(batches.name(cells))
+    bad = {first: 2, second: -signal.SIGKILL}
+    for attempt, status in ((1, batches.AGAIN), (2, batches.AGAIN), (3, 0)):
+        assert batches.run(cells, trained(bad), marker, attempt, 12) == status
+        assert marker.exists() == (status == 0)
+        assert store.holds(cells[2].digest()), "the neighbour"
+    assert json.loads(marker.read_text()) == {first: "failed", second: "failed", third: "finished"}
+    batches.collect(cells[2], marker)
+    assert marker.exists()
+    with pytest.raises(UserError, match="training failed 3 times in a row: a reason"):
+        batches.collect(cells[0], marker)
+    assert not marker.exists(), "so that asking again trains it"
+    with pytest.raises(UserError, match="ended by signal 9"):
+        batches.collect(cells[1], None)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
+
+
+def test_failures_are_counted_as_long_as_nothing_gets_better():
+    cell = small().cell("ResNet-8-c4", "bn", 0)
+    folder = paths.cell_dir(*cell.key)
+    folder.mkdir(parents=True)
+    for times in (1, 2):
+        failure.record(cell, folder, "x")
+        assert failure.read(folder)["times"] == times
+    paths.checkpoint(folder, cell.digest()).touch()
+    failure.record(cell, folder, "x")
+    assert failure.read(folder)["times"] == 1
+    failure.forget(folder)
+    assert failure.read(folder) is None
