@@ -169,9 +169,9 @@ def _train(options: argparse.Namespace) -> int:
 
 def _batch(options: argparse.Namespace) -> int:
     cells = [spec.parse(text) for text in _json(options.cells, "--cells")]
+    import bnonly.train.run  # noqa: F401 - once, for all that are forked
     from bnonly.cluster import batches
     from bnonly.cost import measured
-    import bnonly.train.run  # noqa: F401 - once, for all that are forked
 
     def train(cell: spec.Cell) -> int:
         arguments = ["train", "--spec", cell.canonical(), "--threads", str(options.threads), "--wait", "--store"]

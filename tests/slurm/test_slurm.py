@@ -293,12 +293,16 @@ def test_neither_a_lost_memory_nor_a_changed_setting_costs_a_training(story):
             if paths.metrics(folder).exists() and cell.regime.name == "all":
                 for path in (paths.metrics(folder), paths.weights(folder), paths.batchnorm(folder)):
                     path.unlink()
+        for name in ("fig05", "fig08"):
+            (story.folder / f"figures/{name}.pdf").unlink()
     finally:
         story.configure()
     assert story.status()["outputs"]["fig08"]["finished"] == 4, "they are in the store"
     again = story.snakemake("again.log", "--executor", "local", "--cores", "2")
     assert again.wait(120) == 0, story.said("again.log")[-4000:]
-    assert re.search(r"job +count\n-+ +-+\ncollect +3\n", story.said("again.log")), story.said("again.log")[:3000]
+    assert re.search(r"job +count\n-+ +-+\ncollect +3\nfigure +2\nmanifest +1\n", story.said("again.log")), story.said(
+        "again.log"
+    )[:3000]
     assert begun == {cell: len(story.begun(cell)) for cell in begun}
     assert {c["state"] for c in story.status()["cells"]} == {"done", "missing"}
 
