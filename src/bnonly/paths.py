@@ -102,7 +102,7 @@ def figure(name: str, suffix: str = "pdf") -> Path:
 
 def drawn_from(name: str) -> Path:
     """Checksum of what a figure or table was made from: what it shows and its code."""
-    return FIGURES / ".drawn" / name
+    return RESULTS / ".drawn" / name
 
 
 def table(name: str, suffix: str = "md") -> Path:

@@ -76,7 +76,8 @@ class Status:
     experiments : dict
         By name: how many cells are in each state, and under "seconds_left" their training time, of one device.
     outputs : dict
-        By figure or table: "state" (drawn, stale, ready to draw, waiting, failed), "cells", "finished", and "seconds_left".
+        By figure or table: "state" (drawn, stale, ready to draw, waiting, failed, impossible with this grid), "cells", "finished",
+        "seconds_left".
     cells : list of CellStatus
         All of them.
     failures : list of Failure
@@ -195,13 +196,23 @@ def survey(grid: Grid, command: str = "snakemake") -> Status:
     drawn: dict[str, dict[str, Any]] = {}
     behind: set[tuple[str, str, int]] = set()
     for name in outputs.wanted(grid):
-        asked = outputs.ask(grid, name)
+        try:
+            asked = outputs.ask(grid, name)
+        except UserError as problem:
+            drawn[name] = {
+                "state": "impossible",
+                "cells": 0,
+                "finished": 0,
+                "seconds_left": None,
+                "reason": str(problem),
+            }
+            continue
         keys = {(a, r, int(s)) for a, r, s, _ in request.cells(asked)}
         behind |= keys
-        entry, problem = _output(name, asked, [by_key[k] for k in keys])
+        entry, error = _output(name, asked, [by_key[k] for k in keys])
         drawn[name] = entry
-        if problem:
-            failures.append(Failure(name, problem, f"logs/{_kind(name)}/{name}.log", f"{command} {name}"))
+        if error:
+            failures.append(Failure(name, error, f"logs/{_kind(name)}/{name}.log", f"{command} {name}"))
     failures += _failed_analyses(by_key, command)
     return Status(grid.title, experiments, drawn, list(by_key.values()), failures, _sum([by_key[k] for k in behind]))
 

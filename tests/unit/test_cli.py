@@ -7,6 +7,7 @@ import pytest
 from tests.mini import mini, write
 
 from bnonly import cli, grid, paths
+from bnonly.train import failure
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,17 +82,48 @@ def test_cells_of_a_figure(call):
 
 
 def test_status_counts_the_cells(call, run_folder):
-    row = next(r for r in call("status")[1].splitlines() if r.startswith("cifar-depth"))
-    assert row.split()[1:] == ["6", "1", "0", "0", "0", "0", "0", "5"]
+    header, row = (
+        next(r for r in call("status")[1].splitlines() if r.startswith(n)) for n in ("experiment", "cifar-depth")
+    )
+    assert header.split()[:4] == ["experiment", "cells", "done", "missing"] and row.split()[:4] == [
+        "cifar-depth",
+        "6",
+        "1",
+        "5",
+    ]
+
+
+def test_status_for_programs(call, run_folder):
+    """Every cell has a state; a failure its reason, log and remedy."""
+    cell = grid.resolve(mini()).cell("ResNet-14-c4", "bn", 0)
+    folder = paths.cell_dir(*cell.key)
+    log = paths.train_log(*cell.key)
+    log.parent.mkdir(parents=True)
+    log.touch()
+    failure.record(cell, folder, "the reason")
+    found = json.loads(call("status", "--json")[1])
+    states = {c["cell"]: c["state"] for c in found["cells"]}
+    assert states["ResNet-8-c4/bn/seed0"] == "done" and states[str(cell)] == "failed"
+    assert set(states.values()) == {"done", "failed", "missing"}
+    assert found["failures"] == [
+        {"what": str(cell), "reason": "the reason", "log": str(log), "retry": f"snakemake {paths.metrics(folder)}"}
+    ]
+    assert found["experiments"]["cifar-depth"]["failed"] == 1 and found["outputs"]["fig05"]["state"] == "waiting"
+    text = call("status")[1]
+    assert "failed:   ResNet-14-c4/bn/seed0: the reason" in text and f"again: snakemake {folder}" in text
+    paths.checkpoint(folder, cell.digest()).touch()
+    failure.forget(folder)
+    assert "paused" in {c["state"] for c in json.loads(call("status", "--json")[1])["cells"]}
+    paths.checkpoint(folder, cell.digest()).unlink()
 
 
 def test_status_knows_stale_and_damaged(call, run_folder):
     changed = call("--set", "recipes.digits.lr=0.7", "status")[1]
-    assert "stale: results/ResNet-8-c4/bn/seed0" in changed
+    assert "stale:    ResNet-8-c4/bn/seed0" in changed
     folder = paths.cell_dir("ResNet-8-c4", "all", 0)
     folder.mkdir(parents=True, exist_ok=True)
     paths.metrics(folder).write_bytes(b"PAR1")
-    assert "damaged: results/ResNet-8-c4/all/seed0" in call("status")[1]
+    assert "damaged:  ResNet-8-c4/all/seed0" in call("status")[1]
     paths.metrics(folder).unlink()
 
 

@@ -221,16 +221,37 @@ def test_pdfs_are_the_same_when_made_again(made, tmp_path):
     assert {p.name: p.read_bytes() for p in (folder / "figures").glob("fig*")} == before
 
 
-def test_results_of_another_configuration_stop_a_figure(made, tmp_path):
-    """Without Snakemake's own memory a changed setting is still noticed, by the files themselves."""
+def test_a_changed_setting_is_noticed_without_snakemakes_memory(made, tmp_path):
+    """By the files themselves; and changed back, nothing is trained again."""
     folder = tmp_path / "run"
     shutil.copytree(made, folder)
     shutil.rmtree(folder / ".snakemake")
-    (folder / "figures/fig08.pdf").unlink()
-    changed = overlay(folder, **{"recipes__digits-16__lr": 0.05})
-    done = snakemake(folder, "--configfile", changed, "--", "fig08")
-    assert done.returncode != 0
-    assert "was made by another configuration" in done.stdout + done.stderr
+    original = ("--configfile", overlay(folder), "--", "figures/all")
+    assert planned(folder, *original) == {}
+    changed = ("--configfile", overlay(folder, **{"recipes__digits-16__lr": 0.05}), "--", "fig08")
+    assert planned(folder, *changed) == {"train": 2, "figure": 1, "fig08": 1}
+    before = (folder / "results/VGG-11-c16/all/seed0/metrics.parquet").read_bytes()
+    assert snakemake(folder, *changed).returncode == 0
+    assert planned(folder, *changed) == {}
+    assert (folder / "results/VGG-11-c16/all/seed0/metrics.parquet").read_bytes() != before
+    shutil.rmtree(folder / ".snakemake")
+    assert planned(folder, *original) == {"train": 2, "figure": 1, "manifest": 1}
+    assert snakemake(folder, *original).returncode == 0
+    log = (folder / "logs/train/VGG-11-c16/all/seed0.log").read_text()
+    assert "was finished with this configuration before; taken from the store" in log
+    assert (folder / "results/VGG-11-c16/all/seed0/metrics.parquet").read_bytes() == before
+    (folder / "figures/fig05.png").unlink()
+    shutil.rmtree(folder / ".snakemake")
+    assert planned(folder, *original) == {"figure": 1, "manifest": 1}
+
+
+def test_another_label_redraws_without_snakemakes_memory(made, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(made, folder)
+    shutil.rmtree(folder / ".snakemake")
+    changed = overlay(folder, regimes__all__label="Everything")
+    counts = planned(folder, "--configfile", changed, "--", "figures/all")
+    assert counts["figure"] == 2 and counts["manifest"] == 1 and "train" not in counts
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ localrules:
 rule manifest:
     input:
         everything,
+        gone=gone,
     output:
         "figures/all",
     log:

@@ -114,6 +114,11 @@ def everything(wildcards):
     return [f for name in WANTED for f in outputs.files(name)]
 
 
+def gone(wildcards):
+    """`NOW` if something that the manifest promises is not there."""
+    return [] if all(os.path.exists(f) for name in WANTED for f in outputs.files(name)) else NOW
+
+
 def redrawn():
     """How often the manifest has been written again because something it promises was gone.
 
