@@ -172,13 +172,15 @@ def _batch(options: argparse.Namespace) -> int:
     import bnonly.train.run  # noqa: F401 - once, for all that are forked
     from bnonly.cluster import batches
     from bnonly.cost import measured
+    from bnonly.cost.gpus import of_configuration
 
     def train(cell: spec.Cell) -> int:
         arguments = ["train", "--spec", cell.canonical(), "--threads", str(options.threads), "--wait", "--store"]
         return run((["--data", options.data] if options.data else []) + arguments)
 
     status = batches.run(cells, train, options.marker, options.attempt, options.attempts)
-    measured.scan()  # the next requests know how fast these were
+    # The next start's requests know how fast the cells were that are collected by now.
+    measured.scan(of_configuration(_json(options.kinds, "--kinds")))
     return status
 
 
@@ -517,6 +519,7 @@ def _parser() -> argparse.ArgumentParser:
     batch = command("batch", _batch, "train cells one after another, as a cluster's job does; the workflow gives them")
     batch.add_argument("--cells", metavar="JSON", required=True, help="a list of canonical specifications")
     batch.add_argument("--marker", type=Path, metavar="FILE", required=True, help="written when all was attempted")
+    batch.add_argument("--kinds", metavar="JSON", default="{}", help="kinds of GPU of the configuration")
     batch.add_argument("--threads", type=_threads, default=1, help="CPU threads")
     batch.add_argument("--attempt", type=int, default=1, metavar="N", help="which attempt this is")
     batch.add_argument("--attempts", type=int, default=1, metavar="N", help="how many there will be")
@@ -587,7 +590,6 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="take the archive's configuration, into a folder of its own (-C)",
     )
-    status = command("status", _status, "say what is done, under way, waiting, failed or outdated, and what tries it again")
     status = command(
         "status", _status, "say what is done, under way, waiting, failed or outdated, and what tries it again"
     )

@@ -141,6 +141,11 @@ def _state(
     return CellStatus(name, "stale" if outdated else "missing", seconds_left=whole)
 
 
+def state_of(cell: Cell) -> str:
+    """Return one of `STATES`, as far as files tell it: "queued" is for the queue to say."""
+    return _state(cell, {}, lambda cell: None).state
+
+
 def _progress(folder: Path) -> tuple[int | None, int | None, float | None]:
     try:
         found = json.loads(paths.progress(folder).read_text())
@@ -153,13 +158,14 @@ def _expected(grid: Grid) -> Callable[[Cell], float | None]:
     """Return the function that estimates a cell's training time: on the cluster's GPUs, or on what was used so far."""
     from bnonly import cost
     from bnonly.cluster.requests import kind
-    from bnonly.cost import measured
+    from bnonly.cost import gpus, measured
 
-    known = measured.load()
+    own = gpus.of_configuration(grid.gpus)
+    known = measured.load(own)
     if grid.cluster:
         device = kind(grid.cluster, grid)
     elif known:
-        device = cost.find_gpu(Counter(t.device for t in known.throughputs).most_common(1)[0][0])
+        device = cost.find_gpu(Counter(t.device for t in known.throughputs).most_common(1)[0][0], own)
     else:
         return lambda cell: None
     return lambda cell: cost.estimate(cell, device, known).seconds

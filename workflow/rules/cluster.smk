@@ -25,9 +25,10 @@ rule batch:
     params:
         cells=lambda wildcards: request.canonical([c.canonical() for c in cells_of(wildcards)]),
         attempts=CLUSTER.attempts,
+        kinds=request.canonical(GRID.gpus),
     shell:
         "bnonly batch --cells {params.cells:q} --marker {output:q} --threads {threads}"
-        " --attempt {resources.attempt} --attempts {params.attempts} >> {log:q} 2>&1"
+        " --kinds {params.kinds:q} --attempt {resources.attempt} --attempts {params.attempts} > {log:q} 2>&1"
 
 
 rule collect:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from bnonly import cost
+from bnonly.cost import gpus as kinds
 from bnonly.cost import measured
 from bnonly.errors import UserError
 from bnonly.grid import Cluster, Grid
@@ -34,7 +35,7 @@ def kind(cluster: Cluster, grid: Grid) -> cost.Gpu:
     """
     name = cluster.gpu_kind or {"any": ANY, "none": f"cpu:{cluster.cpus}"}.get(cluster.gpu, cluster.gpu)
     try:
-        return cost.find_gpu(name)
+        return cost.find_gpu(name, kinds.of_configuration(grid.gpus))
     except UserError as problem:
         key = "gpu_kind" if cluster.gpu_kind else "gpu"
         raise UserError(
@@ -59,7 +60,7 @@ class Requests:
             )
         self._cluster, self._grid = grid.cluster, grid
         self._kind = kind(grid.cluster, grid)
-        self._measured = measured.load()
+        self._measured = measured.load(kinds.of_configuration(grid.gpus))
         self.seconds = lru_cache(maxsize=None)(self._seconds)
 
     def _seconds(self, cell: Cell) -> float:

@@ -181,11 +181,10 @@ def train_share(
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode("error")
     try:
-        _Run(cell, folder, data_root, device, team, quiet or team.rank > 0, checkpoint_seconds, check).execute()
+        _Run(cell, folder, made, data_root, device, team, quiet or team.rank > 0, checkpoint_seconds, check).execute()
     except torch.OutOfMemoryError:
         # The estimate thought it would fit; another program may have part of the memory.
         raise memory.too_little(cell, memory.left(device)) from None
-    _Run(cell, folder, made, data_root, device, team, quiet or team.rank > 0, checkpoint_seconds, check).execute()
 
 
 class _Run:
