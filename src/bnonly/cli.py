@@ -538,7 +538,6 @@ def _parser() -> argparse.ArgumentParser:
     cells = command("cells", _cells, "list the cells of the grid with their digests")
     cells.add_argument("--figure", metavar="NAME", help="only those behind a figure or table, for example fig05")
     cells.add_argument("--all", action="store_true", help="also those made on request only")
-    command("status", _status, "say what is trained, missing, stale or damaged, per experiment and figure")
     cost = command("cost", _cost, "estimate FLOPs, GPU-hours, energy and disk of figures, experiments or everything")
     cost.add_argument("target", nargs="*", help="figures, tables, experiments (default: everything in figures/all)")
     cost.add_argument("--missing", action="store_true", help="only what is not trained yet")
