@@ -522,7 +522,7 @@ def _moves(archive: Archive, grid: Grid, staging: Path, keep: bool, done: Unpack
         names = [n for n in (*ANALYSED, *TRAINED) if (staging / folder / n).exists()]
         for name in names:
             _check_file(archive, staging / folder / name, cell)
-        if state_of(cell) == "training":
+        if state_of(cell) == "running":
             raise UserError(f"{folder}: is being trained; wait for it or stop it, then import again")
         here = [n for n in names if (Path(folder) / n).exists()]
         other = [n for n in here if (Path(folder) / n).read_bytes() != (staging / folder / n).read_bytes()]

@@ -14,7 +14,7 @@ import pytest
 from tests.figures.synthetic import write_one
 from tests.mini import mini, write
 
-from bnonly import cli, grid, paths, sharing, store
+from bnonly import cli, grid, lock, paths, sharing, store
 from bnonly.errors import UserError
 
 CONFIG = mini()
@@ -352,12 +352,7 @@ def test_results_that_are_here_are_not_overwritten(made, call):
 
 
 def test_a_cell_in_training_is_left_alone(made, call):
-    import fcntl
-
-    lock = paths.lock(Path(TRAINED))
-    lock.parent.mkdir(parents=True)
-    with lock.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    with lock.hold(Path(TRAINED), "the cell"):
         status, _, err = call("import", made / "all.zip")
     assert status == 2 and f"{TRAINED}: is being trained" in err
 
