@@ -21,6 +21,7 @@ from bnonly.train import failure
 #: In the order of the columns.  "diverged" is done, too; "paused" has a checkpoint; "stale" is of another configuration.
 STATES = ("done", "diverged", "running", "queued", "paused", "failed", "stale", "damaged", "missing")
 FINISHED = ("done", "diverged")
+_IN_STORE = "to be collected"
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _state(
     if store.holds(digest):
         label = schemas.read_label(paths.metrics(paths.finished(digest)))
         return CellStatus(
-            name, "diverged" if label.get("status") == "diverged" else "done", detail="to be collected", log=where
+            name, "diverged" if label.get("status") == "diverged" else "done", detail=_IN_STORE, log=where
         )
     if job:
         detail = f"{job.state.lower()}{f': {job.reason}' if job.state == 'PENDING' else ''}"
@@ -142,8 +143,9 @@ def _state(
 
 
 def state_of(cell: Cell) -> str:
-    """Return one of `STATES`, as far as files tell it: "queued" is for the queue to say."""
-    return _state(cell, {}, lambda cell: None).state
+    """Return one of `STATES`, as the files in the cell's folder tell it: "queued" is for the queue to say."""
+    found = _state(cell, {}, lambda cell: None)
+    return "missing" if found.detail == _IN_STORE else found.state
 
 
 def _progress(folder: Path) -> tuple[int | None, int | None, float | None]:
