@@ -11,6 +11,10 @@ MANIFEST = FIGURES / "all"
 REPORT = Path("report.html")
 CLAIMS = RESULTS / "claims.parquet"
 
+#: A file that is there, on every node, and newer than every result: the kernel makes it when this process first looks.  As an
+#: input it has a job run again that Snakemake, its own records lost, would take for up to date, and leaves no trace on the disk.
+NOW = Path("/proc/self/stat")
+
 FIGURE_FORMATS = ("pdf", "png", "csv")
 TABLE_FORMATS = ("md", "tex", "csv")
 

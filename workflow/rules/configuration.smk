@@ -12,6 +12,7 @@ def or_stop(action, *arguments):
 # config.yaml, with whatever profiles, --configfile and --config lay over it.
 RESOLVED = grid.merge(or_stop(grid.read_yaml, ROOT / "config.yaml"), config)
 GRID = or_stop(grid.resolve, RESOLVED, "config.yaml")
+RESOLVED.pop("cluster", None)  # no result depends on where it was computed
 
 # Prepared data sets, shared by all runs of this clone.
 DATA = os.path.abspath(ROOT / os.environ.get("BNONLY_DATA", "data"))

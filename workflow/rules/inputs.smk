@@ -65,29 +65,23 @@ def asked_for():
     return [key for key in GRID.cells if key in keys]
 
 
-# A file that is there, on every node, and newer than every result: the kernel makes it when this process first looks.  As an
-# input it has a job run again that Snakemake, its own records lost, would take for up to date; nothing else does without a
-# trace on the disk, dry runs included.
-NOW = "/proc/self/stat"
-
-
 def stale(wildcards):
-    """`NOW` if a cell's results are another configuration's."""
+    """`paths.NOW` if a cell's results are another configuration's."""
     cell = GRID.cells.get((wildcards.arch, wildcards.regime, int(wildcards.seed)))
     if not cell:
         return []
     found = store.recorded_digest(paths.metrics(paths.cell_dir(*cell.key)))
-    return NOW if found not in (None, cell.digest()) else []
+    return paths.NOW if found not in (None, cell.digest()) else []
 
 
 def stale_drawing(wildcards):
-    """`NOW` if a figure or table is of other cells, or by other code."""
+    """`paths.NOW` if a figure or table is of other cells, or by other code."""
     try:
         found = paths.drawn_from(wildcards.name).read_text()
     except OSError:
         return []
     try:
-        return NOW if found != outputs.made_from(asked(wildcards)) else []
+        return paths.NOW if found != outputs.made_from(asked(wildcards)) else []
     except UserError as problem:
         return reason(problem)
 
@@ -115,8 +109,8 @@ def everything(wildcards):
 
 
 def gone(wildcards):
-    """`NOW` if something that the manifest promises is not there."""
-    return [] if all(os.path.exists(f) for name in WANTED for f in outputs.files(name)) else NOW
+    """`paths.NOW` if something that the manifest promises is not there."""
+    return [] if all(os.path.exists(f) for name in WANTED for f in outputs.files(name)) else paths.NOW
 
 
 def redrawn():

@@ -17,6 +17,8 @@ rule claims:
         "logs/claims.log",
     conda:
         "../../envs/bnonly.yaml"
+    resources:
+        **DRAWS,
     params:
         made=lambda wildcards: on_request_made(),
         code=lambda wildcards: outputs.verdict_code("claims"),
@@ -35,6 +37,8 @@ rule report:
         "logs/report.log",
     conda:
         "../../envs/bnonly.yaml"
+    resources:
+        **DRAWS,
     params:
         paper=str(ROOT / "config.yaml"),
         code=lambda wildcards: outputs.verdict_code("claims", "report"),
