@@ -121,3 +121,9 @@ def redrawn():
     before = manifest.times_redrawn()
     gone = paths.MANIFEST.exists() and not all(os.path.exists(f) for name in WANTED for f in outputs.files(name))
     return before + gone
+
+
+def on_request_made():
+    """How many trainings made on request are there: the claims use them, and no figure of figures/all depends on them."""
+    asked = set(GRID.cells) - GRID.on_default()
+    return sum(paths.metrics(paths.cell_dir(*key)).exists() for key in asked)

@@ -1,12 +1,6 @@
 # The verdict on every claim of the paper, and the report (docs/claims.md).  Of what is there now: bnonly claims, bnonly report.
 
 
-def on_request_made():
-    """How many trainings made on request are there: the claims use them, and no figure of figures/all depends on them."""
-    asked = set(GRID.cells) - GRID.on_default()
-    return sum(paths.metrics(paths.cell_dir(*key)).exists() for key in asked)
-
-
 rule claims:
     input:
         everything,
