@@ -56,12 +56,12 @@ ON_CPU = {"networks": ("ResNet-14", "ResNet-32", "VGG-16", "ImageNet-ResNet-18")
 ON_CUDA = {"networks": tuple(n for n in NETWORKS if n != "ResNet-32"), "batch": {}}
 #: side and precision of each column
 SIDES = {
-    "cpu": (("ours", "fp32"), ("ours", "bf16"), ("eager", "fp32"), ("loader", "fp32")),
+    "cpu": (("ours", "fp32"), ("ours", "bf16"), ("eager", "fp32"), ("eager", "bf16"), ("loader", "fp32")),
     "cuda": (("ours", "bf16"), ("triton", "bf16"), ("ours", "fp32"), ("eager", "bf16"), ("loader", "fp32")),
 }
 ALL_SIDES = ("ours", "triton", "eager", "loader")
-#: Steps run at once between two looks at the clock, the least number of them, and the least time.
-WARM_UP, LEAST_STEPS = 3, 5
+#: Steps before the clock runs, the least number of them while it does, and how many a GPU is given between two looks.
+WARM_UP, LEAST_STEPS, LOOK = 3, 5, 50
 #: Images of the synthetic sets: as many as an epoch's order has to be drawn for, and few where they are large.
 CIFAR_IMAGES, LARGE_IMAGES = 50_000, 2_048
 
@@ -120,8 +120,12 @@ def cifar(device: Any, recipe: Any) -> Any:
     return ArraySource(ImageArrays(images, labels, images[:1000], labels[:1000], 10), recipe, device, known)
 
 
-def ours(cell: Any, device: Any) -> tuple[Callable[[int], None], dict[str, Any]]:
-    """Return what trains for a number of steps with the fast engine."""
+#: Trains step after step until what it asks after each of them says no.
+Steps = Callable[[Callable[[], bool]], None]
+
+
+def ours(cell: Any, device: Any) -> tuple[Steps, dict[str, Any]]:
+    """Return what trains with the fast engine."""
     from bnonly.train.engine import make_engine
 
     side, classes = NETWORKS[cell.architecture.name][3], 1000 if cell.recipe.dataset == "imagenet" else 10
@@ -131,20 +135,25 @@ def ours(cell: Any, device: Any) -> tuple[Callable[[int], None], dict[str, Any]]
     whole = source.train_images // cell.recipe.batch_size
     done = 0
 
-    def steps(count: int) -> None:
+    def steps(go_on: Callable[[], bool]) -> None:
+        # As in a training: an epoch's order is drawn once, and the engine asks after every batch.
         nonlocal done
-        while count:
+        wanted = True
+
+        def pause() -> bool:
+            nonlocal wanted
+            wanted = go_on()
+            return not wanted
+
+        while wanted:
             epoch, first = divmod(done, whole)
-            last = min(first + count, whole)
-            engine.train(epoch, first, last, lambda: False)
-            done += last - first
-            count -= last - first
+            done = epoch * whole + engine.train(epoch, first, whole, pause)
 
     return steps, engine.facts()
 
 
-def usual(cell: Any, device: Any, loader: bool, workers: int) -> tuple[Callable[[int], None], dict[str, Any]]:
-    """Return what trains for a number of steps the usual way."""
+def usual(cell: Any, device: Any, loader: bool, workers: int) -> tuple[Steps, dict[str, Any]]:
+    """Return what trains the usual way."""
     import torch
     from torch import nn
 
@@ -167,8 +176,9 @@ def usual(cell: Any, device: Any, loader: bool, workers: int) -> tuple[Callable[
         batches = loaded(recipe.batch_size, device, workers) if loader else on_device(recipe.batch_size, device)
     half = cell.precision == "bf16"
 
-    def steps(count: int) -> None:
-        for _ in range(count):
+    def steps(go_on: Callable[[], bool]) -> None:
+        wanted = True
+        while wanted:
             x, y = next(batches)
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 loss = nn.functional.cross_entropy(model(x), y)
@@ -176,6 +186,7 @@ def usual(cell: Any, device: Any, loader: bool, workers: int) -> tuple[Callable[
             loss.backward()
             optimiser.step()
             schedule.step()
+            wanted = go_on()
 
     return steps, {}
 
@@ -258,21 +269,24 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
         if device.type == "cuda":
             torch.cuda.synchronize()
 
-    steps(1)
+    steps(counting(1))
     wait()
     startup = time.perf_counter() - began
-    steps(WARM_UP)
+    steps(counting(WARM_UP))
     wait()
-    counted, spans = 0, []
-    while sum(spans) < task["seconds"] or counted < LEAST_STEPS:
-        count = max(1, round(counted / max(sum(spans), 1e-9) * task["seconds"] / 4)) if counted else 1
-        start = time.perf_counter()
-        steps(count)
-        wait()
-        spans.append(time.perf_counter() - start)
-        counted += count
+    counted, start = 0, time.perf_counter()
+
+    def go_on() -> bool:
+        nonlocal counted
+        counted += 1
+        if counted % LOOK == 0:
+            wait()  # the host is ahead of a GPU: without this its clock says nothing
+        return counted < LEAST_STEPS or time.perf_counter() - start < task["seconds"]
+
+    steps(go_on)
+    wait()
     found = {
-        "images_per_second": counted * cell.recipe.batch_size / sum(spans),
+        "images_per_second": counted * cell.recipe.batch_size / (time.perf_counter() - start),
         "startup_seconds": startup,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
         **facts,
@@ -283,13 +297,25 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def launches(steps: Callable[[int], None]) -> dict[str, int]:
+def counting(steps: int) -> Callable[[], bool]:
+    """Return what says no after a number of steps."""
+    left = steps
+
+    def go_on() -> bool:
+        nonlocal left
+        left -= 1
+        return left > 0
+
+    return go_on
+
+
+def launches(steps: Steps) -> dict[str, int]:
     """Count the kernels of a step and what the host launches for it."""
     import torch
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
-        steps(2)
+        steps(counting(2))
         torch.cuda.synchronize()
     events = seen.events()
     kernels = sum(1 for e in events if e.device_type == torch.autograd.DeviceType.CUDA and "Mem" not in e.name)
@@ -372,7 +398,8 @@ def table(rows: list[dict[str, Any]], device: str, measured: dict[str, float]) -
     sides = SIDES[device]
     best, same = (("ours", "bf16"), ("eager", "bf16")) if device == "cuda" else (("ours", "fp32"), ("eager", "fp32"))
     heads = ["network", "regime", "batch", *(f"{s} {p}, images/s" for s, p in sides)]
-    heads += [f"{' '.join(best)} / {' '.join(same)}", f"{' '.join(best)} / loader", "ours bf16 / loader"]
+    heads += [f"{' '.join(best)} / {' '.join(same)}", "ours bf16 / eager bf16"] if device == "cpu" else ["ours / eager"]
+    heads += ["ours fp32 / loader", "ours bf16 / loader"]
     heads += ["memory ours / eager, MB", "start-up ours / eager, s"]
     if device == "cuda":
         heads += ["share of the limit", "kernels ours / eager", "host launches ours / eager"]
@@ -389,8 +416,10 @@ def table(rows: list[dict[str, Any]], device: str, measured: dict[str, float]) -
         group = [r for r in rows if (r["network"], r["regime"]) == (network, regime)]
         cells = [network, regime, str(group[0]["batch"])]
         cells += [shown(middle(group, side, "images_per_second")) for side in sides]
-        cells += [ratio(group, best, same), ratio(group, best, ("loader", "fp32"))]
-        cells.append(ratio(group, ("ours", "bf16"), ("loader", "fp32")))
+        cells.append(ratio(group, best, same))
+        if device == "cpu":
+            cells.append(ratio(group, ("ours", "bf16"), ("eager", "bf16")))
+        cells += [ratio(group, ("ours", p), ("loader", "fp32")) for p in ("fp32", "bf16")]
         for key, digits in (("peak_mb", 0), ("startup_seconds", 1)):
             cells.append(" / ".join(shown(middle(group, s, key), digits) for s in (best, same)))
         if device == "cuda":

@@ -1,4 +1,4 @@
-"""How the C library gives memory back, which costs a CPU training a fifth of its time."""
+"""How the C library gives memory back, which costs a CPU training a sixth of its time."""
 
 from __future__ import annotations
 
