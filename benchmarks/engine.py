@@ -253,14 +253,16 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     began = time.perf_counter()
     import torch
 
-    from bnonly.devices import choose_device
+    from bnonly.devices import be_reproducible, choose_device
 
     torch.set_num_threads(task["threads"])
     device = choose_device(task["device"])
     engine = "triton" if task["side"] == "triton" else "fast"
     cell = cell_of(task["network"], task["regime"], task["batch"], engine, task["precision"])
     if task["side"] in ("ours", "triton"):
-        torch.set_deterministic_debug_mode("error" if task["deterministic"] else "default")
+        be_reproducible(task["precision"])
+        if not task["deterministic"]:
+            torch.set_deterministic_debug_mode("default")
         steps, facts = ours(cell, device)
     else:
         steps, facts = usual(cell, device, task["side"] == "loader", task["workers"])

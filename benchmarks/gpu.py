@@ -40,15 +40,14 @@ def check() -> list[tuple[str, str, float, float]]:
     """Compare; return (what, network and regime, distance found, distance allowed)."""
     import dataclasses
 
-    import torch
     from engine import REGIMES, cell_of, cifar
 
-    from bnonly.devices import choose_device
+    from bnonly.devices import be_reproducible, choose_device
     from bnonly.train.engine import ReferenceEngine, make_engine
     from bnonly.train.fast import FastEngine
 
     device = choose_device("cuda")
-    torch.set_deterministic_debug_mode("error")
+    be_reproducible("fp32")
     rows = []
 
     def trained(engine: Any, first: int, last: int) -> Any:

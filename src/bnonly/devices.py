@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import torch
+import torch.utils.deterministic
 
 from bnonly.errors import UserError
 
@@ -26,7 +27,19 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cpu")
     # cuBLAS is deterministic only with a fixed workspace, and reads this before its first call.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
     return torch.device("cuda")
+
+
+def be_reproducible(precision: str) -> None:
+    """Have this process compute the same bits every time, in fp32 exactly what fp32 is.
+
+    Parameters
+    ----------
+    precision : str
+        Of a cell; "tf32" lets a GPU round the factors of float32 products, anything else does not.
+    """
+    torch.set_deterministic_debug_mode("error")
+    # Deterministic torch fills every new tensor with NaN: one more pass over each activation, which nothing reads.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"

@@ -20,7 +20,7 @@ from bnonly.fast import fused
 from bnonly.fast.network import Network
 from bnonly.fast.parameters import Parameters
 from bnonly.spec import Architecture, Cell, Recipe
-from bnonly.train import fast, memory
+from bnonly.train import fast, graph, memory
 from bnonly.train.engine import ReferenceEngine, make_engine
 from bnonly.train.fast import FastEngine
 from bnonly.train.run import train_cell
@@ -195,11 +195,7 @@ class Replayed:
     made = 0
 
     def __init__(self, body, state, pool):
-        before = [t.detach().clone() for t in state]
-        body()
-        with torch.no_grad():
-            for tensor, value in zip(state, before, strict=True):
-                tensor.copy_(value)
+        graph.warm_up(body, state)
         type(self).made += 1
         self.pool, self._body = (0, 0), body
 

@@ -12,7 +12,7 @@ from bnonly import paths, schemas, weights
 from bnonly.analysis.activations import activations
 from bnonly.analysis.clamping import clamping
 from bnonly.data import Source, open_source
-from bnonly.devices import choose_device
+from bnonly.devices import be_reproducible, choose_device
 from bnonly.errors import UserError
 from bnonly.evaluate import Scores, evaluate
 from bnonly.fast.network import DTYPES, Network
@@ -25,7 +25,7 @@ def _open(
 ) -> tuple[torch.nn.Module, Cell, Source, torch.device]:
     torch.set_num_threads(threads)
     device = choose_device(device_name)
-    torch.set_deterministic_debug_mode("error")
+    be_reproducible("fp32")
     path = paths.weights(folder)
     model, found, label = weights.rebuild(path, cell)
     source = open_source(found.recipe, data_root, device)
@@ -81,6 +81,7 @@ def _network(model: torch.nn.Module, cell: Cell) -> Callable[[torch.Tensor], tor
     """Return what the cell's own engine tests with."""
     if cell.engine == "reference":
         return model
+    be_reproducible(cell.precision)
     dtype = DTYPES[cell.precision]
     return Network(model, Parameters(model, dtype).of, dtype).test
 

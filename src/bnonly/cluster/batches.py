@@ -98,6 +98,8 @@ def run(
         child = os.fork()
         if child == 0:
             _become(train, cell)
+        if stopped:  # as it was forked
+            os.kill(child, stopped[-1])
         status = _wait(child)
         child = 0
         seconds = time.monotonic() - began

@@ -27,7 +27,7 @@ class Parameters:
     Attributes
     ----------
     values, momentum : float32 tensor (trainable,)
-        Laid out as: BatchNorm and output layer; whole convolutions, channels last; random weights.
+        Laid out as: whole convolutions, channels last; BatchNorm and output layer; random weights.
     leaves : list of tensor
         What the gradients are taken of: parameters, copies of convolutions in `dtype`, or, for random weights, whole
         convolutions of which a few entries train.
@@ -43,7 +43,7 @@ class Parameters:
         names = {id(p): n for n, p in regimes.trainable(model).items()}
         direct = [p for p in regimes.trainable(model).values() if id(p) not in inside]
         device = next(model.parameters()).device
-        ordered = [*direct, *dense, *values]
+        ordered = [*dense, *direct, *values]  # convolutions first: GPUs want them to begin at multiples of 16 bytes
         self.values = torch.empty(sum(p.numel() for p in ordered), device=device)
         self.momentum = torch.zeros_like(self.values)
         self._places: dict[str, tuple[int, torch.Tensor]] = {}
@@ -54,11 +54,13 @@ class Parameters:
             parameter.data = view
             self._places[names[id(parameter)]] = place, parameter
             place += parameter.numel()
-        bounds = [sum(p.numel() for p in group) for group in (direct, dense, values)]
-        self._dense, self._random = self.values[bounds[0] : bounds[0] + bounds[1]], self.values[sum(bounds[:2]) :]
+        whole = sum(p.numel() for p in dense)
+        self._dense = self.values[:whole]
+        self._random = self.values[whole + sum(p.numel() for p in direct) :]
         self._copies: dict[int, torch.Tensor] = {}
-        self.leaves: list[torch.Tensor] = list(direct)
+        self.leaves: list[torch.Tensor] = []
         self._copy_dense(dense)
+        self.leaves += direct
         self._spread(scattered)
         self.refresh()
         for conv in convs:
@@ -120,7 +122,11 @@ class Parameters:
         if self._low is not None and self._low.numel():
             self._low.copy_(self._dense)
         if self._index is not None:
+            # No place occurs twice, so the order does not matter; deterministic torch would sort them all, every time.
+            mode = torch.get_deterministic_debug_mode()
+            torch.set_deterministic_debug_mode("default")
             self._whole.index_copy_(0, self._index, self._random.to(self._dtype))
+            torch.set_deterministic_debug_mode(mode)
 
     @torch.no_grad()
     def gather(self, gradients: tuple[torch.Tensor, ...]) -> torch.Tensor:

@@ -50,8 +50,6 @@ class FastEngine:
         self._share = self._team.rank, self._team.size
         if device.type == "cpu":
             keep_memory()
-        elif cell.precision == "tf32":
-            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
         self._schedule = Schedule(cell.recipe, source.train_images)
         self.model = regimes.make(cell, source.classes).to(device)
         self._parameters = Parameters(self.model, DTYPES[cell.precision])

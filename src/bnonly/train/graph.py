@@ -11,6 +11,21 @@ import torch
 WARM_UP = 2
 
 
+def warm_up(body: Callable[[], None], state: Sequence[torch.Tensor]) -> None:
+    """Run a body a few times, each time from the same state, and leave that as it was.
+
+    Not from where the last run ended: behind the last batch of an epoch there is no other.
+    """
+    before = [t.detach().clone() for t in state]
+    for _ in range(WARM_UP):
+        try:
+            body()
+        finally:
+            with torch.no_grad():
+                for tensor, value in zip(state, before, strict=True):
+                    tensor.copy_(value)
+
+
 class Captured:
     """A function of no arguments that reads and writes tensors in place, as a CUDA graph.
 
@@ -30,21 +45,18 @@ class Captured:
     """
 
     def __init__(self, body: Callable[[], None], state: Sequence[torch.Tensor], pool: Any) -> None:
-        before = [t.detach().clone() for t in state]
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
+        current, side = torch.cuda.current_stream(), torch.cuda.Stream()
+        side.wait_stream(current)
         try:
             with torch.cuda.stream(side):
-                for _ in range(WARM_UP):
-                    body()
-            torch.cuda.current_stream().wait_stream(side)
+                warm_up(body, state)
+            current.wait_stream(side)
             self._graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self._graph, pool=pool):
                 body()
         finally:
-            with torch.no_grad():
-                for tensor, value in zip(state, before, strict=True):
-                    tensor.copy_(value)
+            torch.cuda.set_stream(current)  # a capture that fails leaves its own
+            current.wait_stream(side)
 
     @property
     def pool(self) -> Any:

@@ -13,8 +13,11 @@ from typing import Any
 
 import torch
 
+from bnonly.devices import choose_device
 from bnonly.errors import UserError
+from bnonly.lock import Held, owner_of
 from bnonly.spec import Cell, parse
+from bnonly.store import replace
 from bnonly.train.team import Joined
 
 
@@ -50,10 +53,12 @@ def launch(cell: Cell, arguments: dict[str, Any]) -> None:
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # our one line says it
     # The launcher ends its processes on these; as they do a process of its own, they write a checkpoint first.
     os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGTERM,SIGINT,SIGUSR1"
+    # And leaves them time for it, before it kills them.
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "150")
     os.environ.setdefault("OMP_NUM_THREADS", str(arguments["threads"]))
     with tempfile.TemporaryDirectory() as folder:
-        said = Path(folder) / "said.json"
-        task = json.dumps({**arguments, "spec": cell.canonical(), "said": str(said)})
+        said = Path(folder)
+        task = json.dumps({**arguments, "spec": cell.canonical(), "said": folder, "launcher": os.getpid()})
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -82,16 +87,24 @@ def launch(cell: Cell, arguments: dict[str, Any]) -> None:
         finally:
             for which, handler in old.items():
                 signal.signal(which, handler)
+        content = _said(said)
+        if number and "stopped" not in content:
+            raise UserError(
+                f"{cell}: was ended by signal {number} before it could write a checkpoint; it goes on from the last"
+            )
         if number:
-            raise Stopped(number, str(_said(said).get("where", cell)))
+            raise Stopped(number, str(content["where"]))
 
 
-def _said(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found
+def _said(folder: Path) -> dict[str, Any]:
+    """Return what a process has left: the first one's word, or else any."""
+    for path in sorted(folder.glob("rank*.json")):
+        try:
+            found: dict[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError):
+            continue
+        return found
+    return {}
 
 
 def main() -> int:
@@ -101,20 +114,26 @@ def main() -> int:
     task = json.loads(sys.argv[1])
     said = Path(task.pop("said"))
     cell = parse(task.pop("spec"))
-    device = torch.device(task.pop("device"))
+    device = choose_device(task.pop("device"))
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     team = Joined(device)
+    folder, made, data = (Path(task.pop(key)) for key in ("folder", "made", "data"))
+    token, launcher = task.pop("token"), task.pop("launcher")
 
     def leave(content: dict[str, Any], status: int) -> int:
-        if team.rank == 0:
-            said.write_text(json.dumps(content))
+        replace(said / f"rank{team.rank:03d}.json", json.dumps(content).encode())
         return status
 
+    def check() -> None:
+        """Make sure that the launcher, which holds the folder, lives and still does."""
+        owner = owner_of(folder)
+        if os.getppid() != launcher or owner is None or owner[0].token != token:
+            raise Held(f"{folder}: {cell} is no longer held by the process that began it; another may train it")
+
     try:
-        folder, made, data = (Path(task.pop(key)) for key in ("folder", "made", "data"))
-        train_share(cell, folder, made, data, device, team, **task)
+        train_share(cell, folder, made, data, device, team, check=check, **task)
     except Stopped as stop:
         return leave({"stopped": stop.number, "where": str(stop)}, 128 + stop.number)
     except UserError as problem:

@@ -17,7 +17,7 @@ import torch
 
 from bnonly import lock, paths, regimes, schemas, store, weights
 from bnonly.data import open_source
-from bnonly.devices import choose_device
+from bnonly.devices import be_reproducible, choose_device
 from bnonly.errors import UserError
 from bnonly.progress import Progress
 from bnonly.spec import Cell
@@ -135,6 +135,7 @@ def train_cell(
                 if cell.recipe.gpus > 1:
                     options = {"threads": threads, "quiet": quiet, "checkpoint_seconds": checkpoint_seconds}
                     where = {"folder": str(folder), "made": str(made), "data": str(data_root), "device": device.type}
+                    where["token"] = held.owner.token
                     launch(cell, {**options, **where})
                 else:
                     team = Team()
@@ -179,7 +180,7 @@ def train_share(
         Called before files are written; raises if the folder is no longer ours.
     """
     torch.set_num_threads(threads)
-    torch.set_deterministic_debug_mode("error")
+    be_reproducible(cell.precision)
     try:
         _Run(cell, folder, made, data_root, device, team, quiet or team.rank > 0, checkpoint_seconds, check).execute()
     except torch.OutOfMemoryError:
@@ -221,7 +222,6 @@ class _Run:
                 "began": _now(),
                 **provenance.code(),
                 **provenance.describe_device(self.device),
-                **self.engine.facts(),
                 "versions": provenance.versions(),
             }
         )
@@ -290,6 +290,7 @@ class _Run:
         stop = max(self.asked - SIGNAL, 0)
         if stop or age >= (self.every / 6 if epoch_ended else self.every):
             self._save()
+        self.team.largest(0)  # nobody leaves before the first process has written: the launcher ends the rest then
         if stop and self.iteration < self.schedule.total:
             raise Stopped(stop, f"{self.cell} at epoch {self.iteration / self.schedule.per_epoch:.2f}")
 
@@ -298,6 +299,7 @@ class _Run:
             self.saved = time.monotonic()
             return
         self.check()
+        self.history["sessions"][-1].update(self.engine.facts())
         now = time.monotonic()
         self.history["wall_seconds"] += now - self.clock
         self.clock = self.saved = now
@@ -337,6 +339,7 @@ class _Run:
 
     def _finish(self, reason: str | None) -> None:
         self.check()
+        self.history["sessions"][-1].update(self.engine.facts())
         self.history["wall_seconds"] += time.monotonic() - self.clock
         model = self.engine.model
         _write_batchnorm(paths.batchnorm(self.made), self.cell, self.start, model)
