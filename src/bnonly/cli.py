@@ -137,12 +137,22 @@ def _cell(options: argparse.Namespace) -> tuple[spec.Cell, Path, Path]:
         cell = spec.parse(options.spec)
         data = Path(options.data or os.environ.get("BNONLY_DATA") or "data").resolve()
         _enter(options.directory)
+        _default_threads(options, 1)
         return cell, paths.cell_dir(*cell.key), data
     if not options.architecture or not options.regime:
-        raise UserError("name an architecture and a regime, for example: bnonly train ResNet-14 bn --seed 0")
+        raise UserError(
+            f"name an architecture and a regime, for example: bnonly {options.command} ResNet-14 bn --seed 0"
+        )
     setup = _setup(options)
+    _default_threads(options, setup.grid.threads)
     cell = setup.grid.cell(options.architecture, options.regime, options.seed)
     return cell, paths.cell_dir(*cell.key), setup.data
+
+
+def _default_threads(options: argparse.Namespace, threads: int) -> None:
+    """Compute with as many threads as the workflow would: another number gives other last bits."""
+    if getattr(options, "threads", 1) is None:
+        options.threads = threads
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -479,9 +489,7 @@ def _parser() -> argparse.ArgumentParser:
                 default="auto",
                 help="where to compute (default: a GPU if there is one)",
             )
-            sub.add_argument(
-                "--threads", type=_threads, default=max(1, min(4, os.cpu_count() or 1)), help="CPU threads"
-            )
+            sub.add_argument("--threads", type=_threads, help="CPU threads (default: the configuration's)")
         return sub
 
     prepare = command("prepare", _prepare, "verify and prepare a data set, once, where there is a network and a disk")

@@ -72,6 +72,8 @@ def _gpu(
 
 
 # V100 and T4 compute tf32 and bf16 in fp32; the RTX 3090 and 4090 have no faster tf32 than fp32.
+#: Kinds without bf16 and tf32 of their own, which the fast engine refuses there.
+OLD = frozenset({"v100", "t4"})
 _KINDS = (
     _gpu("a100-40", 40, 1555, 19.5, 156, 312, 312, 400, r"nvidia a100-(sxm4|pcie|pci)-40gb( mig.*)?", "a100", "a100[-_]40(gb)?", "a100[-_](sxm4?|pcie)[-_]40(gb)?"),
     _gpu("a100-80", 80, 2039, 19.5, 156, 312, 312, 400, r"nvidia a100-sxm4-80gb", r"nvidia a100 80gb pcie", "a100[-_]80(gb)?", "a100[-_](sxm4?|pcie)[-_]80(gb)?"),
