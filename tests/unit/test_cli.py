@@ -127,6 +127,16 @@ def test_status_knows_stale_and_damaged(call, run_folder):
     paths.metrics(folder).unlink()
 
 
+@pytest.mark.parametrize(("given", "used"), [((), 3), (("--threads", "1"), 1)])
+def test_by_hand_a_cell_has_the_threads_of_the_configuration(given, used, call, monkeypatch):
+    from bnonly.train import run
+
+    seen = []
+    monkeypatch.setattr(run, "train_cell", lambda *arguments, **options: seen.append(arguments[4]))
+    assert call("--set", "threads=3", "train", "ResNet-8-c4", "bn", *given)[0] == 0
+    assert seen == [used]
+
+
 def test_counts_are_written(call):
     status, out, _ = call("counts")
     assert status == 0 and Path(out.strip()).read_text().splitlines()[0].startswith(

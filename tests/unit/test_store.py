@@ -222,6 +222,17 @@ def test_settings_that_cannot_be(settings, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_gpu_without_the_precision_is_refused_before_anything_is_submitted():
+    low = {"engine": "fast", "precision": "bf16"}
+    with pytest.raises(
+        UserError, match="cluster.gpu is 'v100', which has no bf16; set precision: fp32, or take Ampere"
+    ):
+        Requests(small(cluster={"gpu": "v100"}, **low))
+    Requests(small(cluster={"gpu": "v100"}))  # in fp32
+    Requests(small(cluster={"gpu": "a100"}, **low))
+    Requests(small(cluster={"gpu": "any"}, **low))  # the cluster chooses; docs/slurm.md says what to exclude
+
+
 def test_numbers_that_a_command_line_made_text():
     assert small(cluster={"max_hours": "12", "cpus": "8", "account": 12}).cluster.cpus == 8
 

@@ -34,22 +34,21 @@ def kind(cluster: Cluster, grid: Grid) -> cost.Gpu:
         If the table of GPUs does not have it.
     """
     name = cluster.gpu_kind or {"any": ANY, "none": f"cpu:{cluster.cpus}"}.get(cluster.gpu, cluster.gpu)
-    precisions = {c.precision for c in grid.cells.values()} - {"fp32"}
+    key = "gpu_kind" if cluster.gpu_kind else "gpu"
     try:
         found = cost.find_gpu(name, kinds.of_configuration(grid.gpus))
-        if found.name in kinds.OLD and precisions and cluster.gpu != "any":
-            raise UserError(
-                f"a {found.name} has no {'/'.join(sorted(precisions))}; set precision: fp32, or take Ampere or later"
-            )
-        return found
     except UserError as problem:
-        key = "gpu_kind" if cluster.gpu_kind else "gpu"
-        if "precision" in str(problem):
-            raise UserError(f"{grid.source}: cluster.{key} is '{name}'; {problem}") from None
         raise UserError(
             f"{grid.source}: cluster.{key} is '{name}', whose speed is not known ({problem}); "
             "if SLURM calls it so, name its kind in cluster.gpu_kind"
         ) from None
+    lacking = sorted({c.precision for c in grid.cells.values()} - {"fp32"})
+    if found.name in kinds.OLD and lacking and cluster.gpu != "any":
+        raise UserError(
+            f"{grid.source}: cluster.{key} is '{name}', which has no {'/'.join(lacking)}; "
+            "set precision: fp32, or take Ampere or later"
+        )
+    return found
 
 
 class Requests:
