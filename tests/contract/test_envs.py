@@ -23,6 +23,7 @@ CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
 RULE_PACKAGES = {
     "jinja2",
     "matplotlib",
+    "numba",
     "numpy",
     "pandas",
     "pillow",

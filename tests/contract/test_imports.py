@@ -42,7 +42,8 @@ ALLOWED = {
     "weights": (FILES | {"regimes"}, {"torch", "safetensors"}),
     "kernels": ({"kernels", "archs"}, {"torch"}),
     "kernels.checks": (WORDS | {"kernels", "archs"}, {"torch"}),
-    "fast": ({"fast", "regimes"}, {"torch"}),
+    "fast": ({"fast", "regimes", "cost", "spec"}, {"torch"}),
+    "fast.compiled": (set(), {"numba", "numpy", "torch"}),
     "train": (COMPUTING | {"train", "cost", "lock", "store"}, {"torch"}),
     "analysis": (COMPUTING | {"analysis"}, {"torch"}),
     "counts": (COMPUTING, {"torch"}),
@@ -79,6 +80,7 @@ HEAVY = {
     "PIL",
     "sklearn",
     "jinja2",
+    "numba",
 }
 
 

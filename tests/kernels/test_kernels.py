@@ -130,10 +130,10 @@ torch.manual_seed(0)
 x = torch.randn(4, 3, 16, 16).contiguous(memory_format=torch.channels_last)
 y = torch.randint(10, (4,))
 found = []
-for triton in (False, True):
+for kernels in ("torch", "triton"):
     model = regimes.make(cell, 10)
     parameters = Parameters(model, torch.float32)
-    network = Network(model, parameters.of, torch.float32, None, triton)
+    network = Network(model, parameters.of, torch.float32, None, kernels)
     logits = network.train(x)
     gradient = parameters.gather(torch.autograd.grad(functional.cross_entropy(logits, y), parameters.leaves))
     buffers = torch.cat(list(regimes.buffers(model).values()))

@@ -118,12 +118,12 @@ def test_every_layer_has_the_reference_networks_output_and_gradient(regime, fami
         assert any(distance(mine.grad, t.grad) < 1e-3 for t in near)
 
 
-def saved_bytes(forward):
-    """Bytes of the activations that a forward pass keeps for the backward pass: each memory counted once."""
+def saved_bytes(forward, masks=False):
+    """Bytes of the activations that a forward pass keeps for the backward pass, each memory counted once; or masks, too."""
     kept = {}
 
     def pack(tensor):
-        if tensor.dim() == 4 and tensor.shape[0] == 8:
+        if (tensor.dim() == 4 and tensor.shape[0] == 8) or (masks and tensor.dtype == torch.uint8):
             kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes(), tensor
         return tensor
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from bnonly.data import Source, open_source
 from bnonly.devices import be_reproducible, choose_device
 from bnonly.errors import UserError
 from bnonly.evaluate import Scores, evaluate
+from bnonly.fast.choice import kernels
 from bnonly.fast.network import DTYPES, Network
 from bnonly.fast.parameters import Parameters
 from bnonly.spec import Cell
@@ -83,7 +85,10 @@ def _network(model: torch.nn.Module, cell: Cell) -> Callable[[torch.Tensor], tor
         return model
     be_reproducible(cell.precision)
     dtype = DTYPES[cell.precision]
-    return Network(model, Parameters(model, dtype).of, dtype).test
+    device = next(model.parameters()).device
+    # Testing has no kernels of Triton's.
+    how = kernels(dataclasses.replace(cell, engine="fast"), device)
+    return Network(model, Parameters(model, dtype).of, dtype, kernels=how).test
 
 
 def verify_cell(

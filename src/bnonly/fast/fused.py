@@ -27,7 +27,7 @@ class _FrozenConv(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, like: nn.Conv2d) -> Any:
         ctx.like, ctx.shape = like, x.shape
         ctx.save_for_backward(weight)
-        return functional.conv2d(x, weight, bias, like.stride, like.padding)
+        return functional.conv2d(x, weight, bias, _stride(x, like), like.padding)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
@@ -37,7 +37,7 @@ class _FrozenConv(torch.autograd.Function):
         x = torch.empty(ctx.shape, dtype=dy.dtype, device=dy.device, memory_format=torch.channels_last)
         like = ctx.like
         dx = _aten.convolution_backward(
-            dy, x, weight, None, like.stride, like.padding, like.dilation, False, [0, 0], 1, [True, False, False]
+            dy, x, weight, None, _stride(x, like), like.padding, like.dilation, False, [0, 0], 1, [True, False, False]
         )[0]
         return dx, None, None, None
 
@@ -51,7 +51,7 @@ class _ConvOfNorm(torch.autograd.Function):
     ) -> Any:
         ctx.like, ctx.biases = like, None if bias is None else [bias.numel()]
         ctx.save_for_backward(weight, *norm)
-        return functional.conv2d(y, weight, bias, like.stride, like.padding)
+        return functional.conv2d(y, weight, bias, _stride(y, like), like.padding)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
@@ -63,7 +63,7 @@ class _ConvOfNorm(torch.autograd.Function):
             y,
             weight,
             ctx.biases,
-            like.stride,
+            _stride(y, like),
             like.padding,
             like.dilation,
             False,
@@ -103,10 +103,15 @@ def conv(
     if made is not None and weight.requires_grad:
         return _ConvOfNorm.apply(x, weight, bias, like, *(t.detach() for t in made))
     if weight.requires_grad or (bias is not None and bias.requires_grad):
-        return functional.conv2d(x, weight, bias, like.stride, like.padding)
+        return functional.conv2d(x, weight, bias, _stride(x, like), like.padding)
     if x.requires_grad:
         return _FrozenConv.apply(x, weight, bias, like)
-    return functional.conv2d(x, weight, bias, like.stride, like.padding)
+    return functional.conv2d(x, weight, bias, _stride(x, like), like.padding)
+
+
+def _stride(x: torch.Tensor, like: nn.Conv2d) -> tuple[int, ...]:
+    """Return the stride; one pixel has none, and oneDNN then leaves parts of a bfloat16 gradient unwritten."""
+    return (1, 1) if x.shape[2:] == (1, 1) else like.stride
 
 
 class _NormAct(torch.autograd.Function):
@@ -222,9 +227,12 @@ def norm_act(
     relu: bool,
     keep_output: bool,
     together: Together | None = None,
-    triton: bool = False,
-) -> torch.Tensor:
+    kernels: str = "torch",
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Apply BatchNorm with the batch's statistics, add the shortcut, apply ReLU; the running statistics move.
+
+    The output is returned twice, for the next layer and for the shortcut around it: where the kernels can, the gradients of
+    the two are added in the pass that reads them.
 
     Parameters
     ----------
@@ -237,26 +245,31 @@ def norm_act(
     residual : tensor like `x`, optional
         The shortcut.
     relu : bool
-        Whether ReLU ends it.
+        Whether ReLU ends it; always after a shortcut.
     keep_output : bool
         The output is kept by the next layer anyway (its weight trains): take the ReLU's mask from there.
     together : function, optional
         Replaces a tensor by its sum over all processes, whose images then share their statistics.
-    triton : bool
-        Use the kernels of `bnonly.kernels`.
+    kernels : str
+        "torch", "triton" (`bnonly.kernels`) or "numba" (`bnonly.fast.compiled`).
     """
     if together is not None:
         shared: torch.Tensor = _SharedNorm.apply(x, gamma, beta, norm, together)
         shared = shared if residual is None else shared + residual
-        return functional.relu(shared) if relu else shared
-    if triton:
+        shared = functional.relu(shared) if relu else shared
+        return shared, shared
+    if kernels == "numba":
+        from bnonly.fast.compiled import NormAct
+
+        pair: tuple[torch.Tensor, torch.Tensor] = NormAct.apply(x, gamma, beta, residual, norm, relu)
+        return pair
+    if kernels == "triton":
         from bnonly.kernels import bn_relu
 
-        return bn_relu(
-            x, gamma, beta, norm.running_mean, norm.running_var, norm.momentum or 0.0, norm.eps, residual, relu
-        )
-    y: torch.Tensor = _NormAct.apply(x, gamma, beta, residual, norm, relu, keep_output)[0]
-    return y
+        y = bn_relu(x, gamma, beta, norm.running_mean, norm.running_var, norm.momentum or 0.0, norm.eps, residual, relu)
+        return y, y
+    y = _NormAct.apply(x, gamma, beta, residual, norm, relu, keep_output)[0]
+    return y, y
 
 
 def norm_act_made(

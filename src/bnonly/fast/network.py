@@ -47,8 +47,8 @@ class Network:
         That precision; statistics, the mean over pixels, the output layer and the loss are in float32.
     together : function, optional
         Replaces a tensor by its sum over all processes: BatchNorm then takes the statistics of the images of all of them.
-    triton : bool
-        Train with the kernels of `bnonly.kernels`.
+    kernels : str
+        What applies BatchNorm: "torch", "triton" (all of `bnonly.kernels`) or "numba" (`bnonly.fast.compiled`, on CPUs).
     products : str
         How those multiply float32: "ieee" or "tf32".
     recompute : bool
@@ -67,15 +67,15 @@ class Network:
         weights: Callable[[nn.Conv2d], tuple[torch.Tensor, torch.Tensor | None]],
         dtype: torch.dtype,
         together: fused.Together | None = None,
-        triton: bool = False,
+        kernels: str = "torch",
         products: str = "ieee",
         recompute: bool = False,
     ) -> None:
         self._recompute = recompute and together is None
-        self._weights, self._dtype, self._together, self._triton = weights, dtype, together, triton
+        self._weights, self._dtype, self._together, self._kernels = weights, dtype, together, kernels
         self._steps = list(self._parse(model))
         self._blocks: Callable[[torch.Tensor], torch.Tensor] | None = None
-        if triton:
+        if kernels == "triton":
             from bnonly.kernels import fused_blocks
 
             self._blocks = fused_blocks(
@@ -116,23 +116,25 @@ class Network:
             stem = self._steps[0]
             assert isinstance(stem, Layer)
             return self._finish(self._blocks(fused.conv(x, stem.weight, stem.bias, stem.conv)))
+        around = x  # for the shortcut: the same activation
         for i, step in enumerate(self._steps):
             following = self._steps[i + 1] if i + 1 < len(self._steps) else None
             kept = _keeps_input(following)
             if isinstance(step, Layer):
-                x = self._apply(step, x, None, True, kept)
+                x, around = self._apply(step, x, None, True, kept)
             elif isinstance(step, Block):
-                shortcut = x if step.shortcut is None else self._apply(step.shortcut, x, None, False, False)
+                if step.shortcut is not None:
+                    around, _ = self._apply(step.shortcut, around, None, False, False)
                 made = None
                 for here, after in zip(step.layers, step.layers[1:], strict=False):
                     if self._recompute and after.weight.requires_grad:
                         z = fused.conv(x, here.weight, here.bias, here.conv, made)
                         x, made = fused.norm_act_made(z, here.norm.weight, here.norm.bias, here.norm)
                     else:
-                        x = self._apply(here, x, None, True, after.weight.requires_grad)
-                x = self._apply(step.layers[-1], x, shortcut, True, kept, made)
+                        x, _ = self._apply(here, x, None, True, after.weight.requires_grad)
+                x, around = self._apply(step.layers[-1], x, around, True, kept, made)
             else:
-                x = step(x)
+                x = around = step(x)
         return self._finish(x)
 
     def _apply(
@@ -143,10 +145,10 @@ class Network:
         relu: bool,
         kept: bool,
         made: fused.Made | None = None,
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         z = fused.conv(x, layer.weight, layer.bias, layer.conv, made)
         norm = layer.norm
-        return fused.norm_act(z, norm.weight, norm.bias, norm, residual, relu, kept, self._together, self._triton)
+        return fused.norm_act(z, norm.weight, norm.bias, norm, residual, relu, kept, self._together, self._kernels)
 
     @torch.no_grad()
     def test(self, x: torch.Tensor) -> torch.Tensor:
@@ -154,25 +156,32 @@ class Network:
         x = x.to(self._dtype)
         for step in self._steps:
             if isinstance(step, Layer):
-                x = _test(step, x).relu_()
+                x = self._test(step, x)
             elif isinstance(step, Block):
-                shortcut = x if step.shortcut is None else _test(step.shortcut, x)
+                shortcut = x if step.shortcut is None else self._test(step.shortcut, x, relu=False)
                 for layer in step.layers[:-1]:
-                    x = _test(layer, x).relu_()
-                x = _test(step.layers[-1], x).add_(shortcut).relu_()
+                    x = self._test(layer, x)
+                x = self._test(step.layers[-1], x, shortcut)
             else:
                 x = step(x)
         return self._finish(x)
 
+    def _test(
+        self, layer: Layer, x: torch.Tensor, residual: torch.Tensor | None = None, relu: bool = True
+    ) -> torch.Tensor:
+        z = functional.conv2d(x, layer.weight, layer.bias, layer.conv.stride, layer.conv.padding)
+        norm = layer.norm
+        if self._kernels == "numba":
+            from bnonly.fast.compiled import apply_running
+
+            return apply_running(z, norm, residual, relu)
+        y = functional.batch_norm(z, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
+        y = y if residual is None else y.add_(residual)
+        return y.relu_() if relu else y
+
     def _finish(self, x: torch.Tensor) -> torch.Tensor:
         mean = x.mean(dim=(2, 3), dtype=torch.float32)
         return functional.linear(mean, self._output.weight, self._output.bias)
-
-
-def _test(layer: Layer, x: torch.Tensor) -> torch.Tensor:
-    norm = layer.norm
-    z = functional.conv2d(x, layer.weight, layer.bias, layer.conv.stride, layer.conv.padding)
-    return functional.batch_norm(z, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
 
 
 def _keeps_input(step: Layer | Block | nn.Module | None) -> bool:

@@ -17,6 +17,7 @@ from bnonly import regimes
 from bnonly.data import Source
 from bnonly.data.arrays import ArraySource
 from bnonly.evaluate import Scores, Tally, evaluate
+from bnonly.fast.choice import kernels
 from bnonly.fast.memory import keep_memory
 from bnonly.fast.network import DTYPES, Network
 from bnonly.fast.parameters import Parameters
@@ -54,14 +55,14 @@ class FastEngine:
         self.model = regimes.make(cell, source.classes).to(device)
         self._parameters = Parameters(self.model, DTYPES[cell.precision])
         together = self._team.add_up if cell.recipe.batchnorm == "synchronised" else None
-        products = "tf32" if cell.precision == "tf32" else "ieee"
+        self._kernels = kernels(cell, device)
         self._network = Network(
             self.model,
             self._parameters.of,
             DTYPES[cell.precision],
             together,
-            cell.engine == "triton",
-            products,
+            self._kernels,
+            "tf32" if cell.precision == "tf32" else "ieee",
             memory.crowded(cell, device),
         )
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
@@ -174,7 +175,8 @@ class FastEngine:
 
     def facts(self) -> dict[str, Any]:
         """See `Engine.facts`."""
-        return {"cuda_graphs": bool(self._graphs and self._graphs.captured), "gpus": self._team.size}
+        captured = bool(self._graphs and self._graphs.captured)
+        return {"cuda_graphs": captured, "kernels": self._kernels, "gpus": self._team.size}
 
 
 class _Graphs:

@@ -1,0 +1,402 @@
+"""BatchNorm + ReLU (+ add) on a CPU, compiled by Numba: two passes over an activation forward, two backward.
+
+PyTorch takes four to six, and for few channels it works through them sixteen elements at a time.  Here an activation is
+a matrix whose rows hold as many pixels as make a long row, and every pass does all that there is to do with an element.
+Sums are added up in float32 within a block of rows, then in float64.  How many blocks there are follows from the shape
+alone, so the number of threads changes no bit.  bfloat16 is read and written as 16-bit integers.  A mask has a bit an
+element: byte j of its row holds element j of eight rows.
+
+Nothing but this module imports Numba, and nothing imports this module before it is used.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from numba import njit, prange, types
+from numba.extending import overload
+
+if sys.platform == "linux":
+    # The threads that PyTorch's own operations use: two pools would wait for each other by spinning.
+    numba.config.THREADING_LAYER = "omp"  # type: ignore[attr-defined]
+
+#: Elements of a row, if the channels are fewer; most blocks of rows; fewest rows of one.
+_ROW, _BLOCKS, _LEAST = 512, 64, 64
+
+_options: dict[str, Any] = {
+    "parallel": True,
+    "cache": True,
+    "nogil": True,
+    "error_model": "numpy",
+    # Multiply and add in one instruction; nothing that changes the order of sums.
+    "fastmath": {"contract"},
+}
+_SIXTEEN, _HALF, _ONE, _NAN = np.uint32(16), np.uint32(0x7FFF), np.uint32(1), np.uint16(0x7FC0)
+_ZERO = np.float32(0)
+
+
+# Numba compares the signatures of what it overloads by their text, annotations included: these have none.
+def _load(value):  # type: ignore[no-untyped-def]
+    """Return an element as float32; 16-bit integers hold bfloat16."""
+    raise NotImplementedError
+
+
+def _round(value, like):  # type: ignore[no-untyped-def]
+    """Return a float32 as an element of the type of `like`, rounded to nearest, ties to even."""
+    raise NotImplementedError
+
+
+@overload(_load, inline="always")
+def _typed_load(value):  # type: ignore[no-untyped-def]
+    if isinstance(value, types.Float):
+        return lambda value: value
+    return lambda value: np.uint32(np.uint32(value) << _SIXTEEN).view(np.float32)
+
+
+@overload(_round, inline="always")
+def _typed_round(value, like):  # type: ignore[no-untyped-def]
+    if isinstance(like, types.Float):
+        return lambda value, like: value
+
+    def to_bfloat16(value, like):  # type: ignore[no-untyped-def]
+        bits = np.float32(value).view(np.uint32)
+        rounded = np.uint16((bits + _HALF + ((bits >> _SIXTEEN) & _ONE)) >> _SIXTEEN)
+        return rounded if value == value else _NAN
+
+    return to_bfloat16
+
+
+@njit(cache=True, nogil=True)
+def _tiled(values: Any, length: int) -> Any:
+    """Return a value for each channel as one for each element of a row."""
+    row = np.empty(length, np.float32)
+    for start in range(0, length, values.size):
+        row[start : start + values.size] = values
+    return row
+
+
+@njit(cache=True, nogil=True)
+def _fold(row: Any, total: Any) -> None:
+    """Write what the elements of a row summed up, channel by channel."""
+    total[:] = 0.0
+    for start in range(0, row.size, total.size):
+        for c in range(total.size):
+            total[c] += row[start + c]
+
+
+@njit(cache=True, nogil=True)
+def _start(rows: int, blocks: int, block: int) -> int:
+    """Return a block's first row: no two share a byte of a mask."""
+    return rows if block == blocks else rows // 8 * block // blocks * 8
+
+
+@njit(**_options)
+def _statistics(x: Any, part: Any) -> None:
+    """Sum up, block by block, each channel's distances from the first pixel's value, and their squares."""
+    rows, length = x.shape
+    blocks, _, channels = part.shape
+    first = np.empty(channels, np.float32)
+    for c in range(channels):
+        first[c] = _load(x[0, c])
+    shift = _tiled(first, length)
+    for b in prange(blocks):
+        one, two = np.zeros(length, np.float32), np.zeros(length, np.float32)
+        for i in range(_start(rows, blocks, b), _start(rows, blocks, b + 1)):
+            for j in range(length):
+                d = _load(x[i, j]) - shift[j]
+                one[j] += d
+                two[j] += d * d
+        _fold(one, part[b, 0])
+        _fold(two, part[b, 1])
+
+
+@njit(**_options)
+def _apply(x: Any, residual: Any, scale: Any, shift: Any, low: Any, blocks: int, y: Any, mask: Any) -> None:
+    """Write max(low, x * scale + shift (+ residual)), and where it is above."""
+    rows, length = x.shape
+    s, t = _tiled(scale, length), _tiled(shift, length)
+    for b in prange(blocks):
+        for i in range(_start(rows, blocks, b), _start(rows, blocks, b + 1)):
+            for j in range(length):
+                v = _load(x[i, j]) * s[j] + t[j]
+                if residual is not None:
+                    v += _load(residual[i, j])
+                if mask is not None:
+                    above = np.uint8(1 if v > low else 0)
+                    if i % 8 == 0:
+                        mask[i // 8, j] = above
+                    else:
+                        mask[i // 8, j] |= np.uint8(above << np.uint8(i % 8))
+                # Written so that what is not a number stays none.
+                v = low if v <= low else v
+                y[i, j] = _round(v, x[i, j])
+
+
+@njit(**_options)
+def _gradient_sums(
+    dy: Any,
+    more: Any,
+    x: Any,
+    mask: Any,
+    low: Any,
+    scale: Any,
+    shift: Any,
+    mean: Any,
+    through: Any,
+    over: Any,
+    part: Any,
+) -> None:
+    """Sum up, block by block, each channel's gradients behind the ReLU, and their products with x - mean.
+
+    Without a mask the ReLU's is found from x.  The gradients are also written into `through`, or `over` `more`, if wanted.
+    """
+    rows, length = x.shape
+    blocks = part.shape[0]
+    s, t, m = _tiled(scale, length), _tiled(shift, length), _tiled(mean, length)
+    for b in prange(blocks):
+        one, two = np.zeros(length, np.float32), np.zeros(length, np.float32)
+        for i in range(_start(rows, blocks, b), _start(rows, blocks, b + 1)):
+            for j in range(length):
+                v = _load(x[i, j])
+                g = _load(dy[i, j])
+                if more is not None:
+                    g += _load(more[i, j])
+                if mask is not None:
+                    g = _ZERO if np.uint8(mask[i // 8, j] >> np.uint8(i % 8)) & np.uint8(1) == 0 else g
+                else:
+                    g = _ZERO if v * s[j] + t[j] <= low else g
+                # One array under two names would not be vectorised.
+                if through is not None:
+                    through[i, j] = _round(g, x[i, j])
+                elif over is not None:
+                    more[i, j] = _round(g, x[i, j])
+                one[j] += g
+                two[j] += g * (v - m[j])
+        _fold(one, part[b, 0])
+        _fold(two, part[b, 1])
+
+
+@njit(**_options)
+def _gradient(
+    dy: Any, more: Any, x: Any, low: Any, scale: Any, shift: Any, mean: Any, one: Any, two: Any, blocks: int, dx: Any
+) -> None:
+    """Write the gradient of x, scale * (g - one) - (x - mean) * two, into `dx`, or over `dy` if there is none.
+
+    g is as in `_gradient_sums`; without `low` it is `dy` as it stands.
+    """
+    rows, length = x.shape
+    s, t, m = _tiled(scale, length), _tiled(shift, length), _tiled(mean, length)
+    p, q = _tiled(one, length), _tiled(two, length)
+    for b in prange(blocks):
+        for i in range(_start(rows, blocks, b), _start(rows, blocks, b + 1)):
+            for j in range(length):
+                v = _load(x[i, j])
+                g = _load(dy[i, j])
+                if more is not None:
+                    g += _load(more[i, j])
+                if low is not None:
+                    g = _ZERO if v * s[j] + t[j] <= low else g
+                new = _round((g - p[j]) * s[j] - (v - m[j]) * q[j], x[i, j])
+                if dx is not None:
+                    dx[i, j] = new
+                else:
+                    dy[i, j] = new
+
+
+@njit(cache=True, nogil=True)
+def _forward(
+    x: Any,
+    residual: Any,
+    gamma: Any,
+    beta: Any,
+    running_mean: Any,
+    running_var: Any,
+    momentum: float,
+    eps: float,
+    low: Any,
+    blocks: int,
+    y: Any,
+    mask: Any,
+    kept: Any,
+) -> None:
+    """BatchNorm with the batch's statistics; `kept` (4, channels) becomes their mean and 1 / deviation, scale and shift."""
+    channels = gamma.size
+    pixels = x.size // channels
+    part = np.empty((blocks, 2, channels))
+    _statistics(x, part)
+    for c in range(channels):
+        one, two = part[:, 0, c].sum() / pixels, part[:, 1, c].sum() / pixels
+        mean, variance = _load(x[0, c]) + one, max(two - one * one, 0.0)
+        invstd = 1.0 / np.sqrt(variance + eps)
+        scale = gamma[c] * invstd
+        kept[0, c], kept[1, c], kept[2, c], kept[3, c] = mean, invstd, scale, beta[c] - mean * scale
+        running_mean[c] += momentum * (mean - running_mean[c])
+        running_var[c] += momentum * (variance * pixels / (pixels - 1) - running_var[c])
+    _apply(x, residual, kept[2], kept[3], low, blocks, y, mask)
+
+
+@njit(cache=True, nogil=True)
+def _backward(
+    dy: Any,
+    more: Any,
+    x: Any,
+    mask: Any,
+    low: Any,
+    kept: Any,
+    blocks: int,
+    through: Any,
+    over: Any,
+    wanted: bool,
+    parameters: Any,
+) -> None:
+    """Gradients of `_forward`'s x (over `dy`, if wanted), residual (see `_gradient_sums`), gamma and beta."""
+    mean, invstd, scale, shift = kept[0], kept[1], kept[2], kept[3]
+    channels = mean.size
+    pixels = x.size // channels
+    part = np.empty((blocks, 2, channels))
+    _gradient_sums(dy, more, x, mask, low, scale, shift, mean, through, over, part)
+    one, two = np.empty(channels, np.float32), np.empty(channels, np.float32)
+    for c in range(channels):
+        dbeta, dgamma = part[:, 0, c].sum(), part[:, 1, c].sum() * invstd[c]
+        parameters[0, c], parameters[1, c] = dgamma, dbeta
+        one[c], two[c] = dbeta / pixels, scale[c] * invstd[c] * dgamma / pixels
+    if wanted:
+        if through is not None:
+            _gradient(through, None, x, None, scale, shift, mean, one, two, blocks, dy)
+        elif over is not None:
+            _gradient(more, None, x, None, scale, shift, mean, one, two, blocks, dy)
+        else:
+            _gradient(dy, more, x, low, scale, shift, mean, one, two, blocks, None)
+
+
+def use_threads(count: int) -> None:
+    """Compute with so many threads from here on, PyTorch's operations too; at most with as many as there are cores."""
+    numba.set_num_threads(max(1, min(count, numba.config.NUMBA_NUM_THREADS)))  # type: ignore[attr-defined]
+    # The first such call starts Numba's threads, and tells OpenMP, which PyTorch asks, that there are as many as cores.
+    torch.set_num_threads(count)
+
+
+use_threads(torch.get_num_threads())
+
+
+def _shape(x: torch.Tensor) -> tuple[int, int]:
+    """Return the length of a row, in elements, and the number of blocks of rows: functions of the shape alone."""
+    channels, pixels = x.shape[1], x.numel() // x.shape[1]
+    wide = 1
+    while 2 * wide * channels <= _ROW and pixels % (2 * wide) == 0:
+        wide *= 2
+    return wide * channels, max(1, min(_BLOCKS, pixels // wide // _LEAST))
+
+
+def _empty(like: torch.Tensor) -> torch.Tensor:
+    """Return new memory for an activation, channels last."""
+    n, channels, height, width = like.shape
+    return torch.empty((n, height, width, channels), dtype=like.dtype).permute(0, 3, 1, 2)
+
+
+def _matrix(x: torch.Tensor, length: int) -> Any:
+    """Return the memory of an activation, channels last, as a matrix with rows of so many elements."""
+    flat = x.detach().permute(0, 2, 3, 1).view(-1, length)
+    return (flat.view(torch.uint16) if flat.dtype == torch.bfloat16 else flat).numpy()
+
+
+def _last(x: torch.Tensor) -> torch.Tensor:
+    """Return an activation with the memory of `_empty`; nearly always it has it."""
+    return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+
+
+def _low(relu: bool) -> np.float32:
+    """Return what an output is at least."""
+    return np.float32(0 if relu else -np.inf)
+
+
+class NormAct(torch.autograd.Function):
+    """BatchNorm in training mode, then perhaps ReLU, or a sum with the shortcut and ReLU.
+
+    Gives its output twice, so that the gradients of two layers that take it arrive apart and are added on the way.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        gamma: torch.Tensor,
+        beta: torch.Tensor,
+        residual: torch.Tensor | None,
+        norm: torch.nn.BatchNorm2d,
+        relu: bool,
+    ) -> Any:
+        """Take float32 or bfloat16 activations (n, channels, height, width)."""
+        x = _last(x)
+        length, blocks = _shape(x)
+        y = _empty(x)
+        mask = None if residual is None else torch.empty(-(-x.numel() // length // 8), length, dtype=torch.uint8)
+        kept = torch.empty(4, gamma.numel())
+        assert norm.running_mean is not None and norm.running_var is not None
+        _forward(
+            _matrix(x, length),
+            None if residual is None else _matrix(_last(residual), length),
+            gamma.detach().numpy(),
+            beta.detach().numpy(),
+            norm.running_mean.numpy(),
+            norm.running_var.numpy(),
+            norm.momentum or 0.0,
+            norm.eps,
+            _low(relu),
+            blocks,
+            _matrix(y, length),
+            None if mask is None else mask.numpy(),
+            kept.numpy(),
+        )
+        ctx.set_materialize_grads(False)
+        ctx.relu = relu
+        ctx.save_for_backward(x, kept, mask)
+        return y, y.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor | None) -> Any:
+        """Return the gradients of what `forward` took.
+
+        They are written over the gradients that arrive: each output has one consumer, which has just made them for this.
+        """
+        x, kept, mask = ctx.saved_tensors
+        dy, *rest = (_last(g) for g in gradients if g is not None)
+        more = rest[0] if rest else None
+        through = _empty(x) if mask is not None and more is None else None
+        parameters = torch.empty(2, x.shape[1])
+        length, blocks = _shape(x)
+        _backward(
+            _matrix(dy, length),
+            None if more is None else _matrix(more, length),
+            _matrix(x, length),
+            None if mask is None else mask.numpy(),
+            _low(ctx.relu),
+            kept.numpy(),
+            blocks,
+            None if through is None else _matrix(through, length),
+            True if mask is not None and more is not None else None,
+            ctx.needs_input_grad[0],
+            parameters.numpy(),
+        )
+        dx = dy if ctx.needs_input_grad[0] else None
+        shortcut = None if mask is None else more if through is None else through
+        return dx, parameters[0], parameters[1], shortcut, None, None
+
+
+def apply_running(
+    x: torch.Tensor, norm: torch.nn.BatchNorm2d, residual: torch.Tensor | None, relu: bool
+) -> torch.Tensor:
+    """Apply BatchNorm with its running statistics, add the shortcut, apply ReLU; `x` itself may be overwritten."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    x = _last(x)
+    length, blocks = _shape(x)
+    scale = norm.weight.detach() * (norm.running_var + norm.eps).rsqrt()
+    shift = norm.bias.detach() - norm.running_mean * scale
+    flat = _matrix(x, length)
+    added = None if residual is None else _matrix(_last(residual), length)
+    _apply(flat, added, scale.numpy(), shift.numpy(), _low(relu), blocks, flat, None)
+    return x

@@ -1,0 +1,213 @@
+"""The kernels that Numba compiles: the same network as PyTorch's own, whatever the shape, the regime and the threads."""
+
+import dataclasses
+
+import pytest
+import torch
+from tests.mini import mini
+from tests.train.test_fast import CPU, FAMILIES, PAPER, RECIPE, ROOT, cells, check_same, distance, saved_bytes
+from torch import nn
+from torch.nn import functional
+
+from bnonly import regimes
+from bnonly.analysis.run import verify_cell
+from bnonly.data import open_source
+from bnonly.fast import choice, compiled, fused
+from bnonly.fast.network import Network
+from bnonly.fast.parameters import Parameters
+from bnonly.train.engine import ReferenceEngine
+from bnonly.train.fast import FastEngine
+from bnonly.train.run import train_cell
+
+DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+#: Images, channels, height, width: rows of one pixel and of many, one block and several, more channels than a row has.
+SHAPES = [(6, 3, 1, 1), (7, 5, 3, 3), (64, 16, 8, 8), (33, 16, 32, 32), (9, 64, 5, 7), (4, 600, 2, 2), (3, 1, 1, 2)]
+
+
+@pytest.fixture(scope="module")
+def source():
+    return open_source(RECIPE, ROOT, CPU)
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """Compiled kernels for trainings of any length."""
+    monkeypatch.setattr(choice, "WORTH", 0)
+
+
+def parameters(channels):
+    """A scale and a shift for every channel."""
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(channels, generator=generator) for _ in range(2)]
+
+
+def applied(inputs, relu=True):
+    """Outputs and gradients of BatchNorm, the shortcut and ReLU, the output taken by two."""
+    x, residual, first, second = (None if t is None else t.clone() for t in inputs)
+    norm = nn.BatchNorm2d(x.shape[1])
+    gamma, beta = parameters(x.shape[1])
+    leaves = [t.requires_grad_() for t in (x, gamma, beta, residual) if t is not None]
+    y, again = fused.norm_act(x, gamma, beta, norm, residual, relu, False, kernels="numba")
+    loss = (y * first).float().sum() + (again * second).float().sum()
+    return [y.detach().clone(), norm.running_mean, norm.running_var, *torch.autograd.grad(loss, leaves)]
+
+
+def exact(inputs, relu=True):
+    """The same by the definition, in double precision."""
+    x, residual, first, second = (None if t is None else t.double() for t in inputs)
+    gamma, beta = (p.double() for p in parameters(x.shape[1]))
+    leaves = [t.requires_grad_() for t in (x, gamma, beta, residual) if t is not None]
+    mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)
+    of_channel = [v[:, None, None] for v in (mean, (var + 1e-5).rsqrt() * gamma, beta)]
+    y = (x - of_channel[0]) * of_channel[1] + of_channel[2] + (0 if residual is None else residual)
+    y = y.relu() if relu else y
+    n = x.numel() / x.shape[1]
+    running = [0.1 * mean.detach(), 0.9 + 0.1 * var.detach() * n / (n - 1)]
+    return [y.detach(), *running, *torch.autograd.grad((y * (first + second)).sum(), leaves)]
+
+
+@DTYPES
+@pytest.mark.parametrize("way", ["relu", "plain", "shortcut"])
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
+def test_outputs_and_gradients_are_the_definitions(shape, way, dtype):
+    torch.manual_seed(0)
+    # Far from zero: sums of squares would lose the variance.
+    inputs = [(torch.randn(shape) + 30).to(dtype), *(torch.randn(shape).to(dtype) for _ in range(3))]
+    inputs = [t.contiguous(memory_format=torch.channels_last) for t in inputs]
+    if way != "shortcut":
+        inputs[1] = None
+    options = {"relu": way != "plain"}
+    found, wanted = applied(inputs, **options), exact(inputs, **options)
+    tolerance = 1e-4 if dtype == torch.float32 else 0.02
+    names = ["y", "mean", "var", "dx", "dgamma", "dbeta", "dresidual"][: len(wanted)]
+    for name, mine, right in zip(names, found, wanted, strict=True):
+        off = (mine.double() - right).norm() / (right.norm() + 1e-3)
+        assert off < tolerance, f"{name}: {off}"
+
+
+@DTYPES
+def test_the_number_of_threads_changes_no_bit(dtype):
+    torch.manual_seed(0)
+    inputs = [torch.randn(33, 16, 16, 16).to(dtype) for _ in range(4)]
+    found = []
+    for threads in (1, 2, 1):
+        compiled.use_threads(threads)
+        assert torch.get_num_threads() == threads, "Numba's threads are not PyTorch's"
+        found.append(applied(inputs))
+    for one, two, again in zip(*found, strict=True):
+        assert torch.equal(one, two) and torch.equal(one, again)
+
+
+def test_bfloat16_is_rounded_as_pytorch_rounds():
+    values = torch.cat((torch.randn(50_000), torch.arange(2**15, dtype=torch.int32).mul(77_777).view(torch.float32)))
+    ties = (torch.arange(1, 2001, dtype=torch.int32).mul(65536) + 0x3F808000).view(torch.float32)
+    values = torch.cat((values, ties, torch.tensor([float("inf"), float("nan"), 3.4e38, 1e-45, -0.0])))
+    values = values[: values.numel() // 16 * 16].reshape(-1, 16, 1, 1)
+    norm = nn.BatchNorm2d(16, eps=0.0)
+    held = values.to(torch.bfloat16)
+    # x * 1 + 0, and the shortcut in full precision is what is rounded.
+    with torch.no_grad():
+        norm.weight.fill_(1.0)
+    for scale in (1.0, 1 / 3, 0.7):
+        with torch.no_grad():
+            norm.weight.fill_(scale)
+        wanted = (held.float() * torch.tensor(scale)).to(torch.bfloat16)
+        found = compiled.apply_running(held.clone(), norm, None, relu=False)
+        assert torch.equal(torch.nan_to_num(found.float(), 7.0), torch.nan_to_num(wanted.float(), 7.0))
+
+
+@DTYPES
+def test_what_is_not_a_number_stays_none(dtype):
+    """A diverged training must not look like one whose units are dead."""
+    x = torch.randn(8, 16, 4, 4).to(dtype)
+    x[3, 5, 1, 1] = float("nan")
+    y = applied([x, None, x, x])[0]
+    assert y[:, 5].isnan().all() and not y[:, :5].isnan().any()
+    norm = nn.BatchNorm2d(16)
+    assert compiled.apply_running(x.clone(), norm, None, relu=True)[3, 5, 1, 1].isnan()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("regime", ["bn", "all", "rand2_out", "short_out", "out"])
+def test_ten_steps_are_the_reference_engines(regime, family, source, always):
+    plain, quick = cells(family, regime)
+    reference, engine = ReferenceEngine(plain, source, CPU), FastEngine(quick, source, CPU)
+    assert engine.facts()["kernels"] == "numba"
+    for each in (reference, engine):
+        each.train(0, 13, 23, lambda: False)
+    check_same(reference.state(), engine.state(), 0.05)
+    scores, wanted = engine.evaluate(), reference.evaluate()
+    assert scores.top1 == pytest.approx(wanted.top1, abs=2 / 360)
+    assert scores.loss == pytest.approx(wanted.loss, rel=1e-3)
+
+
+@pytest.mark.parametrize(("regime", "most"), [("bn", 0.54), ("all", 1.02)])
+@DTYPES
+def test_saved_activations_of_resnet_110(regime, most, dtype):
+    cell = PAPER.cell("ResNet-110", regime, 0)
+    x = torch.randn(8, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    model = regimes.make(cell, 10)
+    network = Network(model, Parameters(model, dtype).of, dtype, kernels="numba")
+    stock = saved_bytes(lambda: regimes.make(cell, 10)(x)) * dtype.itemsize / 4
+    assert 0.3 < saved_bytes(lambda: network.train(x), masks=True) / stock <= most
+
+
+@DTYPES
+@pytest.mark.parametrize("kernels", ["torch", "numba"])
+def test_stride_of_one_pixel(kernels, dtype):
+    """oneDNN leaves parts of the weight's gradient unwritten there, in bfloat16: memory full of NaN shows it."""
+    torch.manual_seed(0)
+    like = nn.Conv2d(32, 32, 3, stride=2, padding=1, bias=False)
+    x = torch.randn(16, 32, 1, 1).to(dtype).contiguous(memory_format=torch.channels_last)
+    weight = like.weight.detach().to(dtype).requires_grad_()
+    y = fused.conv(x, weight, None, like)
+    waste = [torch.full((n,), float("nan")) for n in (32 * 32 * 9, 32 * 32 * 9 // 2, 64_000) for _ in range(4)]
+    del waste
+    (found,) = torch.autograd.grad(y.float().sum(), weight)
+    exact = weight.detach().double().requires_grad_()
+    (wanted,) = torch.autograd.grad(functional.conv2d(x.double(), exact, None, 2, 1).sum(), exact)
+    assert distance(found.double(), wanted) < 0.01
+
+
+def test_short_trainings_do_without(source):
+    """Loading Numba takes longer than a cell of the demo."""
+    _, cell = cells("cifar-resnet", "bn")
+    assert choice.kernels(cell, CPU) == "torch"
+    long = dataclasses.replace(cell, recipe=dataclasses.replace(RECIPE, epochs=100_000))
+    assert choice.kernels(long, CPU) == "numba"
+    assert choice.kernels(long, torch.device("cuda")) == "torch"
+    shared = dataclasses.replace(long, recipe=dataclasses.replace(long.recipe, batchnorm="synchronised", gpus=2))
+    assert choice.kernels(shared, CPU) == "torch"
+
+
+def test_without_numba_it_is_said_and_trained_anyway(source, always, monkeypatch):
+    import sys
+
+    _, cell = cells("cifar-resnet", "bn")
+    monkeypatch.setitem(sys.modules, "bnonly.fast.compiled", None)
+    monkeypatch.delattr("bnonly.fast.compiled", raising=False)
+    with pytest.warns(UserWarning, match="slower than it could, since Numba cannot be used"):
+        engine = FastEngine(cell, source, CPU)
+    assert engine.facts()["kernels"] == "torch"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_interrupted_it_is_the_same_to_the_bit_and_verified(precision, tmp_path, always, monkeypatch):
+    import bnonly.train.run as run
+    from bnonly import grid, paths, schemas
+
+    cell = grid.resolve(mini(engine="fast", precision=precision)).cell("ResNet-8-c4", "rand2", 0)
+    kept = []
+    save = run.checkpoint.save
+    monkeypatch.setattr(run.checkpoint, "save", lambda path, *rest: (save(path, *rest), kept.append(path.read_bytes())))
+    train_cell(cell, tmp_path / "whole", tmp_path, "cpu", quiet=True, checkpoint_seconds=0)
+    monkeypatch.setattr(run.checkpoint, "save", save)
+    folder = tmp_path / "again"
+    folder.mkdir()
+    paths.checkpoint(folder, cell.digest()).write_bytes(kept[11])
+    train_cell(cell, folder, tmp_path, "cpu", quiet=True)
+    assert paths.weights(folder).read_bytes() == paths.weights(tmp_path / "whole").read_bytes()
+    label = schemas.read_label(paths.metrics(folder))
+    assert [s["kernels"] for s in label["sessions"]] == ["numba", "numba"]
+    verified = verify_cell(folder, cell, tmp_path, "cpu")
+    assert verified.recorded == verified.rebuilt
