@@ -131,22 +131,26 @@ def _profile(name: str) -> Path:
 
 def _cell(options: argparse.Namespace) -> tuple[spec.Cell, Path, Path]:
     """Return the cell that was asked for, its folder, and the data's folder."""
-    if options.spec:
+    (cell,), data = _asked(options, [options.spec] if options.spec else [], [options.seed])
+    return cell, paths.cell_dir(*cell.key), data
+
+
+def _asked(options: argparse.Namespace, specs: list[str], seeds: list[int]) -> tuple[list[spec.Cell], Path]:
+    """Return cells, given by specification or by their names and seeds, and the data's folder."""
+    if specs:
         if options.architecture or options.profile:
             raise UserError("--spec says everything of a cell; leave out its names and --profile")
-        cell = spec.parse(options.spec)
         data = Path(options.data or os.environ.get("BNONLY_DATA") or "data").resolve()
         _enter(options.directory)
         _default_threads(options, 1)
-        return cell, paths.cell_dir(*cell.key), data
+        return [spec.parse(text) for text in specs], data
     if not options.architecture or not options.regime:
         raise UserError(
             f"name an architecture and a regime, for example: bnonly {options.command} ResNet-14 bn --seed 0"
         )
     setup = _setup(options)
     _default_threads(options, setup.grid.threads)
-    cell = setup.grid.cell(options.architecture, options.regime, options.seed)
-    return cell, paths.cell_dir(*cell.key), setup.data
+    return [setup.grid.cell(options.architecture, options.regime, seed) for seed in seeds], setup.data
 
 
 def _default_threads(options: argparse.Namespace, threads: int) -> None:
@@ -156,21 +160,27 @@ def _default_threads(options: argparse.Namespace, threads: int) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
-    cell, folder, data = _cell(options)
-    from bnonly.train.run import Stopped, train_cell
+    seeds = options.seeds or [options.seed]
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"--seeds {' '.join(map(str, seeds))}: each of them once is wanted")
+    specs = _json(options.specs, "--specs") if options.specs else [options.spec] if options.spec else []
+    cells, data = _asked(options, specs, seeds)
+    from bnonly.train.run import Stopped, train_cell, train_together
 
+    how: dict[str, Any] = {
+        "data_root": data,
+        "device_name": options.device,
+        "threads": options.threads,
+        "quiet": options.quiet,
+        "checkpoint_seconds": options.checkpoint_seconds,
+        "wait": options.wait,
+        "keep": "only" if options.store else "too",
+    }
     try:
-        train_cell(
-            cell,
-            folder,
-            data,
-            options.device,
-            options.threads,
-            options.quiet,
-            options.checkpoint_seconds,
-            options.wait,
-            keep="only" if options.store else "too",
-        )
+        if len(cells) > 1:
+            train_together(cells, **how)
+        else:
+            train_cell(cells[0], paths.cell_dir(*cells[0].key), **how)
     except Stopped as stop:
         print(f"bnonly: stopped by a signal, checkpoint saved; the same command continues: {stop}", file=sys.stderr)
         return 128 + stop.number
@@ -184,11 +194,17 @@ def _batch(options: argparse.Namespace) -> int:
     from bnonly.cost import measured
     from bnonly.cost.gpus import of_configuration
 
-    def train(cell: spec.Cell) -> int:
-        arguments = ["train", "--spec", cell.canonical(), "--threads", str(options.threads), "--wait", "--store"]
-        return run((["--data", options.data] if options.data else []) + arguments)
+    data = ["--data", options.data] if options.data else []
+    how = ["--threads", str(options.threads), "--wait", "--store"]
 
-    status = batches.run(cells, train, options.marker, options.attempt, options.attempts)
+    def train(cell: spec.Cell) -> int:
+        return run([*data, "train", "--spec", cell.canonical(), *how])
+
+    def together(replicates: Sequence[spec.Cell]) -> int:
+        return run([*data, "train", "--specs", json.dumps([c.canonical() for c in replicates]), *how])
+
+    joint = together if options.together and cells[0].engine != "reference" and cells[0].recipe.gpus == 1 else None
+    status = batches.run(cells, train, options.marker, options.attempt, options.attempts, joint)
     # The next start's requests know how fast the cells were that are collected by now.
     measured.scan(of_configuration(_json(options.kinds, "--kinds")))
     return status
@@ -513,6 +529,14 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--quiet", action="store_true", help="no progress")
     train = of_cell("train", _train, "train one cell, or go on with it where it was stopped")
     train.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="replicates that train side by side, in one launch a step on a GPU (instead of --seed)",
+    )
+    train.add_argument("--specs", metavar="JSON", help=argparse.SUPPRESS)
+    train.add_argument(
         "--checkpoint-seconds",
         type=float,
         default=180.0,
@@ -529,6 +553,7 @@ def _parser() -> argparse.ArgumentParser:
     batch.add_argument("--marker", type=Path, metavar="FILE", required=True, help="written when all was attempted")
     batch.add_argument("--kinds", metavar="JSON", default="{}", help="kinds of GPU of the configuration")
     batch.add_argument("--threads", type=_threads, default=1, help="CPU threads")
+    batch.add_argument("--together", action="store_true", help="train them side by side first")
     batch.add_argument("--attempt", type=int, default=1, metavar="N", help="which attempt this is")
     batch.add_argument("--attempts", type=int, default=1, metavar="N", help="how many there will be")
     collect = command("collect", _collect, "put a finished cell's files from the store into its folder")

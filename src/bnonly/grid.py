@@ -95,6 +95,8 @@ class Cluster:
         Longest time limit of the partition.
     batch_minutes : float
         Replicates of a cell share a submission up to this time; 0: every cell is a submission of its own.
+    together : bool
+        Whether replicates that share a submission train side by side instead of one after another.
     warning_seconds : int
         How long before its time limit a training is told to write a checkpoint.
     attempts : int
@@ -112,6 +114,7 @@ class Cluster:
     memory_gb: float
     max_hours: float
     batch_minutes: float
+    together: bool
     warning_seconds: int
     attempts: int
 
@@ -416,6 +419,7 @@ def _cluster(node: _Node) -> Cluster:
         memory_gb=node.number("memory_gb", 16, low=1),
         max_hours=node.number("max_hours", 24, low=0, open_low=True),
         batch_minutes=node.number("batch_minutes", 60, low=0),
+        together=node.flag("together", False),
         warning_seconds=node.integer("warning_seconds", 180, low=1),
         attempts=node.integer("attempts", 12, low=1),
     )

@@ -210,7 +210,7 @@ def test_the_bodies_of_the_graphs_do_what_the_plain_loop_does(regime, precision,
     _, cell = cells("cifar-resnet", regime, precision)
     monkeypatch.setattr(fast, "Captured", Replayed)
     plain, graphed = FastEngine(cell, source, CPU), FastEngine(cell, source, CPU)
-    graphed._graphs = fast._Graphs(graphed)
+    graphed._graphs = fast._Graphs([graphed])
     before = Replayed.made
     for engine in (plain, graphed):
         engine.train(0, 20, 23, lambda: False)
@@ -225,7 +225,7 @@ def test_streamed_batches_go_through_the_graphs_inputs(source, monkeypatch):
     _, cell = cells("cifar-resnet", "bn")
     monkeypatch.setattr(fast, "Captured", Replayed)
     plain, graphed = FastEngine(cell, source, CPU), FastEngine(cell, source, CPU)
-    graphed._graphs = fast._Graphs(graphed)
+    graphed._graphs = fast._Graphs([graphed])
     graphed._graphs._arrays = None
     for engine in (plain, graphed):
         engine.train(0, 20, 23, lambda: False)
@@ -240,7 +240,7 @@ def test_a_capture_that_fails_is_said_and_changes_no_number(source, monkeypatch)
 
     monkeypatch.setattr(fast, "Captured", fails)
     plain, graphed = FastEngine(cell, source, CPU), FastEngine(cell, source, CPU)
-    graphed._graphs = fast._Graphs(graphed)
+    graphed._graphs = fast._Graphs([graphed])
     plain.train(0, 0, 3, lambda: False)
     with pytest.warns(UserWarning, match="could not be captured as a CUDA graph .*stream is capturing.*slower") as said:
         graphed.train(0, 0, 3, lambda: False)

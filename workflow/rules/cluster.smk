@@ -25,10 +25,11 @@ rule batch:
     params:
         cells=lambda wildcards: request.canonical([c.canonical() for c in cells_of(wildcards)]),
         attempts=CLUSTER.attempts,
+        together="--together" if CLUSTER.together else "",
         kinds=request.canonical(GRID.gpus),
     shell:
         "bnonly batch --cells {params.cells:q} --marker {output:q} --threads {threads}"
-        " --kinds {params.kinds:q} --attempt {resources.attempt} --attempts {params.attempts} > {log:q} 2>&1"
+        " {params.together} --kinds {params.kinds:q} --attempt {resources.attempt} --attempts {params.attempts} > {log:q} 2>&1"
 
 
 rule collect:

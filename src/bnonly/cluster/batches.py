@@ -48,10 +48,12 @@ def run(
     marker: Path,
     attempt: int,
     attempts: int,
+    together: Callable[[Sequence[Cell]], int] | None = None,
 ) -> int:
     """Train cells one after another, each in a process of its own, and say what became of them.
 
-    A cell that another process trains comes last, and is waited for.
+    A cell that another process trains comes last, and is waited for.  Where they train side by side first, what then is not
+    finished is attempted alone.
 
     Parameters
     ----------
@@ -63,6 +65,8 @@ def run(
         Written when the batch is not to be submitted again: all are finished, or their failures are for a person.
     attempt, attempts : int
         Which this is, and how many the workflow makes.
+    together : callable, optional
+        Trains several cells in one process; called in a child process, returns its exit status.
 
     Returns
     -------
@@ -89,6 +93,19 @@ def run(
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, remember)
+
+    if together and len(cells) > 1 and not any(map(_is_held, cells)):
+        for cell in cells[1:]:
+            _write_log(cell, f"trains together with {cells[0]}, whose log is {paths.train_log(*cells[0].key)}\n")
+        child = os.fork()
+        if child == 0:
+            _become(lambda _: together(cells), cells[0])
+        if stopped:
+            os.kill(child, stopped[-1])
+        status = _wait(child)
+        child = 0
+        if status and not stopped:
+            _say(f"together they ended with status {status}; now one after another")
 
     ends: dict[Cell, str] = {}
     for cell in sorted(cells, key=_is_held):
@@ -185,14 +202,8 @@ def _become(work: Callable[[Cell], int], cell: Cell) -> None:
     try:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             signal.signal(number, signal.SIG_DFL)
-        log = paths.train_log(*cell.key)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("a") as stream:
-            job = os.environ.get("SLURM_JOB_ID")
-            stream.write(
-                f"== {time.strftime('%Y-%m-%d %H:%M:%S')} on {platform.node()}{', SLURM job ' + job if job else ''}\n"
-            )
-            stream.flush()
+        _write_log(cell, "")
+        with paths.train_log(*cell.key).open("a") as stream:
             os.dup2(stream.fileno(), 1)
             os.dup2(stream.fileno(), 2)
         status = work(cell)
@@ -206,6 +217,16 @@ def _become(work: Callable[[Cell], int], cell: Cell) -> None:
             sys.stderr.flush()
         finally:
             os._exit(status)
+
+
+def _write_log(cell: Cell, text: str) -> None:
+    """Begin an attempt in a training's log."""
+    log = paths.train_log(*cell.key)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    job = os.environ.get("SLURM_JOB_ID")
+    where = f"{platform.node()}{', SLURM job ' + job if job else ''}"
+    with log.open("a") as stream:
+        stream.write(f"== {time.strftime('%Y-%m-%d %H:%M:%S')} on {where}\n{text}")
 
 
 def _say(text: str) -> None:

@@ -300,12 +300,14 @@ def _empty(like: torch.Tensor) -> torch.Tensor:
 
 def _matrix(x: torch.Tensor, length: int) -> Any:
     """Return the memory of an activation, channels last, as a matrix with rows of so many elements."""
-    flat = x.detach().permute(0, 2, 3, 1).view(-1, length)
+    flat = x.as_strided((x.numel() // length, length), (length, 1))
     return (flat.view(torch.uint16) if flat.dtype == torch.bfloat16 else flat).numpy()
 
 
 def _last(x: torch.Tensor) -> torch.Tensor:
     """Return an activation with the memory of `_empty`; nearly always it has it."""
+    if x.is_contiguous(memory_format=torch.channels_last):
+        return x
     return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
 
 

@@ -7,7 +7,7 @@ of testing: within an epoch the host only launches.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -69,7 +69,9 @@ class FastEngine:
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
         self._images = 0
         # What processes exchange is outside of a graph; only networks that keep a GPU busy without one are so divided.
-        self._graphs = _Graphs(self) if device.type == "cuda" and self._team.size == 1 else None
+        self._graphs = _Graphs([self]) if device.type == "cuda" and self._team.size == 1 else None
+        self._joint: _Graphs | None = None
+        self._together = 1
 
     def set_totals(self, loss: float, correct: int, images: int) -> None:
         """See `Engine.set_totals`."""
@@ -80,13 +82,7 @@ class FastEngine:
 
     def train(self, epoch: int, first: int, last: int, pause: Callable[[], bool]) -> int:
         """See `Engine.train`."""
-        step = self._graphs.steps(epoch, first) if self._graphs else self._steps(epoch, first)
-        number = first
-        for number in range(first, last):
-            self._images += step(number)
-            if pause():
-                break
-        return number + 1
+        return _train([self], self._graphs, epoch, first, last, pause)
 
     def _steps(self, epoch: int, first: int) -> Callable[[int], int]:
         """Return what trains on the next batch, given its number, and returns how many images it had."""
@@ -175,32 +171,83 @@ class FastEngine:
 
     def facts(self) -> dict[str, Any]:
         """See `Engine.facts`."""
-        captured = bool(self._graphs and self._graphs.captured)
-        return {"cuda_graphs": captured, "kernels": self._kernels, "gpus": self._team.size}
+        graphs = self._joint or self._graphs
+        captured = bool(graphs and graphs.captured)
+        return {
+            "cuda_graphs": captured,
+            "kernels": self._kernels,
+            "gpus": self._team.size,
+            "together": self._together,
+        }
+
+
+class Replicates:
+    """Replicates of one cell that advance together: on a GPU one launch trains a batch of each, side by side.
+
+    Every one of them computes what it computes alone, to the bit.
+
+    Parameters
+    ----------
+    engines : sequence of FastEngine
+        Of cells that differ in their seed only, on one device; all at the same iteration whenever `train` is called.
+    """
+
+    def __init__(self, engines: Sequence[FastEngine]) -> None:
+        self._engines = list(engines)
+        self._graphs = _Graphs(self._engines) if engines[0]._device.type == "cuda" else None
+        for engine in engines:
+            engine._joint, engine._together = self._graphs, max(engine._together, len(engines))
+
+    def train(self, epoch: int, first: int, last: int, pause: Callable[[], bool]) -> int:
+        """See `Engine.train`."""
+        return _train(self._engines, self._graphs, epoch, first, last, pause)
+
+
+def _train(
+    engines: list[FastEngine],
+    graphs: _Graphs | None,
+    epoch: int,
+    first: int,
+    last: int,
+    pause: Callable[[], bool],
+) -> int:
+    """Train batches of an epoch, of one engine or of several in turn; see `Engine.train`."""
+    steps = [graphs.steps(epoch, first)] if graphs else [e._steps(epoch, first) for e in engines]
+    number = first
+    for number in range(first, last):
+        images = [step(number) for step in steps][0]
+        for engine in engines:
+            engine._images += images
+        if pause():
+            break
+    return number + 1
 
 
 class _Graphs:
-    """An engine's step and its testing as CUDA graphs, one for each size of batch, captured when first needed.
+    """Engines' steps, and the testing of the first, as CUDA graphs, one for each size of batch, captured when first needed.
 
-    A capture that fails is said once, and that work is then done without a graph: slower, the same numbers.
+    In a graph the engines' steps lie side by side.  A capture that fails is said once, and that work is then done without a
+    graph: slower, the same numbers.
     """
 
-    def __init__(self, engine: FastEngine) -> None:
-        self._engine, self._source, self._device = engine, engine._source, engine._device
-        self._batch = engine._cell.recipe.batch_size
+    def __init__(self, engines: list[FastEngine]) -> None:
+        first = engines[0]
+        self._engines, self._source, self._device = engines, first._source, first._device
+        self._batch = first._cell.recipe.batch_size
         # A data set that lies on the device is read inside the graph.
-        self._arrays = engine._source if isinstance(engine._source, ArraySource) else None
+        self._arrays = first._source if isinstance(first._source, ArraySource) else None
         self._ready: dict[tuple[str, int], Captured | None] = {}
         self.captured = 0
-        schedule = engine._schedule
-        rates = [schedule.lr(i) for i in range(schedule.total)]
+        rates = [first._schedule.lr(i) for i in range(first._schedule.total)]
         self._rates = torch.tensor(rates, dtype=torch.float32, device=self._device)
         self._place = torch.zeros((), dtype=torch.int64, device=self._device)
         self._iteration = torch.zeros(1, dtype=torch.int64, device=self._device)
         self._tally = Tally(self._device)
-        self._draws: list[torch.Tensor] = []
-        self._images: dict[int, torch.Tensor] = {}
-        self._labels: dict[int, torch.Tensor] = {}
+        self._draws: list[list[torch.Tensor]] = [[] for _ in engines]
+        self._images: dict[int, list[torch.Tensor]] = {}
+        self._labels: dict[int, list[torch.Tensor]] = {}
+        parallel = len(engines) > 1 and self._device.type == "cuda"
+        self._streams = [torch.cuda.Stream(self._device) for _ in engines] if parallel else []
 
     @property
     def resident(self) -> bool:
@@ -209,14 +256,15 @@ class _Graphs:
 
     def steps(self, epoch: int, first: int) -> Callable[[int], int]:
         """See `FastEngine._steps`."""
-        engine, seed = self._engine, self._engine._cell.seed
-        self._iteration.fill_(epoch * engine._schedule.per_epoch + first)
+        self._iteration.fill_(epoch * self._engines[0]._schedule.per_epoch + first)
+        seeds = [engine._cell.seed for engine in self._engines]
         if self._arrays is not None:
-            draws = self._arrays.draws(seed, epoch)
-            if not self._draws:
-                self._draws = [torch.empty_like(d) for d in draws]
-            for kept, drawn in zip(self._draws, draws, strict=True):
-                kept.copy_(drawn)
+            for i, seed in enumerate(seeds):
+                draws = self._arrays.draws(seed, epoch)
+                if not self._draws[i]:
+                    self._draws[i] = [torch.empty_like(d) for d in draws]
+                for kept, drawn in zip(self._draws[i], draws, strict=True):
+                    kept.copy_(drawn)
             self._place.fill_(first * self._batch)
 
             def step(number: int) -> int:
@@ -225,16 +273,19 @@ class _Graphs:
                 return images
 
             return step
-        batches = self._source.train_batches(seed, epoch, self._batch, first)
+        batches = [self._source.train_batches(seed, epoch, self._batch, first) for seed in seeds]
 
         def step_streamed(number: int) -> int:
-            x, y = next(batches)
-            if len(y) not in self._images:
-                self._images[len(y)], self._labels[len(y)] = torch.empty_like(x), torch.empty_like(y)
-            self._images[len(y)].copy_(x)
-            self._labels[len(y)].copy_(y)
-            self._run("train", len(y), self._train_streamed)
-            return len(y)
+            arrived = [next(b) for b in batches]
+            images = len(arrived[0][1])
+            if images not in self._images:
+                self._images[images] = [torch.empty_like(x) for x, _ in arrived]
+                self._labels[images] = [torch.empty_like(y) for _, y in arrived]
+            for i, (x, y) in enumerate(arrived):
+                self._images[images][i].copy_(x)
+                self._labels[images][i].copy_(y)
+            self._run("train", images, self._train_streamed)
+            return images
 
         return step_streamed
 
@@ -242,7 +293,8 @@ class _Graphs:
         """Replay the graph of a body for a number of images; capture it first if it is new."""
         key = what, images
         if key not in self._ready:
-            state = [*self._engine.changing(), self._place, self._iteration, *self._tally.sums]
+            changing = [tensor for engine in self._engines for tensor in engine.changing()]
+            state = [*changing, self._place, self._iteration, *self._tally.sums]
             pool = next((g.pool for g in self._ready.values() if g is not None), None)
             try:
                 self._ready[key] = Captured(lambda: body(images), state, pool)
@@ -265,16 +317,36 @@ class _Graphs:
 
     def _train_resident(self, images: int) -> None:
         assert self._arrays is not None
-        where = self._place + torch.arange(images, device=self._device)
-        x, y = self._arrays.train_batch(self._draws, where)
+        arrays = self._arrays
+
+        def batch(i: int) -> tuple[torch.Tensor, torch.Tensor]:
+            where = self._place + torch.arange(images, device=self._device)
+            return arrays.train_batch(self._draws[i], where)
+
+        self._step(batch, images)
         self._place += images
-        self._step(x, y, images)
 
     def _train_streamed(self, images: int) -> None:
-        self._step(self._images[images], self._labels[images], images)
+        self._step(lambda i: (self._images[images][i], self._labels[images][i]), images)
 
-    def _step(self, x: torch.Tensor, y: torch.Tensor, images: int) -> None:
-        self._engine.step(x, y, self._rates.index_select(0, self._iteration), images)
+    def _step(self, batch: Callable[[int], tuple[torch.Tensor, torch.Tensor]], images: int) -> None:
+        """Train every engine on its batch, each on a stream of its own if there are several."""
+
+        def one(i: int) -> None:
+            x, y = batch(i)
+            self._engines[i].step(x, y, self._rates.index_select(0, self._iteration), images)
+
+        if not self._streams:
+            for i in range(len(self._engines)):
+                one(i)
+        else:
+            here = torch.cuda.current_stream(self._device)
+            for i, side in enumerate(self._streams):
+                side.wait_stream(here)
+                with torch.cuda.stream(side):
+                    one(i)
+            for side in self._streams:
+                here.wait_stream(side)
         self._iteration += 1
 
     def evaluate(self) -> Scores:
@@ -291,5 +363,5 @@ class _Graphs:
         assert self._arrays is not None
         where = self._place + torch.arange(images, device=self._device)
         x, y = self._arrays.test_batch(where)
-        self._tally.add(self._engine._network.test(x), y)
+        self._tally.add(self._engines[0]._network.test(x), y)
         self._place += images

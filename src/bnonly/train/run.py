@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -16,7 +18,7 @@ from typing import Any, Literal
 import torch
 
 from bnonly import lock, paths, regimes, schemas, store, weights
-from bnonly.data import open_source
+from bnonly.data import Source, open_source
 from bnonly.devices import be_reproducible, choose_device
 from bnonly.errors import UserError
 from bnonly.progress import Progress
@@ -120,28 +122,109 @@ def train_cell(
     Stopped
         If a signal asked for it; the same call continues.
     """
+    with _claimed(cell, folder, quiet, wait, keep) as claim:
+        if claim.wanted:
+            with failure.recorded(cell, folder):
+                device = choose_device(device_name)
+                if cell.recipe.gpus > 1:
+                    options = {"threads": threads, "quiet": quiet, "checkpoint_seconds": checkpoint_seconds}
+                    where = {"folder": str(folder), "made": str(claim.made), "data": str(data_root)}
+                    launch(cell, {**options, **where, "device": device.type, "token": claim.held.owner.token})
+                else:
+                    train_share(
+                        cell,
+                        folder,
+                        claim.made,
+                        data_root,
+                        device,
+                        Team(),
+                        threads,
+                        quiet,
+                        checkpoint_seconds,
+                        claim.held.check,
+                    )
+
+
+def train_together(
+    cells: Sequence[Cell],
+    data_root: Path,
+    device_name: str = "auto",
+    threads: int = 1,
+    quiet: bool = False,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    wait: bool = False,
+    keep: Literal["", "too", "only"] = "",
+) -> None:
+    """Train replicates of one cell side by side in one process; each has its own files, as if trained alone.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+        They differ in their seeds only.  What is finished is left out; what a checkpoint puts behind the others goes first.
+    data_root, device_name, threads, quiet, checkpoint_seconds, wait, keep
+        As in `train_cell`.
+
+    Raises
+    ------
+    UserError
+        As `train_cell`; also if the cells are no replicates of one another, or of an engine that cannot do it.
+    Stopped
+        If a signal asked for it; the same call continues.
+    """
+    if len({dataclasses.replace(c, seed=0) for c in cells}) > 1:
+        raise UserError(f"{', '.join(map(str, cells))}: only replicates, which differ in their seeds, train together")
+    if cells[0].engine == "reference" or cells[0].recipe.gpus > 1:
+        raise UserError(f"{cells[0]}: trains alone; together train engine: fast or triton, on one GPU")
+    with ExitStack() as stack:
+        claims = [stack.enter_context(_claimed(c, paths.cell_dir(*c.key), quiet, wait, keep)) for c in cells]
+        claims = [c for c in claims if c.wanted]
+        for claim in claims:
+            stack.enter_context(failure.recorded(claim.cell, claim.folder))
+        if claims:
+            device = choose_device(device_name)
+            torch.set_num_threads(threads)
+            be_reproducible(cells[0].precision)
+            source = open_source(cells[0].recipe, data_root, device)
+            try:
+                _together(
+                    [
+                        _Run(c.cell, c.folder, c.made, source, device, Team(), quiet, checkpoint_seconds, c.held.check)
+                        for c in claims
+                    ]
+                )
+            except torch.OutOfMemoryError:
+                raise UserError(
+                    f"{claims[0].cell} and {len(claims) - 1} replicates of it do not fit the device's memory; train fewer together"
+                ) from None
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A cell whose folder this process holds; `wanted` unless it was finished before."""
+
+    cell: Cell
+    folder: Path
+    made: Path
+    held: lock.Hold
+    wanted: bool
+
+
+@contextmanager
+def _claimed(cell: Cell, folder: Path, quiet: bool, wait: bool, keep: str) -> Iterator[_Claim]:
+    """Hold a cell's folder; when the training inside has ended well, keep its files as `train_cell` says."""
     with lock.hold(folder, str(cell), wait) as held:
         say = Progress(cell, 1, quiet).line
         made = paths.finished(cell.digest()) if keep == "only" else folder
         for leftover in [*folder.glob(".*.tmp"), *made.glob(".*.tmp")]:  # of a process that was killed while it wrote
             leftover.unlink(missing_ok=True)
+        wanted = False
         if (keep == "only" and store.holds(cell.digest())) or is_done(cell, made):
             say("finished earlier with this configuration; nothing to do")
         elif keep == "too" and store.restore(cell.digest(), folder) and is_done(cell, folder):
             say("was finished with this configuration before; taken from the store")
         else:
-            with failure.recorded(cell, folder):
-                device = choose_device(device_name)
-                if cell.recipe.gpus > 1:
-                    options = {"threads": threads, "quiet": quiet, "checkpoint_seconds": checkpoint_seconds}
-                    where = {"folder": str(folder), "made": str(made), "data": str(data_root), "device": device.type}
-                    where["token"] = held.owner.token
-                    launch(cell, {**options, **where})
-                else:
-                    team = Team()
-                    train_share(
-                        cell, folder, made, data_root, device, team, threads, quiet, checkpoint_seconds, held.check
-                    )
+            wanted = True
+        yield _Claim(cell, folder, made, held, wanted)
         failure.forget(folder)
         if keep and not store.holds(cell.digest()):
             try:
@@ -181,8 +264,9 @@ def train_share(
     """
     torch.set_num_threads(threads)
     be_reproducible(cell.precision)
+    source = open_source(cell.recipe, data_root, device)
     try:
-        _Run(cell, folder, made, data_root, device, team, quiet or team.rank > 0, checkpoint_seconds, check).execute()
+        _Run(cell, folder, made, source, device, team, quiet or team.rank > 0, checkpoint_seconds, check).execute()
     except torch.OutOfMemoryError:
         # The estimate thought it would fit; another program may have part of the memory.
         raise memory.too_little(cell, memory.left(device)) from None
@@ -194,7 +278,7 @@ class _Run:
         cell: Cell,
         folder: Path,
         made: Path,
-        data_root: Path,
+        source: Source,
         device: torch.device,
         team: Team,
         quiet: bool,
@@ -203,7 +287,7 @@ class _Run:
     ) -> None:
         self.cell, self.folder, self.device, self.every, self.check = cell, folder, device, checkpoint_seconds, check
         self.made, self.team, self.asked = made, team, 0
-        self.source = open_source(cell.recipe, data_root, device)
+        self.source = source
         self.schedule = Schedule(cell.recipe, self.source.train_images)
         self.engine: Engine = make_engine(cell, self.source, device, team)
         self.start = {n: _norm_values(m) for n, m in regimes.find_batchnorms(self.engine.model)}
@@ -215,6 +299,16 @@ class _Run:
         self.progress = Progress(cell, math.ceil(self.schedule.total / self.schedule.per_epoch), quiet)
 
     def execute(self) -> None:
+        self.begin()
+        signals = _Signals()
+        reason = None
+        with signals.watched():
+            while self.iteration < self.schedule.total and not reason:
+                reason = self._part(signals)
+        if self.team.rank == 0:
+            self.finish(reason)
+
+    def begin(self) -> None:
         self._resume()
         # Every process that took part: a run may go on elsewhere, with other code.
         self.history["sessions"].append(
@@ -226,13 +320,6 @@ class _Run:
             }
         )
         self.clock = self.saved = time.monotonic()
-        signals = _Signals()
-        reason = None
-        with signals.watched():
-            while self.iteration < self.schedule.total and not reason:
-                reason = self._part(signals)
-        if self.team.rank == 0:
-            self._finish(reason)
 
     def _resume(self) -> None:
         content = checkpoint.load(self.checkpoint, self.cell)
@@ -253,26 +340,40 @@ class _Run:
 
     def _part(self, signals: _Signals) -> str | None:
         """Train to the end of the epoch, the next checkpoint or a signal; return why the run diverged, if it did."""
-        per_epoch = self.schedule.per_epoch
-        epoch, first = divmod(self.iteration, per_epoch)
-        last = min(per_epoch, self.schedule.total - epoch * per_epoch)
+        epoch, first, last = self.place()
+        self.open_part()
+        return self.close_part(epoch, self.engine.train(epoch, first, last, self.pauses(epoch, first, signals)))
 
+    def place(self) -> tuple[int, int, int]:
+        """Return the epoch under way, the batch of it that is next, and the number of its batches."""
+        epoch, first = divmod(self.iteration, self.schedule.per_epoch)
+        return epoch, first, min(self.schedule.per_epoch, self.schedule.total - epoch * self.schedule.per_epoch)
+
+    def pauses(self, epoch: int, first: int, signals: _Signals) -> Callable[[], bool]:
+        """Return what an engine asks after each batch: whether to pause, for a checkpoint or at a signal's wish."""
         done = first
 
         def pause() -> bool:
             nonlocal done
             done += 1
-            self.progress.within(epoch, done / per_epoch)
+            self.progress.within(epoch, done / self.schedule.per_epoch)
             due = time.monotonic() - self.saved >= self.every
             # All processes of a team pause together, whichever of them was asked.
             self.asked = self.team.largest(SIGNAL + signals.received if signals.received else int(due))
             return bool(self.asked)
 
-        began = time.monotonic()
+        return pause
+
+    def open_part(self) -> None:
+        self.part_began = time.monotonic()
         self.engine.set_totals(*self.partial[:3])
-        reached = self.engine.train(epoch, first, last, pause)
+
+    def close_part(self, epoch: int, reached: int) -> str | None:
+        """Take note of what was trained, up to a batch of the epoch; return why the run diverged, if it did."""
+        per_epoch = self.schedule.per_epoch
+        last = min(per_epoch, self.schedule.total - epoch * per_epoch)
         self.iteration = epoch * per_epoch + reached
-        self.partial = [*self.engine.totals(), self.partial[3] + time.monotonic() - began]
+        self.partial = [*self.engine.totals(), self.partial[3] + time.monotonic() - self.part_began]
         reason = None
         if reached == last:
             # Only here, so that the result does not depend on when checkpoints happen to be written.
@@ -337,7 +438,7 @@ class _Run:
         if self.team.rank == 0:
             store.replace(paths.progress(self.folder), json.dumps(report).encode())
 
-    def _finish(self, reason: str | None) -> None:
+    def finish(self, reason: str | None) -> None:
         self.check()
         self.history["sessions"][-1].update(self.engine.facts())
         self.history["wall_seconds"] += time.monotonic() - self.clock
@@ -370,6 +471,47 @@ class _Run:
         self.checkpoint.unlink(missing_ok=True)
         paths.progress(self.folder).unlink(missing_ok=True)
         self.progress.done(self.rows[-1], reason)
+
+
+def _together(runs: list[_Run]) -> None:
+    """Train runs of replicates side by side, and finish each as soon as it has reached its end, or has diverged."""
+    for run in runs:
+        run.begin()
+    from bnonly.train.fast import FastEngine, Replicates
+
+    signals = _Signals()
+    joint: FastEngine | Replicates | None = None
+    members: list[_Run] = []
+    under_way = [r for r in runs if r.iteration < r.schedule.total]
+    with signals.watched():
+        for run in [r for r in runs if r not in under_way]:
+            run.finish(None)
+        while under_way:
+            behind = min(r.iteration for r in under_way)
+            group = [r for r in under_way if r.iteration == behind]
+            epoch, first, last = group[0].place()
+            # Runs that a checkpoint put ahead are caught up with first.
+            start = epoch * group[0].schedule.per_epoch
+            last = min([last, *(r.iteration - start for r in under_way if r not in group)])
+            if joint is None or group != members:
+                engines = [r.engine for r in group if isinstance(r.engine, FastEngine)]
+                joint, members = Replicates(engines) if len(engines) > 1 else engines[0], group
+            for run in group:
+                run.open_part()
+            reached = joint.train(epoch, first, last, group[0].pauses(epoch, first, signals))
+            stopped = None
+            for run in group:
+                run.asked = group[0].asked
+                try:
+                    reason = run.close_part(epoch, reached)
+                except Stopped as stop:  # after the others have written their checkpoints, too
+                    stopped = stop
+                    continue
+                if reason or run.iteration == run.schedule.total:
+                    run.finish(reason)
+                    under_way.remove(run)
+            if stopped:  # runs ahead of these have the checkpoints that they came from
+                raise stopped
 
 
 def _norm_values(norm: torch.nn.BatchNorm2d) -> dict[str, Any]:
