@@ -10,6 +10,7 @@ does meets all of them.  A ratio is the median of the rounds' ratios, with the l
 
 ours           the fast engine: images on the device, fused layers, one flat optimiser step; on a GPU one CUDA graph
 triton         the same with the kernels of bnonly.kernels (GPUs only)
+together       five replicates of it side by side in one graph, their images added up (GPUs only, small images)
 eager          PyTorch the usual way: images on the device, augmented in batches, channels last, autocast, torch.optim.SGD
 loader         the usual loop: torchvision's data set, per-image transforms, DataLoader, fp32
 
@@ -57,9 +58,18 @@ ON_CUDA = {"networks": tuple(n for n in NETWORKS if n != "ResNet-32"), "batch": 
 #: side and precision of each column
 SIDES = {
     "cpu": (("ours", "fp32"), ("ours", "bf16"), ("eager", "fp32"), ("eager", "bf16"), ("loader", "fp32")),
-    "cuda": (("ours", "bf16"), ("triton", "bf16"), ("ours", "fp32"), ("eager", "bf16"), ("loader", "fp32")),
+    "cuda": (
+        ("ours", "bf16"),
+        ("triton", "bf16"),
+        ("together", "bf16"),
+        ("ours", "fp32"),
+        ("eager", "bf16"),
+        ("loader", "fp32"),
+    ),
 }
-ALL_SIDES = ("ours", "triton", "eager", "loader")
+ALL_SIDES = ("ours", "triton", "together", "eager", "loader")
+#: Replicates of the paper that train side by side.
+TOGETHER = 5
 #: Steps before the clock runs, the least number of them while it does, and how many a GPU is given between two looks.
 WARM_UP, LEAST_STEPS, LOOK = 3, 5, 50
 #: Images of the synthetic sets: as many as an epoch's order has to be drawn for, and few where they are large.
@@ -124,14 +134,18 @@ def cifar(device: Any, recipe: Any) -> Any:
 Steps = Callable[[Callable[[], bool]], None]
 
 
-def ours(cell: Any, device: Any) -> tuple[Steps, dict[str, Any]]:
-    """Return what trains with the fast engine."""
+def ours(cell: Any, device: Any, replicates: int = 1) -> tuple[Steps, dict[str, Any]]:
+    """Return what trains with the fast engine, or several replicates of it."""
+    import dataclasses
+
     from bnonly.train.engine import make_engine
+    from bnonly.train.fast import Replicates
 
     side, classes = NETWORKS[cell.architecture.name][3], 1000 if cell.recipe.dataset == "imagenet" else 10
     photographs = cell.architecture.family == "imagenet-resnet"
     source = Synthetic(side, cell.recipe.batch_size, classes, device) if photographs else cifar(device, cell.recipe)
-    engine = make_engine(cell, source, device)
+    engines: list[Any] = [make_engine(dataclasses.replace(cell, seed=i), source, device) for i in range(replicates)]
+    engine = Replicates(engines) if replicates > 1 else engines[0]
     whole = source.train_images // cell.recipe.batch_size
     done = 0
 
@@ -149,7 +163,7 @@ def ours(cell: Any, device: Any) -> tuple[Steps, dict[str, Any]]:
             epoch, first = divmod(done, whole)
             done = epoch * whole + engine.train(epoch, first, whole, pause)
 
-    return steps, engine.facts()
+    return steps, engines[0].facts()
 
 
 def usual(cell: Any, device: Any, loader: bool, workers: int) -> tuple[Steps, dict[str, Any]]:
@@ -259,11 +273,12 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     device = choose_device(task["device"])
     engine = "triton" if task["side"] == "triton" else "fast"
     cell = cell_of(task["network"], task["regime"], task["batch"], engine, task["precision"])
-    if task["side"] in ("ours", "triton"):
+    replicates = TOGETHER if task["side"] == "together" else 1
+    if task["side"] in ("ours", "triton", "together"):
         be_reproducible(task["precision"])
         if not task["deterministic"]:
             torch.set_deterministic_debug_mode("default")
-        steps, facts = ours(cell, device)
+        steps, facts = ours(cell, device, replicates)
     else:
         steps, facts = usual(cell, device, task["side"] == "loader", task["workers"])
 
@@ -288,7 +303,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     steps(go_on)
     wait()
     found = {
-        "images_per_second": counted * cell.recipe.batch_size / (time.perf_counter() - start),
+        "images_per_second": replicates * counted * cell.recipe.batch_size / (time.perf_counter() - start),
         "startup_seconds": startup,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
         **facts,
@@ -404,7 +419,7 @@ def table(rows: list[dict[str, Any]], device: str, measured: dict[str, float]) -
     heads += ["ours fp32 / loader", "ours bf16 / loader"]
     heads += ["memory ours / eager, MB", "start-up ours / eager, s"]
     if device == "cuda":
-        heads += ["share of the limit", "kernels ours / eager", "host launches ours / eager"]
+        heads += ["together / ours", "share of the limit", "kernels ours / eager", "host launches ours / eager"]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
 
     def middle(group: list[dict[str, Any]], side: tuple[str, str], key: str) -> float | None:
@@ -425,6 +440,7 @@ def table(rows: list[dict[str, Any]], device: str, measured: dict[str, float]) -
         for key, digits in (("peak_mb", 0), ("startup_seconds", 1)):
             cells.append(" / ".join(shown(middle(group, s, key), digits) for s in (best, same)))
         if device == "cuda":
+            cells.append(ratio(group, ("together", "bf16"), best))
             speed = middle(group, best, "images_per_second")
             task = next(r for r in group if (r["side"], r["precision"]) == best)
             cells.append("-" if speed is None else f"{100 * speed / limit(task, measured):.0f}%")
@@ -468,7 +484,7 @@ def main() -> int:
             for regime in options.regimes:
                 for side, precision in SIDES[options.device]:
                     photographs = NETWORKS[network][0] == "imagenet-resnet"
-                    if side not in options.sides or (side == "loader" and photographs):
+                    if side not in options.sides or (side in ("loader", "together") and photographs):
                         continue
                     if time.monotonic() - began > options.budget:
                         continue

@@ -4,7 +4,7 @@
     python benchmarks/gpu.py --parts check runs
 
 Parts, in this order, each in its share of the time: `check` (the fast engine on the GPU against the fp32 oracle, captured against not,
-run against rerun, whole against resumed), `kernels` (benchmarks/kernels.py), `engine` (benchmarks/engine.py), `runs` (160 epochs on real
+run against rerun, whole against resumed, side by side against alone), `kernels` (benchmarks/kernels.py), `engine` (benchmarks/engine.py), `runs` (160 epochs on real
 CIFAR-10, of whatever form is prepared under --data), `precision` (benchmarks/precision.py).  What fails is said and the next part runs; the exit
 status is 1 if `check` failed.  Needs neither Snakemake nor a network.
 """
@@ -44,7 +44,7 @@ def check() -> list[tuple[str, str, float, float]]:
 
     from bnonly.devices import be_reproducible, choose_device
     from bnonly.train.engine import ReferenceEngine, make_engine
-    from bnonly.train.fast import FastEngine
+    from bnonly.train.fast import FastEngine, Replicates
 
     device = choose_device("cuda")
     be_reproducible("fp32")
@@ -92,6 +92,10 @@ def check() -> list[tuple[str, str, float, float]]:
             first, second = FastEngine(bf16, source, device), FastEngine(bf16, source, device)
             second.load_state(trained(first, 0, 4))
             rows.append(("whole against resumed, bf16", name, distance(trained(second, 4, 10), low), 0.0))
+            # The first of three that train side by side is the one that trained alone.
+            three = [FastEngine(dataclasses.replace(bf16, seed=s), source, device) for s in range(3)]
+            Replicates(three).train(0, 0, 10, lambda: False)
+            rows.append(("side by side against alone, bf16", name, distance(three[0].state(), low), 0.0))
     return rows
 
 

@@ -141,7 +141,7 @@ def test_ten_steps_are_the_reference_engines(regime, family, source, always):
     assert scores.loss == pytest.approx(wanted.loss, rel=1e-3)
 
 
-@pytest.mark.parametrize(("regime", "most"), [("bn", 0.54), ("all", 1.02)])
+@pytest.mark.parametrize(("regime", "most"), [("bn", 0.53), ("all", 1.02)])
 @DTYPES
 def test_saved_activations_of_resnet_110(regime, most, dtype):
     cell = PAPER.cell("ResNet-110", regime, 0)

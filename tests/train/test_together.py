@@ -13,7 +13,7 @@ from bnonly import grid, lock, paths, schemas
 from bnonly.cluster import batches
 from bnonly.data import open_source
 from bnonly.errors import UserError
-from bnonly.train import checkpoint, fast, run
+from bnonly.train import checkpoint, fast, memory, run
 from bnonly.train.fast import FastEngine, Replicates
 from bnonly.train.run import Stopped, train_cell, train_together
 
@@ -142,13 +142,16 @@ def test_the_bodies_of_their_graphs_do_what_each_does_alone(resident, monkeypatc
     assert len({e.totals()[0] for e in joint}) == 3
 
 
-def test_only_replicates_train_together(replicates, tmp_path):
+def test_only_replicates_train_together(replicates, tmp_path, monkeypatch):
     other = dataclasses.replace(replicates[1], precision="bf16")
     with pytest.raises(UserError, match="only replicates, which differ in their seeds, train together"):
         train_together([replicates[0], other], tmp_path, "cpu", quiet=True)
     slow = [dataclasses.replace(c, engine="reference") for c in replicates]
     with pytest.raises(UserError, match="trains alone; together train engine: fast or triton, on one GPU"):
         train_together(slow, tmp_path, "cpu", quiet=True)
+    monkeypatch.setattr(memory, "size", lambda device: 2.5 * memory.needed(replicates[0]))
+    with pytest.raises(UserError, match="3 replicates together need about .* GB, and the device has .*; 2 would fit"):
+        train_together(replicates, tmp_path, "cpu", quiet=True)
 
 
 def test_by_hand(tmp_path, bnonly):

@@ -38,17 +38,22 @@ def left(device: torch.device) -> int:
     return int(free + torch.cuda.memory_reserved(device))
 
 
-def check(cell: Cell, device: torch.device) -> None:
-    """Refuse a batch that cannot fit.
+def check(cell: Cell, device: torch.device, replicates: int = 1) -> None:
+    """Refuse a batch that cannot fit, or so many replicates of one.
 
     Raises
     ------
     UserError
-        With the largest power of two that would fit.
+        With the largest power of two, or the number of replicates, that would fit.
     """
     has = size(device)
     if needed(cell) > has:
         raise too_little(cell, has)
+    if replicates * needed(cell) > has:
+        raise UserError(
+            f"{cell}: {replicates} replicates together need about {replicates * needed(cell) / 1e9:.1f} GB, and the device has "
+            f"{has / 1e9:.1f}; {int(has // needed(cell))} would fit"
+        )
 
 
 def too_little(cell: Cell, has: int) -> UserError:

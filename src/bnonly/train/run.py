@@ -182,6 +182,7 @@ def train_together(
             stack.enter_context(failure.recorded(claim.cell, claim.folder))
         if claims:
             device = choose_device(device_name)
+            memory.check(cells[0], device, len(claims))
             torch.set_num_threads(threads)
             be_reproducible(cells[0].precision)
             source = open_source(cells[0].recipe, data_root, device)
