@@ -7,14 +7,14 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bnonly import grid, paths, spec, store, warm
 from bnonly.datasets import DATASETS
-from bnonly.errors import UserError
+from bnonly.errors import UserError, accepted
 
 DESCRIPTION = """\
 Reproduce "Training BatchNorm and Only BatchNorm" (ICLR 2021), one step at a time.
@@ -61,11 +61,12 @@ def _setup(options: argparse.Namespace) -> Setup:
             over.append(grid.read_yaml(profile.parent / name))
         if folder is None and settings.get("directory"):
             folder = Path(settings["directory"])
-    over += [_assignment(text) for text in options.set]
     data = Path(options.data or os.environ.get("BNONLY_DATA") or source.parent / "data").resolve()
     configuration = grid.read_yaml(source)
     for layer in over:
         configuration = grid.merge(configuration, layer)
+    for text in options.set:
+        configuration = grid.merge(configuration, _assignment(text, configuration))
     setup = Setup(grid.resolve(configuration, str(source)), data, configuration)
     _enter(folder)
     return setup
@@ -110,11 +111,17 @@ def _between(low: float, high: float) -> Callable[[str], float]:
     return read
 
 
-def _assignment(text: str) -> dict[str, Any]:
+def _assignment(text: str, configuration: Mapping[str, Any]) -> dict[str, Any]:
     """Turn ``scale=0.05`` into a configuration to lay over the other."""
     path, equals, value = text.partition("=")
     if not equals or not all(path.split(".")):
         raise UserError(f"--set {text}: KEY=VALUE is wanted, for example scale=0.05")
+    # Something new would be a recipe, a regime, ... of this one key.
+    section, name = (*path.split("."), "")[:2]
+    known = configuration.get(section)
+    if path.count(".") > 1 and isinstance(known, Mapping) and all(isinstance(v, Mapping) for v in known.values()):
+        if name not in known:
+            raise UserError(f"--set {path}: {section} has no {name}; {accepted(name, known)}")
     node = grid.parse_value(value, f"--set {path}")
     for key in reversed(path.split(".")):
         node = {key: node}
@@ -268,10 +275,14 @@ def _show(options: argparse.Namespace) -> int:
     print(
         f"{'epoch':>5} {'lr':>8} {'train loss':>10} {'train':>7} {'test loss':>9} {'test':>7} {'top-5':>7} {'images/s':>9}"
     )
+
+    def shown(value: float, form: str) -> str:  # before the first epoch nothing has been trained on
+        return f"{value:{form}}" if r["epoch"] else f"{'-':>{form.split('.')[0]}}"
+
     for r in table.to_pylist():
         print(
-            f"{r['epoch']:5d} {r['lr']:8.4g} {r['train_loss']:10.4f} {100 * r['train_top1']:6.2f}% {r['test_loss']:9.4f} "
-            f"{100 * r['test_top1']:6.2f}% {100 * r['test_top5']:6.2f}% {r['images_per_second']:9.0f}"
+            f"{r['epoch']:5d} {r['lr']:8.4g} {shown(r['train_loss'], '10.4f')} {shown(100 * r['train_top1'], '6.2f')}% "
+            f"{r['test_loss']:9.4f} {100 * r['test_top1']:6.2f}% {100 * r['test_top5']:6.2f}% {r['images_per_second']:9.0f}"
         )
     return 0
 
@@ -647,7 +658,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line in this process; return its exit status: 0, or 2 after one line that says what is wrong."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        general = [o for a in parser._actions for o in a.option_strings if o.startswith("-") and o in unknown]
+        parser.error(
+            f"{general[0]} stands before the command: bnonly {general[0]} ... {options.command} ..."
+            if general
+            else f"unrecognized arguments: {' '.join(unknown)}"
+        )
     try:
         return int(options.run(options))
     except UserError as problem:

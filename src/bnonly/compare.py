@@ -225,7 +225,7 @@ def compare(
     for key in keys:
         groups.setdefault(key[:2], []).append((a.runs[key], b.runs[key]))
     rows = [_row(*name, pairs, tolerance, confidence, len(groups)) for name, pairs in sorted(groups.items())]
-    overall = _row("", "", [p for pairs in groups.values() for p in pairs], tolerance, confidence, 1, alone=True)
+    overall = _row("", "", [p for pairs in groups.values() for p in pairs], tolerance, confidence, 1)
     alone = [["/".join((k[0], k[1], f"seed{k[2]}")) for k in x.runs if k not in y.runs] for x, y in ((a, b), (b, a))]
     return Comparison(a, b, tolerance, confidence, rows, overall, *alone)
 
@@ -258,7 +258,6 @@ def _row(
     tolerance: float,
     confidence: float,
     groups: int,
-    alone: bool = False,
 ) -> Row:
     top1 = [y.top1 - x.top1 for x, y in pairs]
     losses = [y.loss - x.loss for x, y in pairs if math.isfinite(x.loss) and math.isfinite(y.loss)]
@@ -276,7 +275,7 @@ def _row(
         _interval(losses, confidence) if losses else None,
         sum(x.diverged for x, _ in pairs),
         sum(y.diverged for _, y in pairs),
-        _verdict(shown, careful, tolerance, alone),
+        _verdict(shown, careful, tolerance),
     )
 
 
@@ -294,12 +293,10 @@ def _interval(values: Sequence[float], confidence: float) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def _verdict(shown: Interval, careful: Interval, tolerance: float, alone: bool) -> str:
+def _verdict(shown: Interval, careful: Interval, tolerance: float) -> str:
     slack = tolerance + 1e-12  # 0.005 as a difference of two accuracies is not exactly that
     if shown.low is None or shown.high is None or careful.low is None or careful.high is None:
-        if abs(shown.mean) <= slack:
-            return "agrees"
-        return "differs" if alone else "undecided"
+        return "agrees" if abs(shown.mean) <= slack else "undecided"
     if careful.low > slack or careful.high < -slack:
         return "differs"
     return "agrees" if -slack <= shown.low and shown.high <= slack else "undecided"

@@ -191,3 +191,16 @@ def test_profile_means_what_snakemake_means(capsys, monkeypatch, tmp_path):
     assert cli.main(["--profile", "demo", "-C", str(tmp_path), "cells"]) == 0
     captured = capsys.readouterr()
     assert captured.err.strip() == "212 cells" and "results/ResNet-26/bn/seed1" in captured.out
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("status", "-C", "elsewhere"), "-C stands before the command"),
+        (("--set", "recipes.digts.lr=1", "cells"), "recipes has no digts; did you mean 'digits'?"),
+        (("status", "--everything"), "unrecognized arguments: --everything"),
+    ],
+)
+def test_misplaced_and_misspelt_options(given, said, tmp_path, bnonly):
+    done = bnonly("--config", write(tmp_path, mini()), *given)
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
