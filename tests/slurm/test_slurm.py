@@ -305,6 +305,16 @@ def check_neither_a_lost_memory_nor_a_changed_setting_costs_a_training(story):
     assert {c["state"] for c in story.status()["cells"]} == {"done", "missing"}
 
 
+def check_replicates_may_train_side_by_side(story):
+    story.configure(cluster={**CLUSTER, "together": True}, recipes={"digits-16": {"lr": 0.3}})
+    try:
+        assert story.snakemake("together.log", "--dry-run", "--printshellcmds").wait(60) == 0
+        asked = [line for line in story.said("together.log").splitlines() if "bnonly batch" in line]
+        assert asked and all(" --together " in line for line in asked)
+    finally:
+        story.configure()
+
+
 def preflight(run: Run, *settings: str, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
     arguments = [a for s in settings for a in ("--set", s)]
     command = [

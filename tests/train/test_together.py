@@ -1,6 +1,7 @@
 """Replicates of one cell, trained side by side: each is what it is alone, to the bit."""
 
 import dataclasses
+import json
 import os
 import signal
 
@@ -191,3 +192,14 @@ def test_a_batch_attempts_alone_what_together_did_not_finish(works, replicates, 
         batches.collect(cell, marker)
         assert sessions(cell) == [3 if works else 1]
     assert "trains together with" in paths.train_log(*replicates[1].key).read_text()
+
+
+def test_a_batch_by_hand(replicates, tmp_path, bnonly):
+    texts = json.dumps([c.canonical() for c in replicates])
+    marker = paths.batch(batches.name(replicates))
+    done = bnonly("batch", "--cells", texts, "--marker", marker, "--together", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(marker.read_text()) == {str(c): "finished" for c in replicates}
+    for cell in replicates:
+        batches.collect(cell, marker)
+        assert sessions(cell) == [3]

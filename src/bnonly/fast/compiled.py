@@ -42,12 +42,15 @@ _ZERO = np.float32(0)
 # Numba compares the signatures of what it overloads by their text, annotations included: these have none.
 def _load(value):  # type: ignore[no-untyped-def]
     """Return an element as float32; 16-bit integers hold bfloat16."""
-    raise NotImplementedError
+    return value if isinstance(value, np.floating) else np.uint32(np.uint32(value) << _SIXTEEN).view(np.float32)
 
 
 def _round(value, like):  # type: ignore[no-untyped-def]
     """Return a float32 as an element of the type of `like`, rounded to nearest, ties to even."""
-    raise NotImplementedError
+    if isinstance(like, np.floating):
+        return value
+    bits = np.float32(value).view(np.uint32)
+    return np.uint16((bits + _HALF + ((bits >> _SIXTEEN) & _ONE)) >> _SIXTEEN) if value == value else _NAN
 
 
 @overload(_load, inline="always")
