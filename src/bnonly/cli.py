@@ -138,7 +138,7 @@ def _profile(name: str) -> Path:
 
 def _cell(options: argparse.Namespace) -> tuple[spec.Cell, Path, Path]:
     """Return the cell that was asked for, its folder, and the data's folder."""
-    (cell,), data = _asked(options, [options.spec] if options.spec else [], [options.seed])
+    (cell,), data = _asked(options, [options.spec] if options.spec else [], [options.seed or 0])
     return cell, paths.cell_dir(*cell.key), data
 
 
@@ -167,7 +167,9 @@ def _default_threads(options: argparse.Namespace, threads: int) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
-    seeds = options.seeds or [options.seed]
+    if options.seeds and (options.seed is not None or options.spec or options.specs):
+        raise UserError("--seeds says which replicates; leave out --seed and --spec")
+    seeds = options.seeds or [options.seed or 0]
     if len(set(seeds)) < len(seeds):
         raise UserError(f"--seeds {' '.join(map(str, seeds))}: each of them once is wanted")
     specs = _json(options.specs, "--specs") if options.specs else [options.spec] if options.spec else []
@@ -505,7 +507,7 @@ def _parser() -> argparse.ArgumentParser:
         sub = command(name, run, text)
         sub.add_argument("architecture", nargs="?", help="for example ResNet-110")
         sub.add_argument("regime", nargs="?", help="for example bn")
-        sub.add_argument("--seed", type=int, default=0, help="replicate (default: 0)")
+        sub.add_argument("--seed", type=int, help="replicate (default: 0)")
         sub.add_argument(
             "--spec", metavar="JSON", help="the cell's canonical specification instead; the workflow gives this"
         )

@@ -191,6 +191,21 @@ def test_without_numba_it_is_said_and_trained_anyway(source, always, monkeypatch
     assert engine.facts()["kernels"] == "torch"
 
 
+@pytest.mark.parametrize(
+    "problem", [OSError(28, "No space left on device"), ValueError("No threading layer"), RuntimeError]
+)
+def test_with_a_numba_that_does_not_work_it_is_said_and_trained_anyway(problem, source, always, monkeypatch):
+    _, cell = cells("cifar-resnet", "bn")
+
+    def fails(dtype):
+        raise problem
+
+    monkeypatch.setattr(compiled, "try_out", fails)
+    with pytest.warns(UserWarning, match="slower than it could, since Numba cannot be used: (.*No|RuntimeError)"):
+        engine = FastEngine(cell, source, CPU)
+    engine.train(0, 0, 1, lambda: False)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_interrupted_it_is_the_same_to_the_bit_and_verified(precision, tmp_path, always, monkeypatch):
     import bnonly.train.run as run

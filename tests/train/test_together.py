@@ -10,11 +10,11 @@ import torch
 from tests.mini import mini, write
 from tests.train.test_fast import CPU, RECIPE, ROOT, Replayed, cells
 
-from bnonly import grid, lock, paths, schemas
+from bnonly import grid, lock, paths, schemas, store
 from bnonly.cluster import batches
 from bnonly.data import open_source
 from bnonly.errors import UserError
-from bnonly.train import checkpoint, fast, memory, run
+from bnonly.train import checkpoint, failure, fast, memory, run
 from bnonly.train.fast import FastEngine, Replicates
 from bnonly.train.run import Stopped, train_cell, train_together
 
@@ -117,6 +117,41 @@ def test_one_that_diverges_leaves_the_others(replicates, alone, tmp_path, monkey
     assert (found[0], found[2]) == (alone[0], alone[2])
 
 
+def test_checkpoints_are_of_all_at_the_same_moments(replicates, tmp_path, monkeypatch):
+    kept = []
+    save = checkpoint.save
+    monkeypatch.setattr(
+        checkpoint,
+        "save",
+        lambda path, cell, content: kept.append((cell.seed, content["iteration"])) or save(path, cell, content),
+    )
+    train_together(replicates, tmp_path, "cpu", quiet=True, checkpoint_seconds=0.05)
+    moments = [{i for seed, i in kept if seed == s} for s in SEEDS]
+    assert moments[0] == moments[1] == moments[2] and len(moments[0]) > 1
+
+
+def test_what_is_finished_is_safe_from_another_ones_failure(replicates, tmp_path, monkeypatch):
+    """One diverges at once and so is finished; then another fails."""
+    totals = FastEngine.totals
+
+    def broken(self):
+        loss, *rest = totals(self)
+        if self._cell.seed == 2 and self._images_seen > 1:
+            raise OSError("no more")
+        self._images_seen = getattr(self, "_images_seen", 0) + 1
+        return (float("nan") if self._cell.seed == 0 else loss, *rest)
+
+    monkeypatch.setattr(FastEngine, "_images_seen", 1, raising=False)
+    monkeypatch.setattr(FastEngine, "totals", broken)
+    with pytest.raises(OSError, match="no more"):
+        train_together(replicates, tmp_path, "cpu", quiet=True, keep="too")
+    assert [store.holds(c.digest()) for c in replicates] == [True, False, False]
+    assert not any(failure.read(paths.cell_dir(*c.key)) for c in replicates)
+    for cell in replicates:
+        with lock.hold(paths.cell_dir(*cell.key), str(cell)):
+            pass
+
+
 @pytest.mark.parametrize("resident", [True, False])
 def test_the_bodies_of_their_graphs_do_what_each_does_alone(resident, monkeypatch):
     """Whole batches, the short one, a second epoch; draws and images of each its own."""
@@ -152,7 +187,8 @@ def test_only_replicates_train_together(replicates, tmp_path, monkeypatch):
         train_together(slow, tmp_path, "cpu", quiet=True)
     monkeypatch.setattr(memory, "size", lambda device: 2.5 * memory.needed(replicates[0]))
     with pytest.raises(UserError, match="3 replicates together need about .* GB, and the device has .*; 2 would fit"):
-        train_together(replicates, tmp_path, "cpu", quiet=True)
+        memory.check(replicates[0], CPU, 3)
+    train_together(replicates[:2], tmp_path, "cpu", quiet=True)  # on a CPU they take turns
 
 
 def test_by_hand(tmp_path, bnonly):
@@ -164,7 +200,12 @@ def test_by_hand(tmp_path, bnonly):
         assert f"ResNet-8-c4/bn/seed{seed}" in done.stderr + done.stdout
     again = bnonly(*command, "--seeds", "0", "2")
     assert (again.stderr + again.stdout).count("nothing to do") == 2
-    for seeds, message in ((("1", "1"), "--seeds 1 1: each of them once"), (("0", "7"), "seed")):
+    wrong = (
+        (("1", "1"), "--seeds 1 1: each of them once"),
+        (("0", "7"), "seed"),
+        (("0", "--seed", "1"), "leave out --seed"),
+    )
+    for seeds, message in wrong:
         refused = bnonly(*command, "--seeds", *seeds)
         assert refused.returncode == 2 and message in refused.stderr and "Traceback" not in refused.stderr
 

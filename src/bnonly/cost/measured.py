@@ -229,9 +229,9 @@ def _read(path: Path, kinds: tuple[Gpu, ...], mark: list[int]) -> dict[str, Any]
         r for r, s in zip(table["images_per_second"].to_pylist(), table["seconds"].to_pylist(), strict=True) if s > 0
     ]
     rates = rates[1:] if len(rates) > 2 else rates  # the first epoch warms up
-    # Of replicates that trained side by side each had its share of the device.
-    together = {int(s.get("together", 1)) for s in label.get("sessions") or [label]}
-    rates = [r * min(together) for r in rates] if len(together) == 1 else []
+    # What replicates side by side do in a second says little of one that trains alone.
+    if max(int(s.get("together", 1)) for s in label.get("sessions") or [label]) > 1:
+        rates = []
     device = _device(label, kinds) if rates else ""
     return {
         "mark": mark,

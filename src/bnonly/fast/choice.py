@@ -7,6 +7,7 @@ import warnings
 import torch
 
 from bnonly.cost.work import work
+from bnonly.fast.network import DTYPES
 from bnonly.spec import Cell
 
 #: Bytes that a training must move for Numba to be worth its start, about a second a process: half an epoch of ResNet-14.
@@ -22,12 +23,16 @@ def kernels(cell: Cell, device: torch.device) -> str:
         return "triton"
     if device.type != "cpu" or cell.recipe.batchnorm == "synchronised" or work(cell).train_bytes < WORTH:
         return "torch"
+    threads = torch.get_num_threads()
     try:
         from bnonly.fast import compiled
-    except ImportError as problem:
-        warnings.warn(
-            f"{cell}: trains a third slower than it could, since Numba cannot be used: {problem}", stacklevel=2
-        )
+
+        compiled.use_threads(threads)
+        compiled.try_out(DTYPES[cell.precision])
+    # Not there; no threads for it; nowhere to keep what it compiles, or no room.
+    except (ImportError, RuntimeError, ValueError, OSError) as problem:
+        torch.set_num_threads(threads)
+        why = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+        warnings.warn(f"{cell}: trains slower than it could, since Numba cannot be used: {why}", stacklevel=2)
         return "torch"
-    compiled.use_threads(torch.get_num_threads())
     return "numba"

@@ -11,7 +11,6 @@ Nothing but this module imports Numba, and nothing imports this module before it
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numba
@@ -20,21 +19,15 @@ import torch
 from numba import njit, prange, types
 from numba.extending import overload
 
-if sys.platform == "linux":
-    # The threads that PyTorch's own operations use: two pools would wait for each other by spinning.
-    numba.config.THREADING_LAYER = "omp"  # type: ignore[attr-defined]
+# OpenMP's threads first: PyTorch's own operations use them, and two pools would wait for each other by spinning.
+numba.config.THREADING_LAYER_PRIORITY = ["omp", "workqueue", "tbb"]  # type: ignore[attr-defined]
 
 #: Elements of a row, if the channels are fewer; most blocks of rows; fewest rows of one.
 _ROW, _BLOCKS, _LEAST = 512, 64, 64
 
-_options: dict[str, Any] = {
-    "parallel": True,
-    "cache": True,
-    "nogil": True,
-    "error_model": "numpy",
-    # Multiply and add in one instruction; nothing that changes the order of sums.
-    "fastmath": {"contract"},
-}
+_serial: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
+# Multiply and add in one instruction; nothing that changes the order of sums.
+_options: dict[str, Any] = {**_serial, "parallel": True, "fastmath": {"contract"}}
 _SIXTEEN, _HALF, _ONE, _NAN = np.uint32(16), np.uint32(0x7FFF), np.uint32(1), np.uint16(0x7FC0)
 _ZERO = np.float32(0)
 
@@ -73,7 +66,7 @@ def _typed_round(value, like):  # type: ignore[no-untyped-def]
     return to_bfloat16
 
 
-@njit(cache=True, nogil=True)
+@njit(**_serial)
 def _tiled(values: Any, length: int) -> Any:
     """Return a value for each channel as one for each element of a row."""
     row = np.empty(length, np.float32)
@@ -82,7 +75,7 @@ def _tiled(values: Any, length: int) -> Any:
     return row
 
 
-@njit(cache=True, nogil=True)
+@njit(**_serial)
 def _fold(row: Any, total: Any) -> None:
     """Write what the elements of a row summed up, channel by channel."""
     total[:] = 0.0
@@ -91,7 +84,7 @@ def _fold(row: Any, total: Any) -> None:
             total[c] += row[start + c]
 
 
-@njit(cache=True, nogil=True)
+@njit(**_serial)
 def _start(rows: int, blocks: int, block: int) -> int:
     """Return a block's first row: no two share a byte of a mask."""
     return rows if block == blocks else rows // 8 * block // blocks * 8
@@ -210,7 +203,7 @@ def _gradient(
                     dy[i, j] = new
 
 
-@njit(cache=True, nogil=True)
+@njit(**_serial)
 def _forward(
     x: Any,
     residual: Any,
@@ -242,7 +235,7 @@ def _forward(
     _apply(x, residual, kept[2], kept[3], low, blocks, y, mask)
 
 
-@njit(cache=True, nogil=True)
+@njit(**_serial)
 def _backward(
     dy: Any,
     more: Any,
@@ -405,3 +398,18 @@ def apply_running(
     added = None if residual is None else _matrix(_last(residual), length)
     _apply(flat, added, scale.numpy(), shift.numpy(), _low(relu), blocks, flat, None)
     return x
+
+
+@torch.enable_grad()
+def try_out(dtype: torch.dtype) -> None:
+    """Run every kernel of a training once, so that what keeps them from being compiled or kept shows before it begins."""
+    channels = 2
+    norm = torch.nn.BatchNorm2d(channels)
+    x = torch.arange(32.0).view(4, channels, 2, 2).to(dtype).contiguous(memory_format=torch.channels_last)
+    for residual, outputs in ((None, 1), (None, 2), (x, 1), (x, 2)):
+        inputs = [None if t is None else t.clone().requires_grad_() for t in (x, residual)]
+        pair = NormAct.apply(inputs[0], norm.weight, norm.bias, inputs[1], norm, True)
+        wanted = [t for t in (*inputs, norm.weight, norm.bias) if t is not None]
+        torch.autograd.grad([*pair][:outputs], wanted, [torch.ones_like(x) for _ in range(outputs)])
+        with torch.no_grad():
+            apply_running(x.clone(), norm, residual, True)

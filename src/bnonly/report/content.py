@@ -505,11 +505,16 @@ def _cells(grid: Grid, measured: Measurements) -> list[dict[str, Any]]:
                 "diverged": diverged,
                 "top1": f"{statistics.fmean(finite):.2f}" if finite else "",
                 "sd": f"{statistics.stdev(finite):.2f}" if len(finite) > 1 else "",
-                "time": duration(sum(v.get("wall_seconds", 0.0) for v in labels)) if labels else "",
+                "time": duration(sum(map(_device_seconds, labels))) if labels else "",
                 "state": "done" if len(done) == len(keys) else "partly" if done else "missing",
             }
         )
     return out
+
+
+def _device_seconds(label: dict[str, Any]) -> float:
+    """Return a run's time on its device: its share of it, where replicates trained side by side."""
+    return float(label.get("wall_seconds", 0.0)) / int(label.get("together", 1))
 
 
 # Cost.
@@ -551,7 +556,7 @@ def _cost(grid: Grid, paper: Grid | None, measured: Measurements) -> dict[str, A
             (label.get("device_name", "unknown"), f"{cell.engine}, {cell.precision}"), [0.0, 0.0, 0.0, 0.0]
         )
         row[0] += 1
-        row[1] += label.get("wall_seconds", 0.0)
+        row[1] += _device_seconds(label)
         row[2] = max(row[2], label.get("peak_device_bytes", label.get("peak_host_bytes", 0)))
         row[3] += label.get("energy_joules", math.nan)
     return {

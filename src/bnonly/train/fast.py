@@ -70,8 +70,7 @@ class FastEngine:
         self._images = 0
         # What processes exchange is outside of a graph; only networks that keep a GPU busy without one are so divided.
         self._graphs = _Graphs([self]) if device.type == "cuda" and self._team.size == 1 else None
-        self._joint: _Graphs | None = None
-        self._together = 1
+        self._captured, self._together = False, 1
 
     def set_totals(self, loss: float, correct: int, images: int) -> None:
         """See `Engine.set_totals`."""
@@ -171,10 +170,8 @@ class FastEngine:
 
     def facts(self) -> dict[str, Any]:
         """See `Engine.facts`."""
-        graphs = self._joint or self._graphs
-        captured = bool(graphs and graphs.captured)
         return {
-            "cuda_graphs": captured,
+            "cuda_graphs": self._captured,
             "kernels": self._kernels,
             "gpus": self._team.size,
             "together": self._together,
@@ -196,7 +193,7 @@ class Replicates:
         self._engines = list(engines)
         self._graphs = _Graphs(self._engines) if engines[0]._device.type == "cuda" else None
         for engine in engines:
-            engine._joint, engine._together = self._graphs, max(engine._together, len(engines))
+            engine._together = max(engine._together, len(engines))
 
     def train(self, epoch: int, first: int, last: int, pause: Callable[[], bool]) -> int:
         """See `Engine.train`."""
@@ -237,7 +234,6 @@ class _Graphs:
         # A data set that lies on the device is read inside the graph.
         self._arrays = first._source if isinstance(first._source, ArraySource) else None
         self._ready: dict[tuple[str, int], Captured | None] = {}
-        self.captured = 0
         rates = [first._schedule.lr(i) for i in range(first._schedule.total)]
         self._rates = torch.tensor(rates, dtype=torch.float32, device=self._device)
         self._place = torch.zeros((), dtype=torch.int64, device=self._device)
@@ -298,7 +294,8 @@ class _Graphs:
             pool = next((g.pool for g in self._ready.values() if g is not None), None)
             try:
                 self._ready[key] = Captured(lambda: body(images), state, pool)
-                self.captured += 1
+                for engine in self._engines:
+                    engine._captured = True
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as problem:

@@ -175,28 +175,33 @@ def train_together(
         raise UserError(f"{', '.join(map(str, cells))}: only replicates, which differ in their seeds, train together")
     if cells[0].engine == "reference" or cells[0].recipe.gpus > 1:
         raise UserError(f"{cells[0]}: trains alone; together train engine: fast or triton, on one GPU")
+    device = choose_device(device_name)
+    torch.set_num_threads(threads)
+    be_reproducible(cells[0].precision)
     with ExitStack() as stack:
-        claims = [stack.enter_context(_claimed(c, paths.cell_dir(*c.key), quiet, wait, keep)) for c in cells]
-        claims = [c for c in claims if c.wanted]
-        for claim in claims:
-            stack.enter_context(failure.recorded(claim.cell, claim.folder))
-        if claims:
-            device = choose_device(device_name)
-            memory.check(cells[0], device, len(claims))
-            torch.set_num_threads(threads)
-            be_reproducible(cells[0].precision)
-            source = open_source(cells[0].recipe, data_root, device)
-            try:
-                _together(
-                    [
-                        _Run(c.cell, c.folder, c.made, source, device, Team(), quiet, checkpoint_seconds, c.held.check)
-                        for c in claims
-                    ]
-                )
-            except torch.OutOfMemoryError:
-                raise UserError(
-                    f"{claims[0].cell} and {len(claims) - 1} replicates of it do not fit the device's memory; train fewer together"
-                ) from None
+        claims: list[tuple[_Claim, ExitStack]] = []
+        for cell in sorted(cells, key=lambda c: c.seed):  # two that want the same ones must not wait for each other
+            own = stack.enter_context(ExitStack())
+            claim = own.enter_context(_claimed(cell, paths.cell_dir(*cell.key), quiet, wait, keep))
+            if claim.wanted:
+                claims.append((claim, own))
+            else:
+                own.close()
+        if not claims:
+            return
+        # On a CPU they take turns: one at a time needs its activations.
+        memory.check(cells[0], device, len(claims) if device.type == "cuda" else 1)
+        source = open_source(cells[0].recipe, data_root, device)
+        try:
+            runs = [
+                (_Run(c.cell, c.folder, c.made, source, device, Team(), quiet, checkpoint_seconds, c.held.check), own)
+                for c, own in claims
+            ]
+            _train_runs(runs)
+        except torch.OutOfMemoryError:
+            raise UserError(
+                f"{cells[0]} and its replicates: {len(claims)} do not fit the device's memory; train fewer together"
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -343,7 +348,9 @@ class _Run:
         """Train to the end of the epoch, the next checkpoint or a signal; return why the run diverged, if it did."""
         epoch, first, last = self.place()
         self.open_part()
-        return self.close_part(epoch, self.engine.train(epoch, first, last, self.pauses(epoch, first, signals)))
+        reached = self.engine.train(epoch, first, last, self.pauses(epoch, first, signals))
+        totals = self.engine.totals()  # which waits for the device
+        return self.close_part(epoch, reached, totals, time.monotonic())
 
     def place(self) -> tuple[int, int, int]:
         """Return the epoch under way, the batch of it that is next, and the number of its batches."""
@@ -369,12 +376,12 @@ class _Run:
         self.part_began = time.monotonic()
         self.engine.set_totals(*self.partial[:3])
 
-    def close_part(self, epoch: int, reached: int) -> str | None:
-        """Take note of what was trained, up to a batch of the epoch; return why the run diverged, if it did."""
+    def close_part(self, epoch: int, reached: int, totals: tuple[float, int, int], now: float) -> str | None:
+        """Take note of what was trained until now, up to a batch of the epoch; return why the run diverged, if it did."""
         per_epoch = self.schedule.per_epoch
         last = min(per_epoch, self.schedule.total - epoch * per_epoch)
         self.iteration = epoch * per_epoch + reached
-        self.partial = [*self.engine.totals(), self.partial[3] + time.monotonic() - self.part_began]
+        self.partial = [*totals, self.partial[3] + now - self.part_began]
         reason = None
         if reached == last:
             # Only here, so that the result does not depend on when checkpoints happen to be written.
@@ -384,11 +391,10 @@ class _Run:
             self._record(epoch + 1, self.engine.evaluate(), rate, self.partial)
             self.partial = [0.0, 0, 0, 0.0]
         if not reason:  # a run that has diverged goes straight to its results
-            self._save_if_due(reached == last)
+            self._save_if_due(reached == last, now - self.saved)
         return reason
 
-    def _save_if_due(self, epoch_ended: bool) -> None:
-        age = time.monotonic() - self.saved
+    def _save_if_due(self, epoch_ended: bool, age: float) -> None:
         stop = max(self.asked - SIGNAL, 0)
         if stop or age >= (self.every / 6 if epoch_ended else self.every):
             self._save()
@@ -474,19 +480,20 @@ class _Run:
         self.progress.done(self.rows[-1], reason)
 
 
-def _together(runs: list[_Run]) -> None:
-    """Train runs of replicates side by side, and finish each as soon as it has reached its end, or has diverged."""
-    for run in runs:
-        run.begin()
+def _train_runs(runs: list[tuple[_Run, ExitStack]]) -> None:
+    """Train runs of replicates side by side; as soon as one has reached its end, or has diverged, let go what it holds."""
     from bnonly.train.fast import FastEngine, Replicates
 
+    for run, _ in runs:
+        run.begin()
     signals = _Signals()
     joint: FastEngine | Replicates | None = None
     members: list[_Run] = []
-    under_way = [r for r in runs if r.iteration < r.schedule.total]
+    under_way = dict(runs)
     with signals.watched():
-        for run in [r for r in runs if r not in under_way]:
+        for run in [r for r in under_way if r.iteration == r.schedule.total]:
             run.finish(None)
+            under_way.pop(run).close()
         while under_way:
             behind = min(r.iteration for r in under_way)
             group = [r for r in under_way if r.iteration == behind]
@@ -495,24 +502,31 @@ def _together(runs: list[_Run]) -> None:
             start = epoch * group[0].schedule.per_epoch
             last = min([last, *(r.iteration - start for r in under_way if r not in group)])
             if joint is None or group != members:
+                joint = None  # its graphs' memory is free before others are captured
                 engines = [r.engine for r in group if isinstance(r.engine, FastEngine)]
                 joint, members = Replicates(engines) if len(engines) > 1 else engines[0], group
+                for run in group:  # checkpoints at the same moments from here on
+                    run.saved = group[0].saved
             for run in group:
                 run.open_part()
             reached = joint.train(epoch, first, last, group[0].pauses(epoch, first, signals))
+            totals = [run.engine.totals() for run in group]  # which waits for the device
+            now = time.monotonic()
             stopped = None
-            for run in group:
+            for run, found in zip(group, totals, strict=True):
                 run.asked = group[0].asked
                 try:
-                    reason = run.close_part(epoch, reached)
+                    reason = run.close_part(epoch, reached, found, now)
                 except Stopped as stop:  # after the others have written their checkpoints, too
                     stopped = stop
                     continue
                 if reason or run.iteration == run.schedule.total:
                     run.finish(reason)
-                    under_way.remove(run)
+                    under_way.pop(run).close()
             if stopped:  # runs ahead of these have the checkpoints that they came from
                 raise stopped
+            for run in group:
+                run.saved = max(r.saved for r in group)
 
 
 def _norm_values(norm: torch.nn.BatchNorm2d) -> dict[str, Any]:
