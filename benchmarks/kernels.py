@@ -268,22 +268,20 @@ def other_cases(setting: Setting) -> Iterator[Case]:
     device = setting.device
     for count in (50,) if setting.tiny else (8_000, 1_730_000):
 
-        def stock(p: torch.Tensor, g: torch.Tensor, m: torch.Tensor, rates: torch.Tensor, step: torch.Tensor) -> None:
+        def stock(p: torch.Tensor, g: torch.Tensor, m: torch.Tensor, rate: torch.Tensor) -> None:
             m.mul_(0.9).add_(g.add(p, alpha=1e-4))
-            p.addcmul_(m, rates.index_select(0, step), value=-1)
-            step.add_(0)
+            p.addcmul_(m, rate, value=-1)
 
         sides = {"eager": stock, "compiled": compiled(setting, stock)}
 
         def make(count: int = count, sides: Any = sides) -> dict[str, Call]:
             p, g, m = (setting.draw(count, dtype=torch.float32) for _ in range(3))
-            # The same step over and over: replays would run off the end of the table.
-            rates, step = torch.full((2,), 1e-6, device=device), torch.zeros(1, dtype=torch.int64, device=device)
+            rate = torch.full((1,), 1e-6, device=device)
 
             def ours() -> None:
-                sgd_step(p, g, m, rates, step, 0.9, 1e-4, advance=False)
+                sgd_step(p, g, m, rate, 0.9, 1e-4)
 
-            bound = {k: (lambda f=f: f(p, g, m, rates, step)) for k, f in sides.items() if f}
+            bound = {k: (lambda f=f: f(p, g, m, rate)) for k, f in sides.items() if f}
             return {"ours": ours, **bound}
 
         yield Case("SGD step", str((count,)), count * 20.0, count * 12.0, make)

@@ -20,7 +20,7 @@ from importlib.metadata import version
 #: The older interpreter cannot loop to a bound that is known at run time only.
 pytestmark = pytest.mark.skipif(Version(version("triton")) < Version("3.7"), reason="needs Triton 3.7's interpreter")
 
-GROUPS = {"bn_relu": 60, "sgd": 4, "augmentation": 24, "convolution": 60, "network": 12}
+GROUPS = {"bn_relu": 60, "sgd": 3, "augmentation": 24, "convolution": 60, "network": 12}
 
 
 def run(*arguments, **options):
@@ -87,13 +87,12 @@ def test_kernels_are_not_for_cpus():
 
 @pytest.mark.parametrize("count", [1, 7, 2048, 131072, 3211264])
 @pytest.mark.parametrize("channels", [2, 16, 70, 512])
-@pytest.mark.parametrize("replicates", [1, 5])
-def test_every_row_belongs_to_one_part(count, channels, replicates):
-    plan = shapes.rows(count, channels, replicates)
+def test_every_row_belongs_to_one_part(count, channels):
+    plan = shapes.rows(count, channels)
     each = plan.tiles * plan.tile_rows
     assert (plan.parts - 1) * each < count <= plan.parts * each
     assert (plan.blocks - 1) * plan.tile_channels < channels <= plan.blocks * plan.tile_channels
-    assert plan.parts * plan.blocks * replicates <= shapes.PROGRAMS + plan.blocks * replicates
+    assert plan.parts * plan.blocks <= shapes.PROGRAMS + plan.blocks
 
 
 @pytest.mark.parametrize("channels", [16, 64, 512])
@@ -122,6 +121,7 @@ from bnonly import regimes
 from bnonly.fast.network import Network
 from bnonly.fast.parameters import Parameters
 from bnonly.grid import load
+from bnonly.kernels import checks
 from bnonly.spec import Architecture, Cell
 family, depth, channels, name = sys.argv[1:]
 regime = load("config.yaml").cell("ResNet-14", name, 0)
@@ -134,8 +134,10 @@ for kernels in ("torch", "triton"):
     model = regimes.make(cell, 10)
     parameters = Parameters(model, torch.float32)
     network = Network(model, parameters.of, torch.float32, None, kernels)
-    logits = network.train(x)
-    gradient = parameters.gather(torch.autograd.grad(functional.cross_entropy(logits, y), parameters.leaves))
+    with checks.cut(PROGRAMS=4, FILLING=1):
+        logits = network.train(x)
+        loss = functional.cross_entropy(logits, y)
+        gradient = parameters.gather(torch.autograd.grad(loss, parameters.leaves))
     buffers = torch.cat(list(regimes.buffers(model).values()))
     found.append((logits.detach(), gradient, buffers))
 for a, b in zip(*found):
@@ -156,3 +158,22 @@ def test_the_engines_network_trains_the_same_with_kernels(network):
     assert done.returncode == 0, done.stderr
     distances = [float(line) for line in done.stdout.split()]
     assert len(distances) == 3 and max(distances) < 1e-4, distances
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "holds"),
+    [
+        # Fused blocks, the model axis: then one of them goes on alone.
+        (
+            ("rand2_out", "fp32", 16),
+            ["in the same launches", "the same as alone, to the bit", "close to the engine without kernels"],
+        ),
+        # Layer by layer: one after the other.
+        (("all", "bf16", 4), ["the same as alone, to the bit"]),
+    ],
+)
+def test_replicates_are_what_they_are_alone(how, holds):
+    done = run("-m", "tests.kernels.replicates", *how)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == holds

@@ -100,8 +100,10 @@ class ArraySource:
         self._device = device
         self._train = _sized(arrays.train_images, recipe.image_size).to(device)
         self._test = _sized(arrays.test_images, recipe.image_size).to(device)
-        self._train_labels = torch.from_numpy(arrays.train_labels).to(device)
-        self._test_labels = torch.from_numpy(arrays.test_labels).to(device)
+        self._train_labels, self._test_labels = (
+            torch.from_numpy(np.ascontiguousarray(labels)).to(device)
+            for labels in (arrays.train_labels, arrays.test_labels)
+        )
         self._normalise = Normaliser(self.mean, self.std, self._train.shape[1], device)
         self._buffers = Buffers(keep=4)
 
@@ -140,6 +142,10 @@ class ArraySource:
     def test_batch(self, part: slice | torch.Tensor) -> Batch:
         """Make a batch of the test images at these places."""
         return self._finish(self._test[part]), self._test_labels[part]
+
+    def stored(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return what batches are made of: training images (n, height, width, 3), labels, mean and deviation (3,)."""
+        return self._train, self._train_labels, *self._normalise.channels
 
     def train_batches(
         self, seed: int, epoch: int, batch_size: int, first: int = 0, share: Share = ALL

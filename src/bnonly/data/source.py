@@ -115,6 +115,11 @@ class Normaliser:
             torch.tensor(np.tile(values, size * size), dtype=torch.float32, device=device) for values in (mean, std)
         )
 
+    @property
+    def channels(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and deviation, float32 (3,)."""
+        return self._mean[:3], self._std[:3]
+
     def __call__(self, images: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Normalise images.
 

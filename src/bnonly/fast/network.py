@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -74,14 +75,21 @@ class Network:
         self._recompute = recompute and together is None
         self._weights, self._dtype, self._together, self._kernels = weights, dtype, together, kernels
         self._steps = list(self._parse(model))
-        self._blocks: Callable[[torch.Tensor], torch.Tensor] | None = None
+        self._model, self._products, self._fused = model, products, False
         if kernels == "triton":
-            from bnonly.kernels import fused_blocks
+            from bnonly.kernels import fuses
 
-            self._blocks = fused_blocks(
-                [model], lambda conv: weights(conv)[0], dtype, products
-            )  # None for other networks
+            self._fused = fuses(model)
         (self._output,) = (m for m in model.modules() if isinstance(m, nn.Linear))
+
+    @property
+    def fuses(self) -> bool:
+        """Whether `Replicas` can train it with others."""
+        return self._fused
+
+    @cached_property
+    def _alone(self) -> Replicas:
+        return Replicas([self])
 
     def _layer(self, conv: nn.Module, norm: nn.Module) -> Layer:
         if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)):
@@ -111,11 +119,9 @@ class Network:
 
     def train(self, x: torch.Tensor) -> torch.Tensor:
         """Map images to logits (n, classes), float32, with the batch's statistics; the running ones move."""
+        if self._fused:
+            return self._alone.train([x])[0]
         x = x.to(self._dtype)
-        if self._blocks is not None:
-            stem = self._steps[0]
-            assert isinstance(stem, Layer)
-            return self._finish(self._blocks(fused.conv(x, stem.weight, stem.bias, stem.conv)))
         around = x  # for the shortcut: the same activation
         for i, step in enumerate(self._steps):
             following = self._steps[i + 1] if i + 1 < len(self._steps) else None
@@ -182,6 +188,40 @@ class Network:
     def _finish(self, x: torch.Tensor) -> torch.Tensor:
         mean = x.mean(dim=(2, 3), dtype=torch.float32)
         return functional.linear(mean, self._output.weight, self._output.bias)
+
+
+class Replicas:
+    """Replicates of a network whose blocks go through the same launches of `bnonly.kernels`, each as it would alone.
+
+    Parameters
+    ----------
+    networks : sequence of Network
+        With `fuses`, of one cell; their weights are final where they do not train.
+    """
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        from bnonly.kernels import fused_blocks
+
+        first = networks[0]
+        weights = {c: n._weights(c)[0] for n in networks for c in n._model.modules() if isinstance(c, nn.Conv2d)}
+        self._networks = list(networks)
+        self._blocks = fused_blocks([n._model for n in networks], weights.__getitem__, first._dtype, first._products)
+
+    def train(self, images: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Map each one's images to its logits; see `Network.train`."""
+        stems = []
+        for network, x in zip(self._networks, images, strict=True):
+            stem = network._steps[0]
+            assert isinstance(stem, Layer)
+            stems.append(fused.conv(x.to(network._dtype), stem.weight, stem.bias, stem.conv))
+        # Pixel by pixel, as they lie in memory.
+        z = (
+            torch.stack([s.permute(0, 2, 3, 1) for s in stems])
+            if len(stems) > 1
+            else stems[0].permute(0, 2, 3, 1)[None]
+        )
+        z = z.permute(0, 1, 4, 2, 3)
+        return [network._finish(y) for network, y in zip(self._networks, self._blocks(z).unbind(), strict=True)]
 
 
 def _keeps_input(step: Layer | Block | nn.Module | None) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -11,21 +12,28 @@ from torch.nn.utils import parametrize
 
 from bnonly import regimes
 
+_T = TypeVar("_T")
+
 
 class Parameters:
     """The trainable parameters of a network, and the weights of its convolutions in the precision computed in.
 
-    The network's own parameters become views of `values`, so the network is up to date after every step.
+    The network's own parameters become views of `values`, so the network is up to date after every step.  Of several replicates
+    of a network, what belongs together lies side by side: a parameter of the first, the same one of the second, ...
 
     Parameters
     ----------
-    model : torch.nn.Module
-        From `bnonly.regimes.make`, on its device.
+    models : torch.nn.Module or sequence of torch.nn.Module
+        From `bnonly.regimes.make`, on their device; several are replicates of one cell.
     dtype : torch.dtype
         What convolutions compute in.
+    kernels : str
+        "triton": a step is one launch of `bnonly.kernels.sgd_step`.
 
     Attributes
     ----------
+    replicates : int
+        How many networks' parameters these are.
     values, momentum : float32 tensor (trainable,)
         Laid out as: whole convolutions, channels last; BatchNorm and output layer; random weights.
     leaves : list of tensor
@@ -33,27 +41,30 @@ class Parameters:
         convolutions of which a few entries train.
     """
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
-        self._dtype = dtype
-        convs = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    def __init__(self, models: nn.Module | Sequence[nn.Module], dtype: torch.dtype, kernels: str = "torch") -> None:
+        self._dtype, self._kernels = dtype, kernels
+        models = [models] if isinstance(models, nn.Module) else list(models)
+        convs = _in_turn([m for m in model.modules() if isinstance(m, nn.Conv2d)] for model in models)
+        trainable = [regimes.trainable(model) for model in models]
         scattered = [c for c in convs if parametrize.is_parametrized(c, "weight")]
         dense = [p for c in convs if c not in scattered for p in c.parameters() if p.requires_grad]
         values = [_chosen(c)[0] for c in scattered]
         inside = {id(p) for p in [*dense, *values]}
-        names = {id(p): n for n, p in regimes.trainable(model).items()}
-        direct = [p for p in regimes.trainable(model).values() if id(p) not in inside]
-        device = next(model.parameters()).device
+        direct = [p for p in _in_turn(list(t.values()) for t in trainable) if id(p) not in inside]
+        device = next(models[0].parameters()).device
         ordered = [*dense, *direct, *values]  # convolutions first: GPUs want them to begin at multiples of 16 bytes
         self.values = torch.empty(sum(p.numel() for p in ordered), device=device)
         self.momentum = torch.zeros_like(self.values)
-        self._places: dict[str, tuple[int, torch.Tensor]] = {}
+        where = {}
         place = 0
         for parameter in ordered:
             view = _view(self.values, place, parameter)
             view.copy_(parameter.detach())
             parameter.data = view
-            self._places[names[id(parameter)]] = place, parameter
+            where[id(parameter)] = place
             place += parameter.numel()
+        self.replicates = len(models)
+        self._places = [{n: (where[id(p)], p) for n, p in named.items()} for named in trainable]
         whole = sum(p.numel() for p in dense)
         self._dense = self.values[:whole]
         self._random = self.values[whole + sum(p.numel() for p in direct) :]
@@ -121,6 +132,10 @@ class Parameters:
         """Bring the copies that are computed with up to the values: after a step, and after a checkpoint was read."""
         if self._low is not None and self._low.numel():
             self._low.copy_(self._dense)
+        self._scatter()
+
+    def _scatter(self) -> None:
+        """Write the random weights that train into the weights that are computed with."""
         if self._index is not None:
             # No place occurs twice, so the order does not matter; deterministic torch would sort them all, every time.
             mode = torch.get_deterministic_debug_mode()
@@ -146,11 +161,18 @@ class Parameters:
         ----------
         gradient : float32 tensor (trainable,)
             Of `values`.
-        lr : float or float32 tensor ()
+        lr : float or float32 tensor (1,)
             A tensor is read on the device, and so can change between replays of a CUDA graph.
         momentum, weight_decay : float
             No Nesterov, no dampening.
         """
+        if self._kernels == "triton" and not isinstance(lr, float):
+            from bnonly.kernels import sgd_step
+
+            low = self._low if self._low is not None and self._low.numel() else None
+            sgd_step(self.values, gradient, self.momentum, lr, momentum, weight_decay, low)
+            self._scatter()
+            return
         if weight_decay:
             gradient.add_(self.values, alpha=weight_decay)
         self.momentum.mul_(momentum).add_(gradient)
@@ -160,10 +182,15 @@ class Parameters:
             self.values.addcmul_(self.momentum, lr, value=-1)
         self.refresh()
 
-    def named(self, vector: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield the parts of a vector laid out as `values`, by the parameters' names, in their shapes."""
-        for name, (place, parameter) in self._places.items():
+    def named(self, vector: torch.Tensor, replicate: int = 0) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield a replicate's parts of a vector laid out as `values`, by the parameters' names, in their shapes."""
+        for name, (place, parameter) in self._places[replicate].items():
             yield name, _view(vector, place, parameter)
+
+
+def _in_turn(lists: Iterable[list[_T]]) -> list[_T]:
+    """Return the first of each list, the second of each, ...: equally long lists."""
+    return list(itertools.chain.from_iterable(zip(*lists, strict=True)))
 
 
 def _chosen(conv: nn.Conv2d) -> tuple[nn.Parameter, regimes.ScatteredWeight]:

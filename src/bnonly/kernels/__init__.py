@@ -57,8 +57,29 @@ def bn_relu(*arguments: Any) -> torch.Tensor:
     return batchnorm.bn_relu(*arguments)
 
 
-def fused_blocks(*arguments: Any) -> Any:
-    """Return `bnonly.kernels.resnet.FusedBlocks` of CIFAR ResNets, None where there are no kernels for them."""
+def fuses(model: torch.nn.Module) -> bool:
+    """Say whether there are kernels for all of a network's blocks: see `bnonly.kernels.resnet.supported`."""
     from bnonly.kernels import resnet
 
-    return resnet.FusedBlocks(*arguments) if all(map(resnet.supported, arguments[0])) else None
+    return resnet.supported(model)
+
+
+def fused_blocks(*arguments: Any) -> Any:
+    """Return `bnonly.kernels.resnet.FusedBlocks`."""
+    from bnonly.kernels import resnet
+
+    return resnet.FusedBlocks(*arguments)
+
+
+def sgd_step(*arguments: Any) -> None:
+    """See `bnonly.kernels.optimiser.sgd_step`."""
+    from bnonly.kernels import optimiser
+
+    optimiser.sgd_step(*arguments)
+
+
+def augment(*arguments: Any) -> None:
+    """See `bnonly.kernels.augmentation.augment`."""
+    from bnonly.kernels import augmentation
+
+    augmentation.augment(*arguments)

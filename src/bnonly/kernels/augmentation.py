@@ -86,9 +86,11 @@ def augment(
     Raises
     ------
     ValueError
-        If `batch` is not in channels-last order.
+        If `batch` is not in channels-last order, or another tensor not in the order of its shape.
     """
     count, channels, height, width = batch.shape
+    if not all(t is None or t.is_contiguous() for t in (images, labels, order, flip, down, right, batch_labels)):
+        raise ValueError("data set and draws must be contiguous")
     if not batch.permute(0, 2, 3, 1).is_contiguous():
         raise ValueError("the batch must be in channels-last order")
     block = min(BLOCK, triton.next_power_of_2(height * width))

@@ -378,7 +378,7 @@ def statistics(
         As torch's.
     """
     replicates, count, channels = x.shape
-    plan = shapes.rows(count, channels, replicates)
+    plan = shapes.rows(count, channels)
     mean, rstd = x.new_empty((2, replicates, channels), dtype=torch.float32).unbind()
     parts = x.new_empty((replicates, 2, plan.parts, channels), dtype=torch.float32)
     statistics_kernel[plan.parts, plan.blocks, replicates](
@@ -401,7 +401,7 @@ def apply(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Normalise, add, rectify; return the result and, if wanted, the signs in bytes (replicates, rows, channels / packing)."""
     replicates, count, channels = x.shape
-    plan = shapes.rows(count, channels, replicates)
+    plan = shapes.rows(count, channels)
     pack = packing(channels)
     y = torch.empty_like(x)
     bits = x.new_empty((replicates, count, channels // pack), dtype=torch.uint8) if keep_bits else None
@@ -425,7 +425,7 @@ def reduce(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the gradients of bias and weight, fp32 (replicates, channels)."""
     replicates, count, channels = x.shape
-    plan = shapes.rows(count, channels, replicates)
+    plan = shapes.rows(count, channels)
     dbeta, dgamma = x.new_empty((2, replicates, channels), dtype=torch.float32).unbind()
     parts = x.new_empty((replicates, 2, plan.parts, channels), dtype=torch.float32)
     reduce_kernel[plan.parts, plan.blocks, replicates](
@@ -453,7 +453,7 @@ def backward(
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """Return the gradients of x and of the residual, each only if wanted."""
     replicates, count, channels = x.shape
-    plan = shapes.rows(count, channels, replicates)
+    plan = shapes.rows(count, channels)
     dx = torch.empty_like(x) if want_dx else None
     dresidual = torch.empty_like(x) if want_dresidual else None
     backward_kernel[triton.cdiv(count, plan.tile_rows), plan.blocks, replicates](

@@ -298,6 +298,27 @@ def weight_kernel(
     tl.store(parts + at.to(tl.int64)[:, None] * OUTPUTS + outputs[None, :], total)
 
 
+@triton.jit
+def sum_kernel(
+    parts, out_pointer, splits,
+    INPUTS: tl.constexpr, OUTPUTS: tl.constexpr, TAPS: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """Add up partial gradients of weights, in order, and lay the sums out as (outputs, taps, inputs); grid (blocks, replicates)."""
+    EACH: tl.constexpr = TAPS * INPUTS * OUTPUTS
+    replicate = tl.program_id(1).to(tl.int64)
+    place = tl.program_id(0) * WIDE + tl.arange(0, WIDE)
+    inside = place < EACH
+    parts += replicate * splits * EACH
+    total = tl.zeros([HIGH, WIDE], tl.float32)
+    for start in range(0, splits, HIGH):
+        split = start + tl.arange(0, HIGH)
+        valid = (split < splits)[:, None] & inside[None, :]
+        total += tl.load(parts + split.to(tl.int64)[:, None] * EACH + place[None, :], mask=valid, other=0.0)
+    tap, channel, output = place // (INPUTS * OUTPUTS), place // OUTPUTS % INPUTS, place % OUTPUTS
+    at = (output * TAPS + tap) * INPUTS + channel
+    tl.store(out_pointer + replicate * EACH + at, tl.sum(total, axis=0), mask=inside)
+
+
 @dataclass
 class Norm:
     """A BatchNorm layer in the course of a step, each tensor fp32 (replicates, channels).
@@ -391,7 +412,7 @@ def forward(
         raise ValueError("what is convolved is kept only where it is made: after a BatchNorm, at stride 1")
     kept = torch.empty_like(x) if keep else None
     bits = x.new_empty((*x.shape[:-1], inputs // 8), dtype=torch.uint8) if keep and residual is not None else None
-    plan = shapes.product(z[0].numel() // outputs, inputs, outputs, replicates)
+    plan = shapes.product(z[0].numel() // outputs, inputs, outputs)
     cut = plan.rows
     if behind is not None:
         behind.mean, behind.rstd = x.new_empty((2, replicates, outputs), dtype=torch.float32).unbind()
@@ -462,7 +483,7 @@ def backward(
     inputs, outputs = weight.shape[2:]
     out = g.new_empty((replicates, images, *shape, inputs))
     _small_enough(g, out)
-    plan = shapes.product(out[0].numel() // inputs, outputs, inputs, replicates)
+    plan = shapes.product(out[0].numel() // inputs, outputs, inputs)
     cut = plan.rows
     parts = None
     if before is not None:
@@ -510,6 +531,7 @@ def weight_gradient(
     Returns
     -------
     fp32 tensor (replicates, outputs, inputs, size, size)
+        Channels last in memory, as weights are.
     """
     replicates, images, height, width, inputs = x.shape
     outputs = g.shape[-1]
@@ -517,7 +539,7 @@ def weight_gradient(
     columns = size * size * (inputs // inner) * (outputs // wide)
     tiles_all = triton.cdiv(g[0].numel() // outputs, high)
     # Enough programs to fill the machine twice, but each with enough tiles that its sums are little beside what it reads.
-    tiles = max(1, min(16, triton.cdiv(tiles_all * columns * replicates, shapes.PROGRAMS)))
+    tiles = max(1, min(16, triton.cdiv(tiles_all * columns, shapes.PROGRAMS)))
     tiles = max(tiles, triton.cdiv(tiles_all, 256))
     splits = triton.cdiv(tiles_all, tiles)
     parts = g.new_empty((replicates, splits, size * size, inputs, outputs), dtype=torch.float32)
@@ -529,4 +551,8 @@ def weight_gradient(
         GAMMA=before is not None and before.weight is not None, BETA=before is not None and before.bias is not None,
         GAMMA_Z=norm.weight is not None, PRECISION=precision,
     )  # fmt: skip
-    return parts.sum(1).view(replicates, size, size, inputs, outputs).permute(0, 4, 3, 1, 2)
+    out = g.new_empty((replicates, outputs, size, size, inputs), dtype=torch.float32)
+    sum_kernel[triton.cdiv(size * size * inputs * outputs, 64), replicates](
+        parts, out, splits, INPUTS=inputs, OUTPUTS=outputs, TAPS=size * size, HIGH=32, WIDE=64
+    )
+    return out.movedim(-1, 2)

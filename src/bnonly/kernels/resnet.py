@@ -67,7 +67,8 @@ class FusedBlocks:
     """Everything of CIFAR ResNets between the first convolution and the average pooling, in training mode.
 
     Weights that need no gradient are cast and laid out once, here: build it after they have their final values.  Of several
-    networks the BatchNorm parameters and statistics are moved, here, to lie side by side, so that no step has to gather them.
+    networks the BatchNorm parameters and statistics are moved, here, to lie side by side, so that no step has to gather them
+    (`bnonly.fast.parameters` has laid out those that train).
 
     Parameters
     ----------
@@ -140,27 +141,34 @@ class FusedBlocks:
         return y if z.dim() == 5 else y.squeeze(0)
 
 
-def _stack(tensors: list[torch.Tensor]) -> torch.Tensor:
-    """Return tensors as one with a first axis more: a view if they lie side by side."""
+def _side_by_side(tensors: list[torch.Tensor]) -> bool:
+    """Whether tensors follow each other in memory."""
     first, size = tensors[0], tensors[0].numel()
-    together = all(
-        t.is_contiguous()
+    return all(
+        (t.is_contiguous() or t.is_contiguous(memory_format=torch.channels_last))
         and t.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
         and t.storage_offset() == first.storage_offset() + i * size
         for i, t in enumerate(tensors)
     )
+
+
+def _stack(tensors: list[torch.Tensor]) -> torch.Tensor:
+    """Return tensors as one with a first axis more: a view if they lie side by side."""
+    first = tensors[0]
     if len(tensors) == 1:
         return first.unsqueeze(0)
-    return first.as_strided((len(tensors), *first.shape), (size, *first.stride())) if together else torch.stack(tensors)
+    if _side_by_side(tensors):
+        return first.as_strided((len(tensors), *first.shape), (first.numel(), *first.stride()))
+    return torch.stack(tensors)
 
 
 def _lay_together(norms: list[nn.BatchNorm2d]) -> None:
-    if len(norms) > 1:
-        for name in ("weight", "bias", "running_mean", "running_var"):
-            tensors = [getattr(n, name) for n in norms]
-            if tensors[0] is not None:
-                for tensor, row in zip(tensors, torch.stack([t.detach() for t in tensors]), strict=True):
-                    tensor.data = row
+    """Move the parameters and statistics of replicates of a layer side by side, but for those that are."""
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        tensors = [getattr(n, name) for n in norms]
+        if tensors[0] is not None and not _side_by_side(tensors):
+            for tensor, row in zip(tensors, torch.stack([t.detach() for t in tensors]), strict=True):
+                tensor.data = row
 
 
 def _affine(norms: list[nn.BatchNorm2d]) -> list[torch.Tensor | None]:

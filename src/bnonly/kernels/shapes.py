@@ -1,7 +1,8 @@
 """Blocks and grids as a function of shapes alone, and the bytes each kernel must move.
 
 Fixed numbers, never a device's: the order of summation is part of the result.  They are chosen for about 132 multiprocessors
-(H100, H200) and 2-byte activations.
+(H100, H200) and 2-byte activations.  Nor does it matter how many replicates share a launch: each is cut up as if it were
+alone, so that it computes the same bits.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-#: Programs that a large tensor is cut into: four for each of about 132 multiprocessors.
+#: Programs that a large tensor of one replicate is cut into: four for each of about 132 multiprocessors.
 PROGRAMS = 512
 #: Fewest programs of a convolution before its tiles get smaller: about one for each multiprocessor.
 FILLING = 120
@@ -48,13 +49,13 @@ class Rows:
     merge: int
 
 
-def rows(count: int, channels: int, replicates: int = 1, tile_rows: int = 0, tile_channels: int = 0) -> Rows:
-    """Cut up `count` rows of `channels` values for each replicate; 0 lets a tile have about `TILE` elements."""
+def rows(count: int, channels: int, tile_rows: int = 0, tile_channels: int = 0) -> Rows:
+    """Cut up `count` rows of `channels` values; 0 lets a tile have about `TILE` elements."""
     wide = tile_channels or min(power(channels), 64)
     high = tile_rows or max(1, min(TILE // wide, power(count)))
     blocks = math.ceil(channels / wide)
     each = math.ceil(count / high)
-    tiles = max(1, math.ceil(each * blocks * replicates / PROGRAMS))
+    tiles = max(1, math.ceil(each * blocks / PROGRAMS))
     parts = math.ceil(each / tiles)
     return Rows(high, wide, tiles, parts, blocks, max(1, TILE // wide))
 
@@ -81,13 +82,13 @@ class Product:
     stages: int
 
 
-def product(positions: int, inputs: int, outputs: int, replicates: int = 1) -> Product:
+def product(positions: int, inputs: int, outputs: int) -> Product:
     """Cut up a convolution with so many output positions; channels are powers of two from 16."""
     wide = min(outputs, 128)
     high = 128 if wide <= 64 else 64
-    while high > 16 and math.ceil(positions / high) * (outputs // wide) * replicates < FILLING:
+    while high > 16 and math.ceil(positions / high) * (outputs // wide) < FILLING:
         high //= 2
-    return Product(rows(positions, outputs, replicates, high, wide), min(inputs, 64), 4 if high * wide < 8192 else 8, 3)
+    return Product(rows(positions, outputs, high, wide), min(inputs, 64), 4 if high * wide < 8192 else 8, 3)
 
 
 # Bytes, with E elements of a convolution's output (for each replicate) and activations of `size` bytes.  A basic block that only

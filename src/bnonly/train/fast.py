@@ -19,7 +19,7 @@ from bnonly.data.arrays import ArraySource
 from bnonly.evaluate import Scores, Tally, evaluate
 from bnonly.fast.choice import kernels
 from bnonly.fast.memory import keep_memory
-from bnonly.fast.network import DTYPES, Network
+from bnonly.fast.network import DTYPES, Network, Replicas
 from bnonly.fast.parameters import Parameters
 from bnonly.spec import Cell
 from bnonly.train import memory
@@ -53,24 +53,28 @@ class FastEngine:
             keep_memory()
         self._schedule = Schedule(cell.recipe, source.train_images)
         self.model = regimes.make(cell, source.classes).to(device)
-        self._parameters = Parameters(self.model, DTYPES[cell.precision])
-        together = self._team.add_up if cell.recipe.batchnorm == "synchronised" else None
         self._kernels = kernels(cell, device)
+        self._loss = torch.zeros((), dtype=torch.float64, device=device)
+        self._correct = torch.zeros((), dtype=torch.int64, device=device)
+        self._images = 0
+        self._captured, self._together = False, 1
+        self._settle(Parameters(self.model, DTYPES[cell.precision], self._kernels))
+
+    def _settle(self, parameters: Parameters, replicate: int = 0) -> None:
+        """Compute with these parameters from here on: the model's, perhaps side by side with those of others."""
+        cell, device = self._cell, self._device
+        self._parameters, self._replicate = parameters, replicate
         self._network = Network(
             self.model,
-            self._parameters.of,
+            parameters.of,
             DTYPES[cell.precision],
-            together,
+            self._team.add_up if cell.recipe.batchnorm == "synchronised" else None,
             self._kernels,
             "tf32" if cell.precision == "tf32" else "ieee",
             memory.crowded(cell, device),
         )
-        self._loss = torch.zeros((), dtype=torch.float64, device=device)
-        self._correct = torch.zeros((), dtype=torch.int64, device=device)
-        self._images = 0
         # What processes exchange is outside of a graph; only networks that keep a GPU busy without one are so divided.
         self._graphs = _Graphs([self]) if device.type == "cuda" and self._team.size == 1 else None
-        self._captured, self._together = False, 1
 
     def set_totals(self, loss: float, correct: int, images: int) -> None:
         """See `Engine.set_totals`."""
@@ -81,6 +85,8 @@ class FastEngine:
 
     def train(self, epoch: int, first: int, last: int, pause: Callable[[], bool]) -> int:
         """See `Engine.train`."""
+        if self._parameters.replicates > 1:  # the others have finished
+            _lay_side_by_side([self])
         return _train([self], self._graphs, epoch, first, last, pause)
 
     def _steps(self, epoch: int, first: int) -> Callable[[int], int]:
@@ -110,16 +116,7 @@ class FastEngine:
         images : int
             Of the whole batch.
         """
-        logits = self._network.train(x)
-        if self._team.size == 1:
-            loss = functional.cross_entropy(logits, y)
-        else:  # this share of the mean over the batch: gradients then add up to the batch's
-            loss = functional.cross_entropy(logits, y, reduction="sum") / images
-        gradient = self._parameters.gather(torch.autograd.grad(loss, self._parameters.leaves))
-        self._team.add_up(gradient)
-        self._parameters.step(gradient, lr, self._cell.recipe.momentum, self._cell.recipe.weight_decay)
-        self._loss += loss.detach().double() * images
-        self._correct += (logits.detach().argmax(1) == y).sum()
+        _take_step([self], [self._network.train(x)], [y], lr, images)
 
     def totals(self) -> tuple[float, int, int]:
         """See `Engine.totals`."""
@@ -153,16 +150,16 @@ class FastEngine:
         parameters = self._parameters
         values, momentum = (v.detach().to("cpu", copy=True) for v in (parameters.values, parameters.momentum))
         return {
-            "trainable": dict(parameters.named(values)),
+            "trainable": dict(parameters.named(values, self._replicate)),
             "buffers": {n: b.to("cpu", copy=True) for n, b in regimes.buffers(self.model).items()},
-            "momentum": dict(parameters.named(momentum)),
+            "momentum": dict(parameters.named(momentum, self._replicate)),
         }
 
     @torch.no_grad()
     def load_state(self, state: dict[str, Any]) -> None:
         """See `Engine.load_state`."""
         for vector, key in ((self._parameters.values, "trainable"), (self._parameters.momentum, "momentum")):
-            for name, part in self._parameters.named(vector):
+            for name, part in self._parameters.named(vector, self._replicate):
                 part.copy_(state[key][name])
         for name, buffer in regimes.buffers(self.model).items():
             buffer.copy_(state["buffers"][name])
@@ -181,7 +178,8 @@ class FastEngine:
 class Replicates:
     """Replicates of one cell that advance together: on a GPU one launch trains a batch of each, side by side.
 
-    Every one of them computes what it computes alone, to the bit.
+    Where `bnonly.kernels` has kernels for the whole network, that is one launch of each kernel; elsewhere, one of a graph in
+    which their steps lie beside each other.  Every one of them computes what it computes alone, to the bit.
 
     Parameters
     ----------
@@ -191,6 +189,8 @@ class Replicates:
 
     def __init__(self, engines: Sequence[FastEngine]) -> None:
         self._engines = list(engines)
+        if engines[0]._network.fuses:
+            _lay_side_by_side(self._engines)
         self._graphs = _Graphs(self._engines) if engines[0]._device.type == "cuda" else None
         for engine in engines:
             engine._together = max(engine._together, len(engines))
@@ -198,6 +198,39 @@ class Replicates:
     def train(self, epoch: int, first: int, last: int, pause: Callable[[], bool]) -> int:
         """See `Engine.train`."""
         return _train(self._engines, self._graphs, epoch, first, last, pause)
+
+
+def _lay_side_by_side(engines: list[FastEngine]) -> None:
+    """Have replicates keep what trains side by side, each from the state it is in."""
+    cell = engines[0]._cell
+    joint = Parameters([e.model for e in engines], DTYPES[cell.precision], engines[0]._kernels)
+    for i, engine in enumerate(engines):
+        before = dict(engine._parameters.named(engine._parameters.momentum, engine._replicate))
+        for name, part in joint.named(joint.momentum, i):
+            part.copy_(before[name])
+        engine._settle(joint, i)
+
+
+def _take_step(
+    engines: list[FastEngine],
+    logits: list[torch.Tensor],
+    labels: list[torch.Tensor],
+    lr: float | torch.Tensor,
+    images: int,
+) -> None:
+    """Take a step of what trains in the engines' common parameters; see `FastEngine.step`."""
+    first = engines[0]
+    parameters, recipe = first._parameters, first._cell.recipe
+    if first._team.size == 1:
+        losses = [functional.cross_entropy(z, y) for z, y in zip(logits, labels, strict=True)]
+    else:  # this share of the mean over the batch: gradients then add up to the batch's
+        losses = [functional.cross_entropy(z, y, reduction="sum") / images for z, y in zip(logits, labels, strict=True)]
+    gradient = parameters.gather(torch.autograd.grad(losses, parameters.leaves))
+    first._team.add_up(gradient)
+    parameters.step(gradient, lr, recipe.momentum, recipe.weight_decay)
+    for engine, loss, z, y in zip(engines, losses, logits, labels, strict=True):
+        engine._loss.add_(loss.detach().double(), alpha=images)
+        engine._correct += (z.detach().argmax(1) == y).sum()
 
 
 def _train(
@@ -242,7 +275,10 @@ class _Graphs:
         self._draws: list[list[torch.Tensor]] = [[] for _ in engines]
         self._images: dict[int, list[torch.Tensor]] = {}
         self._labels: dict[int, list[torch.Tensor]] = {}
-        parallel = len(engines) > 1 and self._device.type == "cuda"
+        joint = len(engines) == first._parameters.replicates > 1
+        self._replicas = Replicas([e._network for e in engines]) if joint else None
+        # Triton's kernels count in one place for all streams: those that do not share launches take turns.
+        parallel = len(engines) > 1 and self._device.type == "cuda" and first._kernels != "triton"
         self._streams = [torch.cuda.Stream(self._device) for _ in engines] if parallel else []
 
     @property
@@ -317,23 +353,44 @@ class _Graphs:
         arrays = self._arrays
 
         def batch(i: int) -> tuple[torch.Tensor, torch.Tensor]:
+            if self._engines[i]._kernels == "triton":
+                return self._augmented(arrays, self._draws[i], images)
             where = self._place + torch.arange(images, device=self._device)
             return arrays.train_batch(self._draws[i], where)
 
         self._step(batch, images)
         self._place += images
 
+    def _augmented(
+        self, arrays: ArraySource, draws: list[torch.Tensor], images: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Make what `ArraySource.train_batch` does with one launch, in the precision computed in."""
+        from bnonly.kernels import augment
+
+        data, labels, mean, std = arrays.stored()
+        order, flip, down, right = draws
+        how, (height, width) = self._engines[0]._cell.recipe.augmentation, data.shape[1:3]
+        dtype = DTYPES[self._engines[0]._cell.precision]
+        x = torch.empty((images, height, width, 3), dtype=dtype, device=self._device).permute(0, 3, 1, 2)
+        y = torch.empty(images, dtype=torch.int64, device=self._device)
+        augment(data, labels, order, flip if how.flip else None, down, right, how.shift, mean, std, self._place, x, y)
+        return x, y
+
     def _train_streamed(self, images: int) -> None:
         self._step(lambda i: (self._images[images][i], self._labels[images][i]), images)
 
     def _step(self, batch: Callable[[int], tuple[torch.Tensor, torch.Tensor]], images: int) -> None:
-        """Train every engine on its batch, each on a stream of its own if there are several."""
+        """Train every engine on its batch, in the same launches or each on a stream of its own if there are several."""
+        rate = self._rates.index_select(0, self._iteration)
 
         def one(i: int) -> None:
             x, y = batch(i)
-            self._engines[i].step(x, y, self._rates.index_select(0, self._iteration), images)
+            self._engines[i].step(x, y, rate, images)
 
-        if not self._streams:
+        if self._replicas is not None:
+            x, y = zip(*map(batch, range(len(self._engines))), strict=True)
+            _take_step(self._engines, self._replicas.train(x), list(y), rate, images)
+        elif not self._streams:
             for i in range(len(self._engines)):
                 one(i)
         else:
