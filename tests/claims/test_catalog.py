@@ -13,7 +13,7 @@ import pytest
 from tests.figures import synthetic
 
 from bnonly import grid, outputs, paths, schemas
-from bnonly.claims import catalog, decide, run, table
+from bnonly.claims import catalog, reader, run, table, verdicts, vocabulary
 from bnonly.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,12 +65,12 @@ def test_the_papers_experiments_are_those_of_the_configuration(paper):
 
 
 def test_regimes_are_those_of_the_configuration(paper):
-    assert set(catalog.REGIMES) == {k[1] for k in paper.cells}
+    assert set(vocabulary.REGIMES) == {k[1] for k in paper.cells}
 
 
 def test_without_results_every_result_is_missing(paper, nothing):
     found = table.count(nothing, ["result"])
-    assert found[decide.NOT_RUN] + found[decide.INCONSISTENT] == sum(found.values()) == 130
+    assert found[verdicts.NOT_RUN] + found[verdicts.INCONSISTENT] == sum(found.values()) == 130
     for decision in nothing:
         if decision.claim.kind == "result":
             assert decision.missing and not decision.cells
@@ -89,25 +89,25 @@ def test_without_results_every_result_is_missing(paper, nothing):
 
 def test_counts_hold_but_for_the_errata(nothing):
     counts = {d.claim.id: d for d in nothing if d.claim.kind == "count"}
-    assert {i for i, d in counts.items() if d.verdict != decide.HOLDS} == ERRATA & set(counts)
+    assert {i for i, d in counts.items() if d.verdict != verdicts.HOLDS} == ERRATA & set(counts)
     # What is called inconsistent is refuted by the exact counts, not only said to be.
     assert all("does not hold" in counts[i].finding for i in ERRATA & set(counts))
-    assert {d.claim.id for d in nothing if d.verdict == decide.INCONSISTENT} == ERRATA
+    assert {d.claim.id for d in nothing if d.verdict == verdicts.INCONSISTENT} == ERRATA
 
 
 def test_settings_are_those_of_the_configuration(nothing):
     settings = [d for d in nothing if d.claim.kind == "setting"]
     assert len(settings) == 19
     assert {d.finding for d in settings} == {"the configuration follows it"}
-    assert {d.verdict for d in settings} == {decide.NOT_RUN}
+    assert {d.verdict for d in settings} == {verdicts.NOT_RUN}
 
 
 def test_every_rule_and_reduction_is_used():
     tests = [t for c in catalog.load().claims for t in c.tests]
-    assert {t.rule for t in tests} == set(catalog.RULES)
-    assert {t.reduce for t in tests} == set(catalog.REDUCTIONS)
+    assert {t.rule for t in tests} == set(vocabulary.RULES)
+    assert {t.reduce for t in tests} == set(vocabulary.REDUCTIONS)
     metrics = {t.metric for t in tests if t.metric} | {t.over.metric for t in tests if t.over}
-    assert metrics == set(catalog.RUN_METRICS) | set(catalog.COUNT_METRICS)
+    assert metrics == set(vocabulary.RUN_METRICS) | set(vocabulary.COUNT_METRICS)
 
 
 def test_orderings_name_no_network_of_the_paper():
@@ -127,7 +127,7 @@ def test_orderings_name_no_network_of_the_paper():
     ],
 )
 def test_numbers_as_printed(text, value, half):
-    assert tuple(map(float, catalog.printed(text))) == (value, half)
+    assert tuple(map(float, reader.printed(text))) == (value, half)
 
 
 def test_plausible_results_are_decided(paper, tmp_path):
@@ -136,13 +136,13 @@ def test_plausible_results_are_decided(paper, tmp_path):
     _, decisions = run.judge(paper, root=tmp_path)
     by_id = {d.claim.id: d for d in decisions}
     for claim in ("R003", "R029", "R030", "R031", "R119"):
-        assert by_id[claim].verdict == decide.HOLDS
-    assert by_id["R028"].verdict == decide.FAILS  # 64.8 % in these results, 69.5 % in print
+        assert by_id[claim].verdict == verdicts.HOLDS
+    assert by_id["R028"].verdict == verdicts.FAILS  # 64.8 % in these results, 69.5 % in print
     assert by_id["R024"].cells == tuple(f"ResNet-110/all/seed{s}" for s in range(5))
-    assert by_id["R079"].verdict == decide.NOT_RUN  # the gammas are not there
-    assert {d.verdict for d in decisions if d.claim.kind == "setting"} == {decide.HOLDS}
+    assert by_id["R079"].verdict == verdicts.NOT_RUN  # the gammas are not there
+    assert {d.verdict for d in decisions if d.claim.kind == "setting"} == {verdicts.HOLDS}
     found = Counter(d.verdict for d in decisions)
-    assert found[decide.NOT_APPLICABLE] == 0 and sum(found.values()) == 325
+    assert found[verdicts.NOT_APPLICABLE] == 0 and sum(found.values()) == 325
 
 
 def test_the_files(nothing, tmp_path):

@@ -10,8 +10,8 @@ import yaml
 from tests.figures import synthetic
 
 from bnonly import paths
-from bnonly.claims import catalog, decide, run
-from bnonly.claims.decide import FAILS, HOLDS, NOT_APPLICABLE, NOT_RUN, UNDECIDED
+from bnonly.claims import catalog, run, verdicts
+from bnonly.claims.verdicts import FAILS, HOLDS, NOT_APPLICABLE, NOT_RUN, UNDECIDED
 from bnonly.errors import UserError
 from bnonly.grid import Grid, resolve
 
@@ -114,7 +114,7 @@ def make(root: Path, grid: Grid, metric: str, values: dict[str, float], sd: floa
                 synthetic.write_one(root, cell, kind, most=CHANNELS, **known)
 
 
-def decide_one(tmp_path: Path, grid: Grid, *tests: dict, **keys) -> decide.Decision:
+def decide_one(tmp_path: Path, grid: Grid, *tests: dict, **keys) -> verdicts.Decision:
     return run.judge(grid, claims(tmp_path, *tests, **keys), tmp_path)[1][0]
 
 
@@ -386,7 +386,11 @@ def test_a_run_may_leave_out_experiments_and_networks(tmp_path, kept, networks):
             synthetic.write_one(tmp_path, cell, "metrics")
     decisions = run.judge(grid, root=tmp_path)[1]
     assert len(decisions) == 325
-    assert {d.verdict for d in decisions if d.claim.kind == "result"} <= {NOT_APPLICABLE, NOT_RUN, decide.INCONSISTENT}
+    assert {d.verdict for d in decisions if d.claim.kind == "result"} <= {
+        NOT_APPLICABLE,
+        NOT_RUN,
+        verdicts.INCONSISTENT,
+    }
 
 
 def test_another_schedule_is_another_protocol(tmp_path):
@@ -410,12 +414,12 @@ def test_a_network_of_the_same_name_is_not_the_papers(tmp_path):
 def test_an_inconsistent_claim_shows_arithmetic_and_finding(tmp_path, grid):
     make(tmp_path, grid, "top1", {"ResNet-14/bn": 60})
     found = decide_one(tmp_path, grid, {"rule": "equals", "to": 50, **ONE}, inconsistent="1 + 1 = 3")
-    assert found.verdict == decide.INCONSISTENT and "1 + 1 = 3" in found.reason
+    assert found.verdict == verdicts.INCONSISTENT and "1 + 1 = 3" in found.reason
     assert found.finding == "as printed, of these results: does not hold"
 
 
 def test_prior_work_is_not_rerun(tmp_path, grid):
-    assert decide_one(tmp_path, grid, external="of others").verdict == decide.EXTERNAL
+    assert decide_one(tmp_path, grid, external="of others").verdict == verdicts.EXTERNAL
 
 
 # Bad input.

@@ -52,7 +52,7 @@ ALLOWED = {
     "figures": (FILES | {"figures", "discovery"}, {"numpy", "pandas", "matplotlib", "scipy", "pyarrow"}),
     "tables": (FILES | {"figures", "tables", "discovery"}, {"numpy", "pandas"}),
     "outputs": (IDENTITY | {"store", "figures", "tables", "discovery"}, set()),
-    "claims.catalog": (IDENTITY | {"grid"}, set()),
+    **{f"claims.{name}": (IDENTITY | {"claims"}, set()) for name in ("catalog", "claim", "reader", "vocabulary")},
     "claims.networks": (COMPUTING | {"claims"}, {"torch"}),
     "claims": (FILES | {"claims", "tables"}, {"numpy", "pyarrow"}),
     "report": (FILES | {"cost", "claims", "figures", "tables", "outputs", "report"}, {"jinja2"}),

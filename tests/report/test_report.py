@@ -15,8 +15,8 @@ from tests.report import browser
 from bnonly import grid, outputs, paths
 from bnonly.claims import catalog
 from bnonly.counts import write_counts
-from bnonly.report import content
 from bnonly.report.run import report
+from bnonly.report.words import duration
 
 ROOT = Path(__file__).resolve().parents[2]
 DRAWN = ["fig02", "fig03", "fig15"]
@@ -128,7 +128,7 @@ def test_damaged_files_are_told(tmp_path):
     ("seconds", "said"), [(12.3, "12 s"), (600, "10 min"), (7200, "2.0 h"), (864_000, "10.0 days")]
 )
 def test_durations(seconds, said):
-    assert content.duration(seconds) == said
+    assert duration(seconds) == said
 
 
 def test_the_command_needs_no_results(bnonly, tmp_path):

@@ -13,83 +13,34 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from bnonly.claims import networks
-from bnonly.claims.catalog import Catalog, Claim, PaperExperiment, Selector, Test, parse_selector
+from bnonly.claims.claim import Catalog, Claim, PaperExperiment, Selector, Test, parse_selector
+from bnonly.claims.intervals import Seeds, estimate, exact, interval
 from bnonly.claims.measure import Measurements, Value, over_runs, usable
+from bnonly.claims.verdicts import (
+    EXTERNAL,
+    FAILS,
+    HOLDS,
+    INCONSISTENT,
+    NOT_APPLICABLE,
+    NOT_RUN,
+    UNDECIDED,
+    Decision,
+    Evidence,
+    Key,
+    of_all,
+    reason_of,
+)
 from bnonly.datasets import DATASETS
 from bnonly.grid import Grid
 from bnonly.spec import Architecture, Cell
 
-HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
-NOT_RUN, NOT_APPLICABLE = "not run", "not applicable"
-INCONSISTENT, EXTERNAL = "paper inconsistent", "not to be rerun"
-VERDICTS = (HOLDS, FAILS, UNDECIDED, NOT_RUN, NOT_APPLICABLE, INCONSISTENT, EXTERNAL)
-LEVEL = 0.95
-#: Numbers that differ by less are equal: counts and shares are exact but for the last bits.
-SLACK = 1e-9
-
 #: From this many replicates on a network has an error of its own.
 ENOUGH = 5
-
-Key = tuple[str, str, int]
-Seeds = Sequence[Sequence[int]]
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """One number behind a verdict.
-
-    Attributes
-    ----------
-    what : str
-        Network and regime, or what the statistic is over.
-    value, sd : float
-        The statistic and, where it is a mean over runs, their standard deviation.
-    n : int
-        Replicates; 0 for what is known exactly.
-    low, high : float
-        95 % interval.
-    verdict : str
-        Of this number alone.
-    """
-
-    what: str
-    value: float
-    sd: float
-    n: int
-    low: float
-    high: float
-    verdict: str
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What became of a claim.
-
-    Attributes
-    ----------
-    reason : str
-        In a sentence.
-    finding : str
-        What the rule says of these results although the verdict is another: of other data, or of an inconsistent claim.
-    cells : tuple of str
-        The runs used.
-    missing : tuple of (str, str, int)
-        The paper's runs that it takes and that are not there.
-    """
-
-    claim: Claim
-    verdict: str
-    reason: str
-    evidence: tuple[Evidence, ...] = ()
-    cells: tuple[str, ...] = ()
-    missing: tuple[Key, ...] = ()
-    finding: str = ""
 
 
 @dataclass
@@ -180,11 +131,11 @@ class Judge:
                     if test.over:
                         (below,) = self._units(test.over, self._paper_names)
                         value /= self._counted(test.over, below)
-                    evidence.append(_exact(unit.what.rstrip("/"), value, test))
+                    evidence.append(exact(unit.what.rstrip("/"), value, test))
             else:
                 values = {u.architecture: self._counted(test, u) for u in units}
-                evidence.append(_exact(f"{len(values)} networks", self._reduce_counts(test, values, units), test))
-        verdict = _all(e.verdict for e in evidence)
+                evidence.append(exact(f"{len(values)} networks", self._reduce_counts(test, values, units), test))
+        verdict = of_all(e.verdict for e in evidence)
         return Decision(claim, verdict, "Counted by building the networks; nothing has to be trained.", tuple(evidence))
 
     def _structure(self, test: Test) -> Iterator[Evidence]:
@@ -276,7 +227,7 @@ class Judge:
             return self._elsewhere(claim, places)
         evidence, cells, missing, other = self._evidence(claim, self._paper_names, self.catalog.experiments)
         if other:
-            finding = f"in these runs: {_all(e.verdict for e in evidence)}" if claim.ordering and evidence else ""
+            finding = f"in these runs: {of_all(e.verdict for e in evidence)}" if claim.ordering and evidence else ""
             return Decision(
                 claim,
                 NOT_APPLICABLE,
@@ -289,7 +240,7 @@ class Judge:
         if missing:
             networks_ = {k[:2] for k in missing}
             reason = f"{len(missing)} runs of {len(networks_)} cell{'s' if len(networks_) > 1 else ''} are missing."
-            so_far = _all(e.verdict for e in evidence) if evidence else ""
+            so_far = of_all(e.verdict for e in evidence) if evidence else ""
             return Decision(
                 claim,
                 NOT_RUN,
@@ -299,11 +250,11 @@ class Judge:
                 missing,
                 f"so far: {so_far}" if so_far and claim.ordering else "",
             )
-        verdict, reason = _all(e.verdict for e in evidence), ""
+        verdict, reason = of_all(e.verdict for e in evidence), ""
         wanted = min(self.catalog.experiments[p].seeds for p in places)
         if any(0 < e.n < wanted for e in evidence):
             reason = f" From fewer replicates than the paper's {wanted}."
-        return Decision(claim, verdict, _reason(verdict, evidence) + reason, evidence, cells)
+        return Decision(claim, verdict, reason_of(verdict, evidence) + reason, evidence, cells)
 
     def _elsewhere(self, claim: Claim, places: Sequence[str]) -> Decision:
         there = [p for p in places if p in self.grid.experiments]
@@ -317,7 +268,7 @@ class Judge:
         evidence, cells, missing, _ = self._evidence(claim, self._own_names, {})
         if not evidence:
             return Decision(claim, NOT_APPLICABLE, reason)
-        verdict = _all(e.verdict for e in evidence)
+        verdict = of_all(e.verdict for e in evidence)
         finding = f"on {' and '.join(titles)}: {verdict}{' so far' if missing else ''}"
         return Decision(claim, NOT_APPLICABLE, reason, evidence, cells, (), finding)
 
@@ -407,7 +358,7 @@ class Judge:
         elif not self._enough(test, units):
             yield Evidence(f"{_span(units)}: too few networks", math.nan, math.nan, 0, math.nan, math.nan, UNDECIDED)
         else:
-            yield _interval(
+            yield interval(
                 _span(units), estimate(self._reduced(test, units), [u.seeds for u in units]), test, intervals
             )
 
@@ -433,7 +384,7 @@ class Judge:
         for unit, one in zip(units, found, strict=True):
             floor = self._resolution(test.metric, unit) / math.sqrt(one.n)
             values = [] if _is_array(unit) else [unit.at(test.metric, [s]) for s in unit.seeds]
-            yield _interval(unit.what, replace(one, error=max(one.error, floor)), test, intervals, values)
+            yield interval(unit.what, replace(one, error=max(one.error, floor)), test, intervals, values)
 
     def _resolution(self, metric: str, unit: _Unit) -> float:
         """Return the standard deviation of rounding an accuracy to whole test images, in points."""
@@ -455,9 +406,9 @@ class Judge:
         if len(units) < 2:
             return Evidence(_span(units), math.nan, math.nan, len(units[0].seeds), math.nan, math.nan, UNDECIDED)
         what = f"{_span(units)}, change from network to network"
-        found = _interval(what, estimate(slope, [u.seeds for u in units]), test, intervals, sign=sign)
+        found = interval(what, estimate(slope, [u.seeds for u in units]), test, intervals, sign=sign)
         for before, after in itertools.pairwise(units):
-            one = _interval(
+            one = interval(
                 "", estimate(step, [before.seeds, after.seeds]), test, intervals * (len(units) - 1), sign=sign
             )
             if one.verdict == FAILS:
@@ -574,109 +525,6 @@ def _span(units: Sequence[_Unit]) -> str:
 
 def _slope(x: Iterable[float], y: Sequence[float]) -> float:
     return float(np.polyfit(list(x), y, 1)[0])
-
-
-@lru_cache(maxsize=1024)
-def _t(level: float, freedom: int) -> float:
-    from scipy.stats import t
-
-    return float(t.ppf(0.5 + level / 2, freedom))
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A statistic with its standard error, its degrees of freedom (0: no error is known) and the fewest replicates."""
-
-    value: float
-    error: float
-    freedom: int
-    n: int
-
-
-def estimate(statistic: Callable[[Seeds], float], seeds: Seeds) -> Estimate:
-    """Return a statistic of several networks' runs and its standard error, one run left out at a time.
-
-    The runs of different networks are taken as independent.  For the mean of one network's runs it is the usual standard error.
-
-    Parameters
-    ----------
-    statistic : callable
-        From the seeds of each network to a number.
-    seeds : sequence of sequences of int
-        The replicates of each network.
-    """
-    value, n = statistic(seeds), min(map(len, seeds))
-    if n < 2 or not math.isfinite(value):
-        return Estimate(value, math.nan, 0, n)
-    variance = 0.0
-    for i, mine in enumerate(seeds):
-        rest = [[s for s in mine if s != out] for out in mine]
-        left_out = np.array([statistic([*seeds[:i], r, *seeds[i + 1 :]]) for r in rest])
-        variance += (len(mine) - 1) / len(mine) * float(((left_out - left_out.mean()) ** 2).sum())
-    return Estimate(value, math.sqrt(variance), sum(len(mine) - 1 for mine in seeds), n)
-
-
-def _interval(
-    what: str, found: Estimate, test: Test, intervals: int, values: Sequence[float] = (), sign: float = 1.0
-) -> Evidence:
-    sd = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-    if not found.freedom:
-        return Evidence(what, found.value, sd, found.n, math.nan, math.nan, UNDECIDED)
-    near, wide = (_t(level, found.freedom) * found.error for level in (LEVEL, 1 - (1 - LEVEL) / intervals))
-    verdict = UNDECIDED
-    if _inside(sign * found.value - near, sign * found.value + near, test):
-        verdict = HOLDS
-    elif _outside(sign * found.value - wide, sign * found.value + wide, test):
-        verdict = FAILS
-    return Evidence(what, found.value, sd, found.n, found.value - near, found.value + near, verdict)
-
-
-def _inside(low: float, high: float, test: Test) -> bool:
-    if test.strict:
-        return low > test.low and high < test.high
-    return low >= test.low - SLACK and high <= test.high + SLACK
-
-
-def _outside(low: float, high: float, test: Test) -> bool:
-    if test.strict:
-        return high <= test.low or low >= test.high
-    return high < test.low - SLACK or low > test.high + SLACK
-
-
-def _exact(what: str, value: float, test: Test) -> Evidence:
-    slack = SLACK * max(1.0, abs(value))
-    verdict = HOLDS if test.low - slack <= value <= test.high + slack else FAILS
-    return Evidence(what, value, math.nan, 0, value, value, verdict)
-
-
-def _all(verdicts: Iterable[str]) -> str:
-    found = set(verdicts)
-    if FAILS in found:
-        return FAILS
-    return HOLDS if found == {HOLDS} else UNDECIDED
-
-
-def _reason(verdict: str, evidence: Sequence[Evidence]) -> str:
-    several = len(evidence) > 1
-    if verdict == HOLDS:
-        return (
-            f"All {len(evidence)} intervals lie inside what the rule accepts."
-            if several
-            else "The interval lies inside."
-        )
-    bad = [e for e in evidence if e.verdict == FAILS]
-    if verdict == FAILS:
-        if not several:
-            return "The interval lies outside what the rule accepts."
-        return f"{len(bad)} of {len(evidence)} intervals outside what the rule accepts, {bad[0].what} first."
-    open_ = [e for e in evidence if e.verdict == UNDECIDED]
-    if any(e.n < 2 for e in open_):
-        return "A single run has no interval; two or more are needed."
-    if not several:
-        return "The interval is too wide: it crosses the rule's bound."
-    return (
-        f"{len(open_)} of {len(evidence)} intervals are too wide: they cross the rule's bound, {open_[0].what} first."
-    )
 
 
 def _of(kind: str) -> str:

@@ -10,7 +10,7 @@ from torch import nn
 
 from bnonly import regimes
 from bnonly.archs import build
-from bnonly.claims.catalog import REGIMES
+from bnonly.claims.vocabulary import REGIMES
 from bnonly.datasets import DATASETS
 from bnonly.spec import Architecture
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from bnonly.claims import catalog
-from bnonly.claims.decide import Decision, Judge
+from bnonly.claims.decide import Judge
 from bnonly.claims.measure import Measurements
+from bnonly.claims.verdicts import Decision
 from bnonly.grid import Grid
 
 

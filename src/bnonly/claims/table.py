@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bnonly import paths, schemas
-from bnonly.claims.decide import FAILS, HOLDS, UNDECIDED, VERDICTS, Decision
+from bnonly.claims.verdicts import FAILS, HOLDS, UNDECIDED, VERDICTS, Decision
 from bnonly.errors import UserError
 from bnonly.tables import layout
 

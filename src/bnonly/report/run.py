@@ -10,10 +10,11 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bnonly import paths, schemas
-from bnonly.claims.decide import VERDICTS
 from bnonly.claims.run import judge
+from bnonly.claims.verdicts import VERDICTS
 from bnonly.grid import Grid
-from bnonly.report.content import collect, slug
+from bnonly.report.content import collect
+from bnonly.report.words import slug
 
 HERE = Path(__file__).parent
 #: Shape and letter of each verdict, so that colour is never alone.
