@@ -1,0 +1,197 @@
+"""The page of a figure: nothing cut off, axes, legend, tick labels, and what it says about itself."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.figures import synthetic
+from tests.figures.drawing import DEPTH, FIGURES, KINDS, PAPER, asked, composed, texts
+
+from bnonly.figures import render, style
+from bnonly.figures.data import Architecture
+from bnonly.figures.lines import ticks, y_limits
+from bnonly.grid import resolve
+
+#: With the paper's networks these pages are laid out as others are.
+TWINS = ["fig12", "fig14", "fig16", "fig18", "fig20", "fig22", "fig24", "fig25"]
+
+
+@pytest.mark.parametrize(
+    ("grid", "name"), [("small", name) for name in FIGURES] + [("wide", name) for name in FIGURES if name not in TWINS]
+)
+def test_nothing_is_cut_off_or_on_top_of_something_else(grid, name, request):
+    sheet = composed(*request.getfixturevalue(grid), name)
+    figure = sheet.figure
+    figure.draw_without_rendering()
+    page = figure.bbox
+    slack = 0.5
+
+    def inside(box):
+        return min(box.x0, box.y0) >= -slack and box.x1 <= page.x1 + slack and box.y1 <= page.y1 + slack
+
+    def overlap(a, b):
+        across = a.x0 < b.x1 - slack and b.x0 < a.x1 - slack
+        return across and a.y0 < b.y1 - slack and b.y0 < a.y1 - slack
+
+    def apart(boxes):
+        return not any(overlap(a, b) for a, b in itertools.combinations(boxes, 2))
+
+    ticks_of = {axis: axis.get_major_ticks() for ax in sheet.axes for axis in (ax.xaxis, ax.yaxis)}
+    tick_labels = {label for found in ticks_of.values() for tick in found for label in (tick.label1, tick.label2)}
+    everything = set(figure.findobj(match=lambda a: hasattr(a, "get_fontsize") and hasattr(a, "get_text")))
+    shown = [t for t in everything - tick_labels if t.get_visible() and t.get_text().strip()]
+    for axis, found in ticks_of.items():
+        low, high = sorted(axis.get_view_interval())
+        labels = [t.label1 for t in found if t.label1.get_text() and low - 1e-9 <= t.get_loc() <= high + 1e-9]
+        assert labels
+        assert apart([t.get_window_extent() for t in labels]), f"{[t.get_text() for t in labels]} overlap"
+        shown += labels
+    for text in shown:
+        assert inside(text.get_window_extent()), f"'{text.get_text()}' is off the page"
+        assert text.get_fontsize() >= 6, f"'{text.get_text()}' is too small"
+    panels = [ax.get_tightbbox() for ax in sheet.axes]
+    legends = [le.get_window_extent() for le in figure.findobj(match=lambda a: type(a).__name__ == "Legend")]
+    footers = [t.get_window_extent() for t in figure.texts]
+    assert len(legends) == 1, "one legend a figure"
+    assert apart([*panels, *legends, *footers])
+    assert 3 < figure.get_size_inches()[0] <= 7
+
+
+@pytest.mark.parametrize("name", ["fig01", "fig05", "fig06", "fig08"])
+@pytest.mark.parametrize("grid", ["small", "wide"])
+def test_no_point_lies_outside_its_panel(grid, name, request):
+    sheet = composed(*request.getfixturevalue(grid), name)
+    for ax in sheet.axes:
+        low, high = ax.get_ylim()
+        drawn = np.concatenate([np.atleast_1d(line.get_ydata()) for line in ax.lines])
+        assert low <= np.nanmin(drawn) and np.nanmax(drawn) <= high
+
+
+def test_the_papers_limits_are_kept_only_where_its_data_lie_inside():
+    def points(*values):
+        return pd.DataFrame({"mean": values, "sd": [0.5] * len(values), "n": 5})
+
+    assert y_limits(points(90, 95), (89, 96), paper_data=True) == (89, 96)
+    low, high = y_limits(points(85, 95), (89, 96), paper_data=True)
+    assert low <= 84.5 and high == 96
+    low, high = y_limits(points(94, 94.2), (89, 96), paper_data=False)
+    assert 92 < low <= 93.5 and 94.7 <= high < 96
+    low, high = y_limits(points(50, 50), (89, 96), paper_data=False)
+    assert low <= 49.5 and high >= 50.5
+    assert y_limits(points(2, 99.9), (0, 100), paper_data=False) == (0, 100)
+
+
+def test_chance_is_one_or_five_over_the_number_of_classes(small, wide):
+    def levels(sheet):
+        lines = [line for ax in sheet.axes for line in ax.lines]
+        return [line.get_ydata()[0] for line in lines if line.get_color() == style.CHANCE]
+
+    assert levels(composed(*wide, "fig02")) == pytest.approx([10, 10, 0.1, 0.5])
+    assert levels(composed(*small, "fig02")) == pytest.approx([10, 10, 10, 50])
+
+
+def test_figure_3_has_the_papers_axis(wide):
+    ax = composed(*wide, "fig03").axes[0]
+    shown = [label.get_text() for label in ax.get_xticklabels()]
+    assert shown == ["1", "2", "4", "8", "16", "32", "64"]
+    assert ax.get_ylim() == (45, 85)
+
+
+@pytest.mark.parametrize("name", [n for n in FIGURES if n not in ("fig01", "fig08", "fig13")])
+def test_a_figure_says_how_many_runs_diverged(small, name):
+    root, grid = small
+    ask = asked(grid, name)
+    shown = {(f, r) for p in ask["panels"] for f, by in p["cells"].items() for r in by}
+    sick = shown & {("ResNet-20", "bn"), ("ResNet-14", "all")}
+    sheet = composed(root, grid, name)
+    said = texts(sheet)
+    marks = [t for t in said if t.removeprefix("× ") == "1/2"]
+    assert len(marks) == sum(1 for p in ask["panels"] for f, by in p["cells"].items() for r in by if (f, r) in sick)
+    assert any(f"({len(sick)} of " in t for t in said) == bool(sick)
+    frame = sheet.numbers
+    frame = frame[frame["quantity"] != "regression"]
+    counted = frame[frame["diverged"] > 0].drop_duplicates(["panel", "architecture", "regime"])
+    assert len(counted) == len(marks)
+
+
+def test_a_figure_of_other_data_says_so_and_claims_nothing(small, wide):
+    for name in KINDS:
+        said = texts(composed(*small, name))
+        assert any("handwritten digits" in t and "not the paper's" in t for t in said)
+        for text in said:
+            if "CIFAR-10" in text or "ImageNet" in text:
+                assert "handwritten digits" in " ".join(text.split()) or text.startswith("ImageNet-ResNet-"), text
+        assert not any("not the paper's" in t for t in texts(composed(*wide, name)))
+
+
+def test_single_runs_are_said_to_be_so(wide, small):
+    assert any("single run" in t for t in texts(composed(*wide, "fig02")))
+    assert not any("single run" in t for t in texts(composed(*small, "fig02")))
+    assert composed(*wide, "fig02").numbers["sd"].isna().all()
+
+
+def test_tick_labels_that_do_not_fit_are_made_to_fit(small):
+    root, _ = small
+    config = synthetic.small_config()
+    for name in config["experiments"][DEPTH]["architectures"]:
+        config["architectures"][name]["label"] = f"A long name of {name} that is shown whole"
+    with render.look():
+        sheet = render.compose(asked(resolve(config), "fig05"), root)
+    turned, straight = sheet.axes[0].get_xticklabels(), sheet.axes[1].get_xticklabels()
+    assert {t.get_rotation() for t in turned} == {90} and {t.get_rotation() for t in straight} == {0}
+    boxes = [t.get_window_extent() for t in turned]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+    assert min(b.y0 for b in boxes) > 0
+    assert sheet.axes[0].get_window_extent().height > 60
+
+
+@pytest.mark.parametrize("longer", ["", ", whose name leaves no room for it beside the panels"])
+def test_the_legend_fills_the_empty_place_where_it_fits(wide, longer):
+    root, grid = wide
+    ask = asked(grid, "fig15")  # seven panels in two rows of four
+    ask["labels"]["all"] += longer
+    with render.look():
+        sheet = render.compose(ask, root)
+    (legend,) = sheet.figure.findobj(match=lambda a: type(a).__name__ == "Legend")
+    last = sheet.axes[-1].get_window_extent()
+    box = legend.get_window_extent()
+    beside = last.y0 < box.y0 and box.y1 < last.y1
+    assert beside == (not longer) and (beside or box.y1 < last.y0)
+
+
+def test_ticks_are_the_numbers_of_the_names():
+    def archs(*labels):
+        return [Architecture(x, x, x, "cifar-resnet", 14, 16) for x in labels]
+
+    assert ticks(archs("ResNet-14", "ResNet-110")) == ["14", "110"]
+    assert ticks(archs("WRN-14-1", "WRN-14-16")) == ["14-1", "14-16"]
+    assert ticks(archs("ImageNet-ResNet-18", "VGG-19")) == ["18", "19"]
+    assert ticks(archs("ResNet-8-c4", "ResNet-8")) == ["ResNet-8-c4", "ResNet-8"]
+    assert ticks(archs("ResNet-14", "VGG-14")) == ["ResNet-14", "VGG-14"]
+    assert ticks(archs("mine", "yours")) == ["mine", "yours"]
+
+
+def luminance(color: str) -> float:
+    """CIE lightness, 0 to 100."""
+    parts = np.array([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return 116 * np.cbrt(linear @ [0.2126, 0.7152, 0.0722]) - 16
+
+
+@pytest.mark.parametrize("number", PAPER)
+def test_the_series_of_a_figure_differ_in_lightness_marker_and_look(number):
+    styles = style.of_regimes(PAPER[number][1].split())
+    for a, b in itertools.combinations(styles.values(), 2):
+        assert a.marker != b.marker
+        assert abs(luminance(a.color) - luminance(b.color)) > 6
+
+
+def test_unknown_regimes_get_styles_of_their_own():
+    names = ["bn", "bn_binary", "mine", "yours"]
+    styles = style.of_regimes(names)
+    assert len(set(styles.values())) == len(names)
+    assert styles["bn"] == style.REGIMES["bn"]
+    assert style.of_regimes(["mine"])["mine"] == style.of_regimes(["all", "mine"])["mine"]
