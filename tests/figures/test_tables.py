@@ -104,12 +104,17 @@ def test_table_1_prints_rounded_and_keeps_exact_counts(root, grid):
     rows = rows_of(table["md"])
     names = ["ResNet-8", "ResNet-14", "ResNet-20", "WRN-8-1", "WRN-8-2", "ImageNet-ResNet-10", "ImageNet-ResNet-18"]
     assert rows[""] == names
+    families = ["CIFAR-10 ResNet"] * 3 + ["CIFAR-10 WRN"] * 2 + ["ImageNet ResNet"] * 2
+    assert rows["Family"] == [f"{family}, on handwritten digits" for family in families]
+    assert next(line for line in table["md"].splitlines()[4:]).startswith("| Family ")
+    assert r"Family & \multicolumn{3}{c}{CIFAR-10 ResNet, on handwritten digits} & \multicolumn{2}" in table["tex"]
     assert rows["Depth"] == ["8", "14", "20", "8", "8", "10", "18"]
     assert rows["Width scale"] == ["1", "1", "1", "1", "2", "0.0625", "0.0625"]
     assert rows["Total"][1] == "175K" and rows["Total"][5] == "44.5M"
     assert rows["BatchNorm"][1] == "1.12K" and rows["BatchNorm (%)"][1] == "0.64%"
     assert rows["Shortcut"][6] == "172K" and rows["Shortcut (%)"][6] == "1.47%"
     exact = {row["architecture"]: row for row in csv.DictReader(table["csv"].splitlines())}
+    assert [exact[name]["family"] for name in names] == rows["Family"]
     for name in names:
         found = tuple(int(exact[name][part]) for part in ("total", "batchnorm", "output", "shortcut"))
         assert found == COUNTS[name]

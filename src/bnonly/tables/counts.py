@@ -107,13 +107,23 @@ def build(panels: tuple[Panel, ...], counts: Counts, title: str, parts: tuple[st
     return Table(
         title=title,
         groups=tuple((panel.axis_title, len(panel.architectures)) for panel in panels),
+        grouped_by="Family",
         columns=["", *(panel.short_name(a) for panel, a in shown)],
         rows=rows,
         rules=(2, 2 + len(parts)),
-        exact_columns=["panel", "architecture", "depth", "width_scale", *keys, *(f"{k}_percent" for k in keys[1:])],
+        exact_columns=[
+            "panel",
+            "family",
+            "architecture",
+            "depth",
+            "width_scale",
+            *keys,
+            *(f"{k}_percent" for k in keys[1:]),
+        ],
         exact_rows=[
             [
                 p.experiment,
+                p.axis_title,
                 a.name,
                 a.depth,
                 _width(a),

@@ -42,6 +42,8 @@ class Table:
         The numbers behind it, for the CSV file: whole, not rounded.
     groups : tuple of (str, int)
         Headings over so many columns each, from the second column on; none if empty.
+    grouped_by : str
+        What these headings are: the name of their row.
     rules : tuple of int
         After how many rows LaTeX draws a line.
     notes : tuple of str
@@ -56,14 +58,19 @@ class Table:
     exact_columns: Sequence[str]
     exact_rows: Sequence[Sequence[Any]]
     groups: tuple[tuple[str, int], ...] = ()
+    grouped_by: str = ""
     rules: tuple[int, ...] = ()
     notes: tuple[str, ...] = field(default=())
     widths: tuple[float, ...] = ()
 
 
 def markdown(table: Table) -> str:
-    """Return a table as GitHub's Markdown, its columns aligned in the source as well."""
-    cells = [[c.replace("|", "\\|") for c in row] for row in (table.columns, *table.rows)]
+    """Return a table as GitHub's Markdown, its columns aligned in the source as well.
+
+    Markdown has no cell over several columns: the headings of groups are the first row, in each of their columns.
+    """
+    grouped = [[table.grouped_by, *(text for text, n in table.groups for _ in range(n))]] if table.groups else []
+    cells = [[c.replace("|", "\\|") for c in row] for row in (table.columns, *grouped, *table.rows)]
     widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(table.columns))]
     right = [False, *(_numeric(row[i] for row in table.rows) for i in range(1, len(table.columns)))]
     rule = [("-" * (w - 1) + ":" if r else "-" * w) for w, r in zip(widths, right, strict=True)]
@@ -86,7 +93,7 @@ def latex(table: Table) -> str:
     head = []
     if table.groups:
         spans = [f"\\multicolumn{{{n}}}{{c}}{{{_escaped(text)}}}" for text, n in table.groups]
-        head.append(" & ".join(["", *spans]) + r" \\")
+        head.append(" & ".join([_escaped(table.grouped_by), *spans]) + r" \\")
         first = 2
         lines = []
         for _, n in table.groups:
