@@ -18,6 +18,36 @@ from bnonly.grid import resolve
 #: With the paper's networks these pages are laid out as others are.
 TWINS = ["fig12", "fig14", "fig16", "fig18", "fig20", "fig22", "fig24", "fig25"]
 
+ALL, BN, CHANCE = "All Params Trainable", "BatchNorm", "Chance"
+#: As printed in the paper, where it is a figure's own.
+LEGENDS = {
+    **dict.fromkeys((1, 8), ["All Parameters Trainable", "All Parameters Trainable (γ and β Disabled)"]),
+    **dict.fromkeys((2, 9), [ALL, BN, "2 Random Params Per Channel", "BatchNorm + Output", "Output", CHANCE]),
+    3: ["Increasing Depth", "Increasing Width"],
+    **dict.fromkeys((4, 7, *range(15, 26)), [ALL, BN]),
+    5: [f"{ALL}, t=0.01", "t=0.05", "t=0.1", f"{BN}, t=0.01", "t=0.05", "t=0.1"],
+    6: [f"{ALL}, |γ| < 0.01", "|γ| < 0.05", "|γ| < 0.1", f"{BN}, |γ| < 0.01", "|γ| < 0.05", "|γ| < 0.1"],
+    10: ["Increasing Depth", "Increasing Width", "Small, Trainable ResNets"],
+    11: [ALL, f"{ALL}, Alternate Init", BN, f"{BN}, Alternate Init", CHANCE],
+    12: [ALL, BN, "BatchNorm + Shortcuts + Output", "Shortcuts + Output", CHANCE],
+    13: [ALL, BN, "Random Params per Channel: 2", "4", "8", "16", CHANCE],
+    14: [ALL, BN, "BatchNorm + Output", "Two Random Params per Channel + Output", CHANCE],
+}
+PANELS = ["CIFAR-10 ResNet", "CIFAR-10 WRN", "ImageNet ResNet", "ImageNet ResNet"]
+ACCURACY, TOPS = "Test Accuracy (%)", ["Top-1 Test Accuracy (%)", "Top-5 Test Accuracy (%)"]
+#: Of every panel, below and beside it; a label that repeats its neighbour's is left out.
+LABELS = {
+    1: list(zip(PANELS, [ACCURACY, "", TOPS[0]], strict=False)),
+    **dict.fromkeys((2, 11, 12, 14), list(zip(PANELS, [ACCURACY, "", *TOPS], strict=True))),
+    3: [("Thousands of BatchNorm Parameters (log scale)", ACCURACY)],
+    5: list(zip(PANELS, ["Fraction of |γ| < t (%)", "", ""], strict=False)),
+    6: list(zip(PANELS, ["Change in Accuracy (%)", "", "Change in Top-1 Accuracy (%)"], strict=False)),
+    7: list(zip(PANELS, ["% of Activations Disabled", "", ""], strict=False)),
+    **dict.fromkeys((8, 9), [("CIFAR-10 VGG", ACCURACY)]),
+    10: [("Thousands of Trainable Parameters (log scale)", ACCURACY)],
+    13: list(zip(PANELS, [ACCURACY, ""], strict=False)),
+}
+
 
 @pytest.mark.parametrize(
     ("grid", "name"), [("small", name) for name in FIGURES] + [("wide", name) for name in FIGURES if name not in TWINS]
@@ -60,14 +90,58 @@ def test_nothing_is_cut_off_or_on_top_of_something_else(grid, name, request):
     assert 3 < figure.get_size_inches()[0] <= 7
 
 
-@pytest.mark.parametrize("name", ["fig01", "fig05", "fig06", "fig08"])
+@pytest.mark.parametrize("name", ["fig01", "fig05", "fig06", "fig07", "fig08"])
 @pytest.mark.parametrize("grid", ["small", "wide"])
 def test_no_point_lies_outside_its_panel(grid, name, request):
     sheet = composed(*request.getfixturevalue(grid), name)
+    cut = any("cut off at 0%" in t for t in texts(sheet))
     for ax in sheet.axes:
         low, high = ax.get_ylim()
-        drawn = np.concatenate([np.atleast_1d(line.get_ydata()) for line in ax.lines])
+        # An error bar ends in dashes; only those of shares may be cut off, and only where the figure says so.
+        drawn = np.concatenate([np.atleast_1d(x.get_ydata()) for x in ax.lines if not (cut and x.get_marker() == "_")])
         assert low <= np.nanmin(drawn) and np.nanmax(drawn) <= high
+
+
+@pytest.mark.parametrize("name", ["fig01", "fig02", "fig05", "fig06", "fig07", "fig11", "fig13"])
+@pytest.mark.parametrize("grid", ["small", "wide"])
+def test_panels_whose_label_is_dropped_have_their_neighbours_axis(grid, name, request):
+    axes = composed(*request.getfixturevalue(grid), name).axes
+    dropped = [(left, ax) for left, ax in itertools.pairwise(axes) if not ax.get_ylabel()]
+    assert dropped and axes[0].get_ylabel()
+    assert all(left.get_ylim() == ax.get_ylim() for left, ax in dropped)
+
+
+@pytest.mark.parametrize("grid", ["small", "wide"])
+def test_shares_begin_at_zero_and_changes_show_it(grid, request):
+    def limits(name):
+        return [ax.get_ylim() for ax in composed(*request.getfixturevalue(grid), name).axes]
+
+    assert {low for name in ("fig05", "fig07") for low, _ in limits(name)} == {0}
+    assert all(low < 0 <= high for low, high in limits("fig06"))
+
+
+@pytest.mark.parametrize("number", LEGENDS)
+def test_legends_have_the_papers_words(number, wide):
+    (legend,) = composed(*wide, f"fig{number:02d}").figure.findobj(match=lambda a: type(a).__name__ == "Legend")
+    words = [t.get_text().partition(":   ")[0] for t in legend.get_texts() if t.get_text()]
+    assert sorted(words) == sorted(LEGENDS[number])
+
+
+@pytest.mark.parametrize("number", LABELS)
+def test_axes_have_the_papers_words(number, wide):
+    axes = composed(*wide, f"fig{number:02d}").axes
+    named = [(" ".join(ax.get_xlabel().split()), " ".join(ax.get_ylabel().split())) for ax in axes]
+    assert named == LABELS[number]
+
+
+def test_a_list_in_a_legend_is_not_broken(small, wide):
+    for grid in (small, wide):
+        sheet = composed(*grid, "fig13")
+        (legend,) = sheet.figure.findobj(match=lambda a: type(a).__name__ == "Legend")
+        places = {t.get_text(): t.get_window_extent() for t in legend.get_texts()}
+        row = [places[word] for word in ("Random Params per Channel: 2", "4", "8", "16")]
+        assert len({round(box.y1) for box in row}) == 1
+        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(row))
 
 
 def test_the_papers_limits_are_kept_only_where_its_data_lie_inside():
@@ -82,6 +156,9 @@ def test_the_papers_limits_are_kept_only_where_its_data_lie_inside():
     low, high = y_limits(points(50, 50), (89, 96), paper_data=False)
     assert low <= 49.5 and high >= 50.5
     assert y_limits(points(2, 99.9), (0, 100), paper_data=False) == (0, 100)
+    assert y_limits(points(0.2, 8), (0, 45), paper_data=False) == (0, pytest.approx(9.2, abs=0.1))
+    assert y_limits(points(-6, -4), (-8, 0), paper_data=False)[1] == y_limits(points(-6, -4), (-8, 0), True)[1] == 0
+    assert y_limits(points(-6, 1), (-8, 0), paper_data=True)[1] > 1.5
 
 
 def test_chance_is_one_or_five_over_the_number_of_classes(small, wide):

@@ -5,7 +5,7 @@ are worth 0.5% to 2% on CIFAR-10 and 2% on ImageNet.
 """
 
 from bnonly.figures.data import Results
-from bnonly.figures.lines import View, accuracy
+from bnonly.figures.lines import SPELT_OUT, View, accuracy
 from bnonly.figures.request import Need
 from bnonly.figures.sheet import Sheet
 
@@ -19,4 +19,4 @@ def draw(sheet: Sheet, data: Results) -> None:
         View("cifar-width", limits=(89, 96)),
         View("imagenet", "Top-1 Test Accuracy (%)", limits=(68, 80)),
     )
-    accuracy(sheet, data, views, columns=3, chance=False)
+    accuracy(sheet, data, views, columns=3, chance=False, words=SPELT_OUT)

@@ -17,4 +17,4 @@ NEEDS = tuple(
 def draw(sheet: Sheet, data: Results) -> None:
     """Draw the figure."""
     labels = {panel.experiment: "Fraction of |γ| < t (%)" for panel in data.panels}
-    thresholds(sheet, data, data.small_gammas, labels, limits=(0, 70), metric="small_gammas")
+    thresholds(sheet, data, data.small_gammas, labels, limits=(0, 70), metric="small_gammas", words="t={}")

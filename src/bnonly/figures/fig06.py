@@ -19,4 +19,4 @@ def draw(sheet: Sheet, data: Results) -> None:
     """Draw the figure."""
     labels = {panel.experiment: "Change in Accuracy (%)" for panel in data.panels}
     labels["imagenet"] = "Change in Top-1 Accuracy (%)"
-    thresholds(sheet, data, data.clamping_change, labels, limits=(-8, 0), metric="clamping_change")
+    thresholds(sheet, data, data.clamping_change, labels, limits=(-8, 0), metric="clamping_change", words="|γ| < {}")

@@ -4,7 +4,7 @@ Figure 1 for networks without residual connections, where γ and β make no diff
 """
 
 from bnonly.figures.data import Results
-from bnonly.figures.lines import View, accuracy
+from bnonly.figures.lines import SPELT_OUT, View, accuracy
 from bnonly.figures.request import Need
 from bnonly.figures.sheet import Sheet
 
@@ -13,4 +13,4 @@ NEEDS = (Need("vgg", ("all", "all_noaffine")),)
 
 def draw(sheet: Sheet, data: Results) -> None:
     """Draw the figure."""
-    accuracy(sheet, data, (View("vgg", limits=(89, 96)),), columns=1, chance=False)
+    accuracy(sheet, data, (View("vgg", limits=(89, 96)),), columns=1, chance=False, words=SPELT_OUT)

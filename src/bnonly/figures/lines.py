@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from bnonly.figures.data import Architecture, Panel, Results, summary
@@ -21,6 +22,11 @@ THRESHOLDS: dict[float, tuple[float, Any, str]] = {
     0.01: (0.0, "-", "o"),
     0.05: (0.35, (0, (4, 1.4)), "s"),
     0.1: (0.6, (0, (1.2, 1)), "^"),
+}
+#: The paper spells the labels out in Figures 1 and 8.
+SPELT_OUT = {
+    "All Params Trainable": "All Parameters Trainable",
+    "All Params Trainable (γ and β Disabled)": "All Parameters Trainable (γ and β Disabled)",
 }
 #: Percent: a panel with these limits always shows all of them, whatever the data.
 WHOLE = (0.0, 100.0)
@@ -39,7 +45,7 @@ class View:
     top : int
         1 or 5.
     limits : tuple of float
-        The paper's y axis; kept where the data are the paper's and lie inside.
+        The paper's y axis; kept where the data are the paper's and lie inside.  Panels with one axis there have one here.
     """
 
     experiment: str
@@ -57,7 +63,14 @@ FOUR_VIEWS = (
 )
 
 
-def accuracy(sheet: Sheet, data: Results, views: Sequence[View], columns: int, chance: bool = True) -> None:
+def accuracy(
+    sheet: Sheet,
+    data: Results,
+    views: Sequence[View],
+    columns: int,
+    chance: bool = True,
+    words: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Draw final test accuracy against architecture, a line a regime.
 
     Parameters
@@ -72,36 +85,39 @@ def accuracy(sheet: Sheet, data: Results, views: Sequence[View], columns: int, c
         Panels in a row.
     chance : bool
         Whether to draw the accuracy of guessing.
+    words : mapping of str to str
+        What the paper's legend calls some labels here, in one row where they fit; any other label stands as it is.
     """
     views = [view for view in views if data.has(view.experiment)]
     columns = min(columns, len(views))
-    _grid(sheet, [data.panel(v.experiment) for v in views], columns)
+    panels = [data.panel(v.experiment) for v in views]
+    _grid(sheet, panels, columns)
+    shown = [
+        _points(sheet, data, panel, data.accuracy(panel, view.top)) for panel, view in zip(panels, views, strict=True)
+    ]
+    _frames(sheet, panels, shown, [v.label for v in views], [v.limits for v in views], columns)
     guessing = None
-    for ax, view in zip(sheet.axes, views, strict=True):
-        panel = data.panel(view.experiment)
-        points = _points(sheet, data, panel, data.accuracy(panel, view.top))
-        _frame(sheet, ax, panel, points, view.label, view.limits)
+    for ax, view, panel, points in zip(sheet.axes, views, panels, shown, strict=True):
         if chance:
             dotted: Any = (0, (1, 1.5))
             guessing = ax.axhline(panel.chance(view.top), color=CHANCE, linewidth=0.9, linestyle=dotted, zorder=1)
-        _regimes(sheet, ax, data, panel, points)
+        _regimes(sheet, ax, data, panel, points, words)
         stated = data.stated(panel, f"top{view.top}")
         mark_stated(sheet, ax, stated, _places(panel), of_regimes(panel.regimes))
     if guessing:
         sheet.entry("Chance", guessing)
-    _share_labels(sheet, columns)
 
 
 def disabled(sheet: Sheet, data: Results, label: str, limits: tuple[float, float]) -> None:
     """Draw the share of ReLU channels that are off, a line a regime (Figure 7)."""
-    _grid(sheet, data.panels, len(data.panels))
-    for ax, panel in zip(sheet.axes, data.panels, strict=True):
-        points = _points(sheet, data, panel, data.disabled_activations(panel))
-        _frame(sheet, ax, panel, points, label, limits)
+    count = len(data.panels)
+    _grid(sheet, data.panels, count)
+    shown = [_points(sheet, data, panel, data.disabled_activations(panel)) for panel in data.panels]
+    _frames(sheet, data.panels, shown, [label] * count, [limits] * count, count)
+    for ax, panel, points in zip(sheet.axes, data.panels, shown, strict=True):
         _regimes(sheet, ax, data, panel, points)
         stated = data.stated(panel, "disabled_activations")
         mark_stated(sheet, ax, stated, _places(panel), of_regimes(panel.regimes))
-    _share_labels(sheet, len(data.panels))
 
 
 def thresholds(
@@ -111,6 +127,7 @@ def thresholds(
     labels: Mapping[str, str],
     limits: tuple[float, float],
     metric: str,
+    words: str,
 ) -> None:
     """Draw a quantity that depends on a threshold of gamma, a line a regime and threshold (Figures 5 and 6).
 
@@ -128,26 +145,28 @@ def thresholds(
         The paper's y axis.
     metric : str
         What the claims call the quantity.
+    words : str
+        What the legend calls a threshold, which stands for {}.
     """
     import pandas as pd
 
-    _grid(sheet, data.panels, len(data.panels))
-    for ax, panel in zip(sheet.axes, data.panels, strict=True):
-        by_threshold = {t: _points(sheet, data, panel, quantity(panel, t)) for t in THRESHOLDS}
-        everything = pd.concat(by_threshold.values())
-        _frame(sheet, ax, panel, everything, labels[panel.experiment], limits)
+    count = len(data.panels)
+    _grid(sheet, data.panels, count)
+    shown = [{t: _points(sheet, data, panel, quantity(panel, t)) for t in THRESHOLDS} for panel in data.panels]
+    all_points = [pd.concat(by_threshold.values()) for by_threshold in shown]
+    _frames(sheet, data.panels, all_points, [labels[p.experiment] for p in data.panels], [limits] * count, count)
+    for ax, panel, by_threshold, everything in zip(sheet.axes, data.panels, shown, all_points, strict=True):
         for regime, style in of_regimes(panel.regimes).items():
             for threshold, (white, dash, marker) in THRESHOLDS.items():
                 points = by_threshold[threshold]
                 points = points[points["regime"] == regime]
-                text = f"|γ| < {threshold:g}"
+                text = words.format(f"{threshold:g}")
                 # One row of the legend a regime; its first entry names it.
                 label = text if white else f"{data.labels[regime]}, {text}"
                 sheet.entry(label, _line(ax, points, Style(style.lighter(white), marker, dash)), group=regime)
         mark_diverged(ax, everything, of_regimes(panel.regimes))
         stated = [s for t in THRESHOLDS for s in data.stated(panel, metric, t)]
         mark_stated(sheet, ax, stated, _places(panel), of_regimes(panel.regimes))
-    _share_labels(sheet, len(data.panels))
 
 
 def ticks(architectures: Sequence[Architecture]) -> list[str]:
@@ -189,9 +208,18 @@ def record_points(sheet: Sheet, data: Results, panel: Panel, points: pd.DataFram
         sheet.note("A point without an error bar is a single run.")
 
 
-def _regimes(sheet: Sheet, ax: Axes, data: Results, panel: Panel, points: pd.DataFrame) -> None:
+def _regimes(
+    sheet: Sheet,
+    ax: Axes,
+    data: Results,
+    panel: Panel,
+    points: pd.DataFrame,
+    words: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     for regime, style in of_regimes(panel.regimes).items():
-        sheet.entry(data.labels[regime], _line(ax, points[points["regime"] == regime], style))
+        label = data.labels[regime]
+        line = _line(ax, points[points["regime"] == regime], style)
+        sheet.entry(words.get(label, label), line, group="words" if label in words else "")
     mark_diverged(ax, points, of_regimes(panel.regimes))
 
 
@@ -293,7 +321,10 @@ def _places(panel: Panel) -> dict[str, float]:
 
 
 def y_limits(points: pd.DataFrame, limits: tuple[float, float], paper_data: bool) -> tuple[float, float]:
-    """Return the paper's limits where the data are the paper's and lie inside, limits of the data elsewhere."""
+    """Return the paper's limits where the data are the paper's and lie inside, limits of the data elsewhere.
+
+    An end at 0 is always shown: shares begin there (an error bar that does not is cut off), changes are from there.
+    """
     shown = points[points["n"] > 0]
     if shown.empty:
         return limits
@@ -302,10 +333,9 @@ def y_limits(points: pd.DataFrame, limits: tuple[float, float], paper_data: bool
         return limits
     # At least one percentage point, and no room beyond the paper's limits unless the data need it.
     pad = max(0.08 * (high - low), (1.0 - (high - low)) / 2)
-    return (
-        max(low - pad, limits[0]) if low >= limits[0] else low - pad,
-        min(high + pad, limits[1]) if high <= limits[1] else high + pad,
-    )
+    bottom = max(low - pad, limits[0]) if low >= limits[0] else low - pad
+    top = min(high + pad, limits[1]) if high <= limits[1] else high + pad
+    return 0.0 if limits[0] == 0 else bottom, max(top, 0.0) if limits[1] == 0 else top
 
 
 def _extremes(points: pd.DataFrame) -> tuple[float, float]:
@@ -313,7 +343,36 @@ def _extremes(points: pd.DataFrame) -> tuple[float, float]:
     return float((points["mean"] - sd).min()), float((points["mean"] + sd).max())
 
 
-def _frame(sheet: Sheet, ax: Axes, panel: Panel, points: pd.DataFrame, label: str, limits: tuple[float, float]) -> None:
+def _frames(
+    sheet: Sheet,
+    panels: Sequence[Panel],
+    points: Sequence[pd.DataFrame],
+    labels: Sequence[str],
+    limits: Sequence[tuple[float, float]],
+    columns: int,
+) -> None:
+    """Set up the axes of all panels; those with the same limits in the paper share theirs."""
+    import pandas as pd
+
+    for ax, panel, label, wanted in zip(sheet.axes, panels, labels, limits, strict=True):
+        alike = [i for i, other in enumerate(limits) if other == wanted]
+        together = pd.concat([points[i] for i in alike])
+        _frame(sheet, ax, panel, together, label, wanted, all(panels[i].paper_data for i in alike))
+    # A label that repeats the one to its left is dropped.
+    for i in reversed(range(1, len(panels))):
+        if i % columns and (labels[i - 1], limits[i - 1]) == (labels[i], limits[i]):
+            sheet.axes[i].set_ylabel("")
+
+
+def _frame(
+    sheet: Sheet,
+    ax: Axes,
+    panel: Panel,
+    points: pd.DataFrame,
+    label: str,
+    limits: tuple[float, float],
+    paper_data: bool,
+) -> None:
     from matplotlib.ticker import MaxNLocator, MultipleLocator
 
     ax.set_xlabel(panel.axis_title)
@@ -321,16 +380,10 @@ def _frame(sheet: Sheet, ax: Axes, panel: Panel, points: pd.DataFrame, label: st
     ax.set_xticks(range(len(panel.architectures)), ticks(panel.architectures))
     ax.set_xlim(-0.5, len(panel.architectures) - 0.5)
     ax.xaxis.grid(False)
-    ax.set_ylim(y_limits(points, limits, panel.paper_data))
+    ax.set_ylim(y_limits(points, limits, paper_data))
     low, high = _extremes(points)
     if limits == WHOLE and (low < limits[0] or high > limits[1]):
         sheet.note("Error bars are cut off at 0% and 100%.")
+    elif limits[0] == 0 and low < 0:
+        sheet.note("Error bars are cut off at 0%.")
     ax.yaxis.set_major_locator(MultipleLocator(20) if limits == WHOLE else MaxNLocator(7, steps=[1, 2, 5, 10]))
-
-
-def _share_labels(sheet: Sheet, columns: int) -> None:
-    """Drop a y label that repeats the one to its left."""
-    for left, ax in reversed(list(zip(sheet.axes, sheet.axes[1:], strict=False))):
-        same_row = sheet.axes.index(ax) % columns != 0
-        if same_row and left.get_ylabel() == ax.get_ylabel():
-            ax.set_ylabel("")

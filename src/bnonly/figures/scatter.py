@@ -121,7 +121,7 @@ def regressions(
             alpha=0.75,
             zorder=2,
         )
-        text = f"slope = {fit.slope:.3f}   r = {fit.r:.3f}   r² = {fit.r**2:.3f}   p = {fit.p:.3g}"
+        text = f"slope={fit.slope:.3f}   r={fit.r:.3f}   r²={fit.r**2:.3f}   p={fit.p:.2E}"
         sheet.entry(f"{growth.label}:   {text}".replace("-", "−"), line)
         row = {
             "panel": growth.experiment,

@@ -85,7 +85,10 @@ class Sheet:
         self.figure.suptitle(text)
 
     def entry(self, label: str, handle: Artist, group: str = "") -> None:
-        """Add an entry to the figure's one legend; a label that is there already in the group is not repeated."""
+        """Add an entry to the figure's one legend.
+
+        A label that is there already in the group is not repeated; a group stays in one row where it fits.
+        """
         self._entries.setdefault((group, label), handle)
 
     def note(self, text: str) -> None:
@@ -172,9 +175,21 @@ class Sheet:
         return None
 
     def _by_rows(self, columns: int) -> tuple[list[Artist], list[str]]:
+        from matplotlib.lines import Line2D
+
+        groups: dict[str, list[tuple[Artist, str]]] = {}
+        for (group, label), handle in self._entries.items():
+            groups.setdefault(group or label, []).append((handle, label))
+        rows: list[list[tuple[Artist, str]]] = []
+        for entries in groups.values():
+            for together in [entries] if len(entries) <= columns else [[entry] for entry in entries]:
+                row = next((r for r in rows if len(r) + len(together) <= columns), None)
+                if row is None:
+                    rows.append(row := [])
+                row += together
         # matplotlib fills a legend column by column; reading order is row by row.
-        entries = [(handle, label) for (_, label), handle in self._entries.items()]
-        ordered = [entry for column in range(columns) for entry in entries[column::columns]]
+        blank = Line2D([], [], linestyle="none"), ""
+        ordered = [row[column] if column < len(row) else blank for column in range(columns) for row in rows]
         return [handle for handle, _ in ordered], [label for _, label in ordered]
 
     def _text(self, paragraphs: Sequence[str], **look: Any) -> Text | None:
