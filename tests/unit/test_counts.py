@@ -9,6 +9,7 @@ import torch
 
 from bnonly import families, grid, regimes
 from bnonly.archs import build
+from bnonly.spec import Architecture
 
 ROOT = Path(__file__).parents[2]
 FACTS = {r["architecture"]: r for r in csv.DictReader((ROOT / "tests/facts/parameter_counts.csv").open())}
@@ -142,15 +143,19 @@ def test_small_resnets_are_nearest_to_the_batchnorm_counts():
 
     def total(depth, channels):
         with torch.device("meta"):
-            return regimes.count(build(families_arch(depth, channels), 10))["total"]
+            return regimes.count(build(Architecture("x", "cifar-resnet", depth, channels), 10))["total"]
 
-    def families_arch(depth, channels):
-        from bnonly.spec import Architecture
-
-        return Architecture("x", "cifar-resnet", depth, channels)
-
-    small = {(a.depth, a.channels) for a in (architecture(n) for n in GRID.experiments["small"].architectures)}
-    assert len(small) == 19
-    totals = {key: total(*key) for key in small}
-    counts = [int(FACTS[n]["bn"]) for n in CIFAR]
-    assert min(counts) * 0.5 < min(totals.values()) and max(totals.values()) < max(counts) * 1.5
+    counts = {int(FACTS[n]["bn"]) for n in CIFAR}
+    nearest = set()
+    for channels in (2, 4, 8):
+        # Totals grow by the same number with each 6 layers, so those of two depths tell all.
+        first = total(8, channels)
+        step = total(14, channels) - first
+        assert total(32, channels) == first + 4 * step
+        depths = range(8, 8 + 6 * (max(counts) // step + 2), 6)
+        totals = {depth: first + (depth - 8) // 6 * step for depth in depths}
+        nearest |= {(min(depths, key=lambda d: abs(totals[d] - count)), channels) for count in counts}
+    small = [architecture(n) for n in GRID.experiments["small"].architectures]
+    assert {(a.depth, a.channels) for a in small} == nearest and len(small) == len(nearest) == 19
+    assert {a.family for a in small} == {"cifar-resnet"}
+    assert all(a.name == f"ResNet-{a.depth}-c{a.channels}" for a in small), "each is what its name says"
