@@ -34,8 +34,8 @@ def _catalog(name: str) -> Any:
 def wanted(grid: Grid) -> list[str]:
     """Return the figures and tables of `figures/all`.
 
-    They are those that the configuration lists; else all but the ones made on request and the ones of whose experiments
-    the grid has none.
+    They are those that the configuration lists; else all but the ones of whose experiments the grid has none, or has them
+    on request only.
 
     Raises
     ------
@@ -44,12 +44,14 @@ def wanted(grid: Grid) -> list[str]:
     """
     for name in grid.outputs:
         _catalog(name)
-    return list(grid.outputs) or [n for n in names() if n not in tables.ON_REQUEST and _has_an_experiment(grid, n)]
+    return list(grid.outputs) or [n for n in names() if _has_an_experiment(grid, n)]
 
 
 def _has_an_experiment(grid: Grid, name: str) -> bool:
     needs = _catalog(name).needs(name)
-    return not needs or any(n.experiment in grid.experiments for n in needs)
+    # A reference for another experiment is there for that one's sake.
+    about = [grid.experiments[n.experiment] for n in needs if n.experiment in grid.experiments and not n.among]
+    return not needs or any(not experiment.on_request for experiment in about)
 
 
 def ask(grid: Grid, name: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.figures import synthetic
 
-from bnonly import paths
+from bnonly import outputs, paths
 from bnonly.errors import UserError
 from bnonly.figures.request import Need, cells, files, request
 from bnonly.grid import Grid, resolve
@@ -88,7 +88,7 @@ def test_appendix_c_prints_two_decimals():
 
 def test_the_catalog():
     assert catalog.names() == ["table1", "table_b", "table_c1", "table_c2", "text_only"]
-    assert set(catalog.COUNTED) < set(catalog.names()) and set(catalog.ON_REQUEST) < set(catalog.names())
+    assert set(catalog.COUNTED) < set(catalog.names())
     with pytest.raises(UserError, match="did you mean 'table_b'"):
         catalog.needs("tableb")
     assert len({catalog.code_digest(n) for n in catalog.names()}) == 5
@@ -188,6 +188,20 @@ def test_text_only_asks_for_no_more_references_than_it_compares(grid):
     assert [a["name"] for a in depth["architectures"]] == ["ResNet-8"]
     assert depth["regimes"] == ["all", "all_noaffine", "bn", "rand2"]
     json.dumps(asked)
+
+
+def test_text_only_is_made_unless_its_experiments_are_on_request_or_left_out():
+    def wanted(*left_out, on_request):
+        config = synthetic.small_config()
+        for name in ("text-depth", "text-width"):
+            config["experiments"][name]["on_request"] = on_request
+        for name in left_out:
+            del config["experiments"][name]
+        return "text_only" in outputs.wanted(resolve(config))
+
+    assert wanted(on_request=False) and wanted("text-width", on_request=False)
+    assert not wanted(on_request=True) and not wanted("text-depth", "text-width", on_request=False)
+    assert "text_only" not in outputs.wanted(synthetic.paper_grid())
 
 
 def test_a_comparison_without_a_common_network_is_refused(grid):

@@ -190,7 +190,7 @@ def test_profile_means_what_snakemake_means(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     assert cli.main(["--profile", "demo", "-C", str(tmp_path), "cells"]) == 0
     captured = capsys.readouterr()
-    assert captured.err.strip() == "212 cells" and "results/ResNet-26/bn/seed1" in captured.out
+    assert captured.err.strip() == "226 cells" and "results/ResNet-26/bn/seed1" in captured.out
 
 
 @pytest.mark.parametrize(

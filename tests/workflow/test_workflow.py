@@ -84,6 +84,13 @@ def test_the_paper_plans_1220_trainings(tmp_path):
     assert counts["table"] == 4 and counts["counts"] == 1 and counts["manifest"] == 1
 
 
+def test_the_demo_plans_every_figure_and_table_and_every_regime(tmp_path):
+    counts = planned(tmp_path, "--configfile", "--", "figures/all", "report")  # the demo's own, nothing over it
+    # 14 regimes of 5 ResNets, 11 of 2 ImageNet-type ones, 6 of 2 VGGs, 2 small ones; the text's 7 on one network.
+    assert counts.pop("train") == 2 * (14 * 5 + 11 * 2 + 6 * 2 + 2 + 7) == 226
+    assert counts == {"analyse": 28, "counts": 1, "figure": 25, "table": 5, "manifest": 1, "claims": 1, "report": 1}
+
+
 @pytest.mark.parametrize(
     ("target", "expected"),
     [

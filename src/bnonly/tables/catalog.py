@@ -6,8 +6,6 @@ from bnonly import families
 from bnonly.discovery import Catalog
 from bnonly.figures import data
 
-#: Not part of `figures/all`: their cells are trained on request only.
-ON_REQUEST = ("text_only",)
 #: Made of the parameter counts, ``results/counts.csv``.
 COUNTED = ("table1", "table_c2")
 
