@@ -42,7 +42,7 @@ ALLOWED = {
     "weights": (FILES | {"regimes"}, {"torch", "safetensors"}),
     "kernels": ({"kernels", "archs"}, {"torch"}),
     "kernels.checks": (WORDS | {"kernels", "archs"}, {"torch"}),
-    "fast": ({"fast", "regimes", "cost", "spec"}, {"torch"}),
+    "fast": (WORDS | {"archs", "fast", "regimes", "cost", "spec"}, {"torch"}),
     "fast.compiled": (set(), {"numba", "numpy", "torch"}),
     "train": (COMPUTING | {"train", "cost", "lock", "store"}, {"torch"}),
     "analysis": (COMPUTING | {"analysis"}, {"torch"}),

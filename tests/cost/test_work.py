@@ -11,8 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from bnonly import grid, regimes
 from bnonly.cost import estimate, find_gpu, work
 from bnonly.cost.estimate import limit_images_per_second
+from bnonly.cost.layers import network
 from bnonly.cost.work import step, step_of
 from bnonly.datasets import DATASETS
+from bnonly.errors import UserError
+from bnonly.families import FAMILIES
 from bnonly.fast.network import Network
 from bnonly.fast.parameters import Parameters
 from bnonly.spec import Architecture, Cell, Recipe
@@ -38,6 +41,14 @@ NETWORKS = [
     ("imagenet-resnet", 50, 16, 33),
     ("imagenet-resnet", 50, 64, 32),
 ]
+
+
+def test_every_family_is_enumerated_and_an_unknown_one_says_where():
+    assert {n[0] for n in NETWORKS} == set(FAMILIES)
+    with pytest.raises(
+        UserError, match=r"x: the operations of family 'mine' are unknown.* bnonly\.cost\.layers\.network"
+    ):
+        network(Architecture("x", "mine", 8, 16), CLASSES, 8)
 
 
 def built(network, regime):

@@ -11,7 +11,7 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 
-from bnonly import grid, paths, regimes, schemas
+from bnonly import families, grid, paths, regimes, schemas
 from bnonly.analysis.run import verify_cell
 from bnonly.archs.pooling import gathered_max_pool
 from bnonly.data import open_source
@@ -116,6 +116,19 @@ def test_every_layer_has_the_reference_networks_output_and_gradient(regime, fami
         near = [t for t in seen["stock"] if t.shape == mine.shape and distance(mine, t) < 1e-4]
         assert near, f"no layer of the reference network has this output of shape {tuple(mine.shape)}"
         assert any(distance(mine.grad, t.grad) < 1e-3 for t in near)
+
+
+def test_every_family_is_known_and_no_other_is_taken_for_one():
+    class Other(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Sigmoid())
+            self.fc = nn.Linear(4, 10)
+
+    assert {a.family for a in FAMILIES.values()} == set(families.FAMILIES)
+    other = Other()
+    with pytest.raises(UserError, match="layers of a Other; write them in Network._parse .* or set engine: reference"):
+        Network(other, Parameters(other, torch.float32).of, torch.float32)
 
 
 def saved_bytes(forward, masks=False):

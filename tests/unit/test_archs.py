@@ -5,7 +5,9 @@ import torch
 import torchvision
 from torchvision.models.resnet import Bottleneck, ResNet
 
+from bnonly import families
 from bnonly.archs import build
+from bnonly.errors import UserError
 from bnonly.spec import Architecture
 
 
@@ -35,12 +37,22 @@ def test_narrow_networks_keep_torchvisions_form(depth):
     assert narrow(torch.randn(2, 3, 32, 32)).shape == (2, 10)
 
 
-@pytest.mark.parametrize(
-    ("family", "depth", "size"), [("cifar-resnet", 8, 4), ("vgg", 19, 16), ("imagenet-resnet", 10, 8)]
-)
+SMALLEST = [("cifar-resnet", 8, 4), ("vgg", 19, 16), ("imagenet-resnet", 10, 8)]
+
+
+@pytest.mark.parametrize(("family", "depth", "size"), SMALLEST)
 def test_smallest_images(family, depth, size):
     model = build(Architecture("x", family, depth, 16), 10).eval()
     assert model(torch.randn(2, 3, size, size)).shape == (2, 10)
+
+
+def test_smallest_images_are_those_the_configuration_is_checked_against():
+    assert {family: size for family, _, size in SMALLEST} == {n: f.min_image for n, f in families.FAMILIES.items()}
+
+
+def test_an_unknown_family_is_not_taken_for_another():
+    with pytest.raises(UserError, match=r"x: nothing builds family 'mine'; .* bnonly\.archs\.build"):
+        build(Architecture("x", "mine", 18, 64), 10)
 
 
 def test_a_shortcut_is_only_where_the_image_shrinks():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from bnonly.errors import UserError
 from bnonly.spec import Architecture
 
 
@@ -21,6 +22,11 @@ def build(architecture: Architecture, classes: int) -> nn.Module:
     -------
     torch.nn.Module
         Maps images (batch, 3, height, width) to logits (batch, classes).
+
+    Raises
+    ------
+    UserError
+        If the family is none of these.
     """
     # Imported here, so that a CIFAR cell does not pay for torchvision (some two seconds).
     if architecture.family == "cifar-resnet":
@@ -31,6 +37,11 @@ def build(architecture: Architecture, classes: int) -> nn.Module:
         from bnonly.archs.vgg import Vgg
 
         return Vgg(architecture.depth, architecture.channels, classes)
-    from bnonly.archs.imagenet_resnet import imagenet_resnet
+    if architecture.family == "imagenet-resnet":
+        from bnonly.archs.imagenet_resnet import imagenet_resnet
 
-    return imagenet_resnet(architecture.depth, architecture.channels, classes)
+        return imagenet_resnet(architecture.depth, architecture.channels, classes)
+    raise UserError(
+        f"{architecture.name}: nothing builds family '{architecture.family}'; write its network in bnonly/archs and a branch "
+        "in bnonly.archs.build"
+    )

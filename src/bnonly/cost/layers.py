@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from bnonly.errors import UserError
 from bnonly.families import IMAGENET_BLOCKS, VGG_LAYERS
 from bnonly.spec import Architecture
 
@@ -112,8 +113,19 @@ def network(architecture: Architecture, classes: int, image: int) -> tuple[Op, .
     -------
     tuple of Op
         In the order of the forward definition; the first is the image, the last the linear layer.
+
+    Raises
+    ------
+    UserError
+        If the family is none of these.
     """
-    build = {"cifar-resnet": _cifar_resnet, "vgg": _vgg, "imagenet-resnet": _imagenet_resnet}[architecture.family]
+    builders = {"cifar-resnet": _cifar_resnet, "vgg": _vgg, "imagenet-resnet": _imagenet_resnet}
+    build = builders.get(architecture.family)
+    if not build:
+        raise UserError(
+            f"{architecture.name}: the operations of family '{architecture.family}' are unknown, and so are its time and memory; "
+            "write a function that enumerates them, and name it in bnonly.cost.layers.network"
+        )
     return build(_Builder(image), architecture.depth, architecture.channels, classes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from bnonly.archs.cifar_resnet import CifarResNet
+from bnonly.archs.vgg import Vgg
+from bnonly.errors import UserError
 from bnonly.fast import fused
 
 #: What the precisions of a cell compute convolutions in; tf32 is fp32 whose products a GPU rounds.
@@ -58,8 +62,10 @@ class Network:
 
     Raises
     ------
+    UserError
+        If the network is of a family whose layers are not known here.
     TypeError
-        If a module is none that `bnonly.archs` builds.
+        If what follows a convolution is no BatchNorm.
     """
 
     def __init__(
@@ -91,13 +97,13 @@ class Network:
     def _alone(self) -> Replicas:
         return Replicas([self])
 
-    def _layer(self, conv: nn.Module, norm: nn.Module) -> Layer:
+    def _layer(self, conv: nn.Module, norm: nn.Module | None) -> Layer:
         if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)):
             raise TypeError(f"a {type(norm).__name__} behind a {type(conv).__name__} is no layer of the fast engine")
         return Layer(conv, norm, *self._weights(conv))
 
     def _parse(self, model: Any) -> Iterator[Layer | Block | nn.Module]:
-        if not hasattr(model, "conv1"):  # VGG
+        if isinstance(model, Vgg):
             modules = list(model.layers)
             for here, after in zip(modules, [*modules[1:], None], strict=True):
                 if isinstance(here, nn.Conv2d):
@@ -105,6 +111,11 @@ class Network:
                 elif isinstance(here, nn.MaxPool2d):
                     yield here
             return
+        if not isinstance(model, CifarResNet) and not _is_torchvisions(model):
+            raise UserError(
+                f"the fast engine does not know the layers of a {type(model).__name__}; write them in Network._parse of "
+                "bnonly/fast/network.py, or set engine: reference"
+            )
         yield self._layer(model.conv1, model.bn1)
         if hasattr(model, "maxpool"):
             yield model.maxpool
@@ -222,6 +233,12 @@ class Replicas:
         )
         z = z.permute(0, 1, 4, 2, 3)
         return [network._finish(y) for network, y in zip(self._networks, self._blocks(z).unbind(), strict=True)]
+
+
+def _is_torchvisions(model: nn.Module) -> bool:
+    """Whether a network is torchvision's ResNet; one that is has imported it, so nobody else has to."""
+    resnet = sys.modules.get("torchvision.models.resnet")
+    return resnet is not None and isinstance(model, resnet.ResNet)
 
 
 def _keeps_input(step: Layer | Block | nn.Module | None) -> bool:
