@@ -62,7 +62,9 @@ def philox(counter: tuple[torch.Tensor | int, ...], key: tuple[int, int], device
     list of four int64 tensors
         Independent words in [0, 2**32).
     """
-    c = list(torch.broadcast_tensors(*(torch.as_tensor(v, dtype=torch.int64, device=device) for v in counter)))
+    # Made on the device: a number that is copied there would make the host wait.
+    c = [v if isinstance(v, torch.Tensor) else torch.full((), v, dtype=torch.int64, device=device) for v in counter]
+    c = list(torch.broadcast_tensors(*c))
     k0, k1 = key
     for _ in range(10):
         # int64 products wrap, but their 64 bits are right: the shift and the mask give the two halves.

@@ -32,6 +32,8 @@ from bnonly.spec import Recipe
 SIDE = 224
 #: Images a thread takes at a time.
 SHARE = 16
+#: Batches that may be on their way to a GPU.
+SENT = 3
 #: Draws are made for this many images at once.
 DRAWN = 8192
 
@@ -118,6 +120,7 @@ class PackSource:
         self._normalise = Normaliser(self.mean, self.std, self._side, device)
         self._workers = workers or len(os.sched_getaffinity(0))
         self._buffers = Buffers(keep=self._ahead(recipe.batch_size) + 4)
+        self._sent: deque[torch.cuda.Event] = deque()
         # One image's work is too little to be divided among further threads.
         self._pool = ThreadPoolExecutor(self._workers, initializer=torch.set_num_threads, initargs=(1,))
 
@@ -194,6 +197,13 @@ class PackSource:
         if images.dtype != torch.uint8:
             return images.permute(0, 3, 1, 2), labels
         images, labels = (t.to(self._device, non_blocking=True) for t in (images, labels))
+        if self._device.type == "cuda":
+            # The host would otherwise run ahead of the GPU, with pinned memory for every batch between them.
+            sent = torch.cuda.Event()
+            sent.record()
+            self._sent.append(sent)
+            if len(self._sent) > SENT:
+                self._sent.popleft().synchronize()
         return self._normalise(images).permute(0, 3, 1, 2), labels
 
 

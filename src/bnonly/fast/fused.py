@@ -143,6 +143,7 @@ class _NormAct(torch.autograd.Function):
             mask = _positive(y)
         ctx.save_for_backward(x, gamma, beta, mean, invstd, mask)
         ctx.mark_non_differentiable(mean, invstd)
+        ctx.set_materialize_grads(False)  # zeros for these two would be two launches a layer
         return y, mean, invstd
 
     @staticmethod
@@ -154,7 +155,7 @@ class _NormAct(torch.autograd.Function):
                 y = _normalised(x, gamma, beta, mean, invstd)
                 dy = _aten.threshold_backward.grad_input(dy, y, 0, grad_input=y)
             elif mask.dtype == torch.uint8:
-                dy = mask.to(dy.dtype).mul_(dy)
+                dy = torch.mul(dy, mask)
             else:
                 dy = _aten.threshold_backward(dy, mask, 0)
         wanted = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.needs_input_grad[2]]

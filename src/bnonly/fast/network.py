@@ -20,6 +20,8 @@ from bnonly.fast import fused
 #: What the precisions of a cell compute convolutions in; tf32 is fp32 whose products a GPU rounds.
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 
+_Map = Callable[[torch.Tensor], torch.Tensor]
+
 
 @dataclass
 class Layer:
@@ -94,8 +96,8 @@ class Network:
         return self._fused
 
     @cached_property
-    def _alone(self) -> Replicas:
-        return Replicas([self])
+    def _own_blocks(self) -> _Map:
+        return _fused_blocks([self])
 
     def _layer(self, conv: nn.Module, norm: nn.Module | None) -> Layer:
         if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)):
@@ -131,7 +133,7 @@ class Network:
     def train(self, x: torch.Tensor) -> torch.Tensor:
         """Map images to logits (n, classes), float32, with the batch's statistics; the running ones move."""
         if self._fused:
-            return self._alone.train([x])[0]
+            return _through([self], self._own_blocks, [x])[0]
         x = x.to(self._dtype)
         around = x  # for the shortcut: the same activation
         for i, step in enumerate(self._steps):
@@ -211,28 +213,32 @@ class Replicas:
     """
 
     def __init__(self, networks: Sequence[Network]) -> None:
-        from bnonly.kernels import fused_blocks
-
-        first = networks[0]
-        weights = {c: n._weights(c)[0] for n in networks for c in n._model.modules() if isinstance(c, nn.Conv2d)}
-        self._networks = list(networks)
-        self._blocks = fused_blocks([n._model for n in networks], weights.__getitem__, first._dtype, first._products)
+        self._networks, self._blocks = list(networks), _fused_blocks(networks)
 
     def train(self, images: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Map each one's images to its logits; see `Network.train`."""
-        stems = []
-        for network, x in zip(self._networks, images, strict=True):
-            stem = network._steps[0]
-            assert isinstance(stem, Layer)
-            stems.append(fused.conv(x.to(network._dtype), stem.weight, stem.bias, stem.conv))
-        # Pixel by pixel, as they lie in memory.
-        z = (
-            torch.stack([s.permute(0, 2, 3, 1) for s in stems])
-            if len(stems) > 1
-            else stems[0].permute(0, 2, 3, 1)[None]
-        )
-        z = z.permute(0, 1, 4, 2, 3)
-        return [network._finish(y) for network, y in zip(self._networks, self._blocks(z).unbind(), strict=True)]
+        return _through(self._networks, self._blocks, images)
+
+
+def _fused_blocks(networks: Sequence[Network]) -> _Map:
+    from bnonly.kernels import fused_blocks
+
+    first = networks[0]
+    weights = {c: n._weights(c)[0] for n in networks for c in n._model.modules() if isinstance(c, nn.Conv2d)}
+    made: _Map = fused_blocks([n._model for n in networks], weights.__getitem__, first._dtype, first._products)
+    return made
+
+
+def _through(networks: Sequence[Network], blocks: _Map, images: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Map each network's images to its logits by way of the blocks of all of them."""
+    stems = []
+    for network, x in zip(networks, images, strict=True):
+        stem = network._steps[0]
+        assert isinstance(stem, Layer)
+        stems.append(fused.conv(x.to(network._dtype), stem.weight, stem.bias, stem.conv).permute(0, 2, 3, 1))
+    # Pixel by pixel, as they lie in memory.
+    z = torch.stack(stems) if len(stems) > 1 else stems[0].unsqueeze(0)
+    return [n._finish(y) for n, y in zip(networks, blocks(z.permute(0, 1, 4, 2, 3)).unbind(), strict=True)]
 
 
 def _is_torchvisions(model: nn.Module) -> bool:

@@ -71,6 +71,7 @@ class Parameters:
         self._copies: dict[int, torch.Tensor] = {}
         self.leaves: list[torch.Tensor] = []
         self._copy_dense(dense)
+        self._leaves_dense = len(self.leaves)
         self.leaves += direct
         self._spread(scattered)
         self.refresh()
@@ -114,7 +115,7 @@ class Parameters:
             self.leaves.append(leaf)
             place += frozen.numel()
         self._index = torch.cat(indices) if indices else None
-        self._spread_leaves = len(scattered)
+        self._leaves_spread = len(scattered)
 
     @property
     def copies(self) -> list[torch.Tensor]:
@@ -147,11 +148,13 @@ class Parameters:
     def gather(self, gradients: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Return the gradient of `values` from those of `leaves`."""
         flat = [_flat(g) for g in gradients]
-        whole = len(flat) - self._spread_leaves
-        parts = flat[:whole]
+        dense, spread = self._leaves_dense, len(flat) - self._leaves_spread
+        # What is of one type is put together first: one cast for all of it.
+        parts = [torch.cat(flat[:dense]).float()] if dense else []
+        parts += flat[dense:spread]
         if self._index is not None:
-            parts.append(torch.cat(flat[whole:])[self._index])
-        return torch.cat([p.float() for p in parts])
+            parts.append(torch.cat(flat[spread:])[self._index].float())
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     @torch.no_grad()
     def step(self, gradient: torch.Tensor, lr: float | torch.Tensor, momentum: float, weight_decay: float) -> None:

@@ -7,6 +7,7 @@ of testing: within an epoch the host only launches.
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from bnonly.fast.network import DTYPES, Network, Replicas
 from bnonly.fast.parameters import Parameters
 from bnonly.spec import Cell
 from bnonly.train import memory
+from bnonly.train.feed import make_feed
 from bnonly.train.graph import Captured
 from bnonly.train.schedule import Schedule
 from bnonly.train.team import Team
@@ -262,19 +264,22 @@ class _Graphs:
 
     def __init__(self, engines: list[FastEngine]) -> None:
         first = engines[0]
-        self._engines, self._source, self._device = engines, first._source, first._device
+        # They hold this, or whoever made it holds them: without a circle, memory is free as soon as they are.
+        self._engines: list[FastEngine] = [weakref.proxy(e) for e in engines]
+        self._source, self._device = first._source, first._device
         self._batch = first._cell.recipe.batch_size
         # A data set that lies on the device is read inside the graph.
         self._arrays = first._source if isinstance(first._source, ArraySource) else None
+        self._feeds = [
+            make_feed(e._cell, e._source, self._device, DTYPES[e._cell.precision], e._kernels) for e in engines
+        ]
         self._ready: dict[tuple[str, int], Captured | None] = {}
         rates = [first._schedule.lr(i) for i in range(first._schedule.total)]
         self._rates = torch.tensor(rates, dtype=torch.float32, device=self._device)
         self._place = torch.zeros((), dtype=torch.int64, device=self._device)
         self._iteration = torch.zeros(1, dtype=torch.int64, device=self._device)
+        self._count = torch.arange(TEST_BATCH, device=self._device)
         self._tally = Tally(self._device)
-        self._draws: list[list[torch.Tensor]] = [[] for _ in engines]
-        self._images: dict[int, list[torch.Tensor]] = {}
-        self._labels: dict[int, list[torch.Tensor]] = {}
         joint = len(engines) == first._parameters.replicates > 1
         self._replicas = Replicas([e._network for e in engines]) if joint else None
         # Triton's kernels count in one place for all streams: those that do not share launches take turns.
@@ -289,37 +294,18 @@ class _Graphs:
     def steps(self, epoch: int, first: int) -> Callable[[int], int]:
         """See `FastEngine._steps`."""
         self._iteration.fill_(epoch * self._engines[0]._schedule.per_epoch + first)
-        seeds = [engine._cell.seed for engine in self._engines]
-        if self._arrays is not None:
-            for i, seed in enumerate(seeds):
-                draws = self._arrays.draws(seed, epoch)
-                if not self._draws[i]:
-                    self._draws[i] = [torch.empty_like(d) for d in draws]
-                for kept, drawn in zip(self._draws[i], draws, strict=True):
-                    kept.copy_(drawn)
-            self._place.fill_(first * self._batch)
+        self._place.fill_(first * self._batch)
+        for feed in self._feeds:
+            feed.begin(epoch, first)
 
-            def step(number: int) -> int:
-                images = min(self._batch, self._source.train_images - number * self._batch)
-                self._run("train", images, self._train_resident)
-                return images
-
-            return step
-        batches = [self._source.train_batches(seed, epoch, self._batch, first) for seed in seeds]
-
-        def step_streamed(number: int) -> int:
-            arrived = [next(b) for b in batches]
-            images = len(arrived[0][1])
-            if images not in self._images:
-                self._images[images] = [torch.empty_like(x) for x, _ in arrived]
-                self._labels[images] = [torch.empty_like(y) for _, y in arrived]
-            for i, (x, y) in enumerate(arrived):
-                self._images[images][i].copy_(x)
-                self._labels[images][i].copy_(y)
-            self._run("train", images, self._train_streamed)
+        def step(number: int) -> int:
+            images = min(self._batch, self._source.train_images - number * self._batch)
+            for feed in self._feeds:
+                feed.receive()
+            self._run("train", images, self._train)
             return images
 
-        return step_streamed
+        return step
 
     def _run(self, what: str, images: int, body: Callable[[int], None]) -> None:
         """Replay the graph of a body for a number of images; capture it first if it is new."""
@@ -331,11 +317,11 @@ class _Graphs:
             try:
                 self._ready[key] = Captured(lambda: body(images), state, pool)
                 for engine in self._engines:
-                    engine._captured = True
+                    engine._captured = engine._captured or what == "train"
             except torch.OutOfMemoryError:
                 raise
-            except RuntimeError as problem:
-                first_line = str(problem).strip().splitlines()[0]
+            except Exception as problem:  # whatever it is: if it is not the capture's, it comes again below
+                first_line = (str(problem).strip() or repr(problem)).splitlines()[0]
                 warnings.warn(
                     f"a {what} step of {images} images could not be captured as a CUDA graph ({first_line}); "
                     "it runs without, several times slower",
@@ -348,47 +334,16 @@ class _Graphs:
         else:
             graph()
 
-    def _train_resident(self, images: int) -> None:
-        assert self._arrays is not None
-        arrays = self._arrays
-
-        def batch(i: int) -> tuple[torch.Tensor, torch.Tensor]:
-            if self._engines[i]._kernels == "triton":
-                return self._augmented(arrays, self._draws[i], images)
-            where = self._place + torch.arange(images, device=self._device)
-            return arrays.train_batch(self._draws[i], where)
-
-        self._step(batch, images)
-        self._place += images
-
-    def _augmented(
-        self, arrays: ArraySource, draws: list[torch.Tensor], images: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Make what `ArraySource.train_batch` does with one launch, in the precision computed in."""
-        from bnonly.kernels import augment
-
-        data, labels, mean, std = arrays.stored()
-        order, flip, down, right = draws
-        how, (height, width) = self._engines[0]._cell.recipe.augmentation, data.shape[1:3]
-        dtype = DTYPES[self._engines[0]._cell.precision]
-        x = torch.empty((images, height, width, 3), dtype=dtype, device=self._device).permute(0, 3, 1, 2)
-        y = torch.empty(images, dtype=torch.int64, device=self._device)
-        augment(data, labels, order, flip if how.flip else None, down, right, how.shift, mean, std, self._place, x, y)
-        return x, y
-
-    def _train_streamed(self, images: int) -> None:
-        self._step(lambda i: (self._images[images][i], self._labels[images][i]), images)
-
-    def _step(self, batch: Callable[[int], tuple[torch.Tensor, torch.Tensor]], images: int) -> None:
+    def _train(self, images: int) -> None:
         """Train every engine on its batch, in the same launches or each on a stream of its own if there are several."""
         rate = self._rates.index_select(0, self._iteration)
 
         def one(i: int) -> None:
-            x, y = batch(i)
+            x, y = self._feeds[i].batch(self._place, images)
             self._engines[i].step(x, y, rate, images)
 
         if self._replicas is not None:
-            x, y = zip(*map(batch, range(len(self._engines))), strict=True)
+            x, y = zip(*(feed.batch(self._place, images) for feed in self._feeds), strict=True)
             _take_step(self._engines, self._replicas.train(x), list(y), rate, images)
         elif not self._streams:
             for i in range(len(self._engines)):
@@ -402,6 +357,7 @@ class _Graphs:
             for side in self._streams:
                 here.wait_stream(side)
         self._iteration += 1
+        self._place += images
 
     def evaluate(self) -> Scores:
         """See `Engine.evaluate`."""
@@ -415,7 +371,6 @@ class _Graphs:
     @torch.no_grad()
     def _test(self, images: int) -> None:
         assert self._arrays is not None
-        where = self._place + torch.arange(images, device=self._device)
-        x, y = self._arrays.test_batch(where)
+        x, y = self._arrays.test_batch(self._place + self._count[:images])
         self._tally.add(self._engines[0]._network.test(x), y)
         self._place += images

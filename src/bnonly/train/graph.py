@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -40,29 +42,52 @@ class Captured:
 
     Raises
     ------
-    RuntimeError
-        If it cannot be captured; the state is as it was.
+    Exception
+        If it cannot be captured, whatever stopped it; the state is as it was.
     """
 
+    #: One stream for all captures: libraries keep a workspace for each that they have seen.
+    _side: torch.cuda.Stream | None = None
+
     def __init__(self, body: Callable[[], None], state: Sequence[torch.Tensor], pool: Any) -> None:
-        current, side = torch.cuda.current_stream(), torch.cuda.Stream()
-        side.wait_stream(current)
+        current = torch.cuda.current_stream()
+        side = Captured._side = Captured._side or torch.cuda.Stream()
+        self._graph, self.pool = torch.cuda.CUDAGraph(), pool or torch.cuda.graph_pool_handle()
+        begun = False
         try:
+            side.wait_stream(current)
             with torch.cuda.stream(side):
-                warm_up(body, state)
+                roomy = _warmed_up(body, state)
             current.wait_stream(side)
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph, pool=pool):
+            if not roomy and pool is None:
+                raise torch.OutOfMemoryError("a step does not fit the device's memory")
+            # Otherwise the graphs captured before hold the memory that this one needs, and have warmed the libraries up.
+            torch.cuda.synchronize()
+            gc.collect()
+            torch.cuda.empty_cache()
+            begun = True
+            # Threads that prepare data may call CUDA meanwhile.
+            with torch.cuda.graph(self._graph, pool=self.pool, stream=side, capture_error_mode="thread_local"):
                 body()
+            begun = False
+        except Exception as problem:
+            raise problem.__context__ or problem from None  # what ends a failed capture fails, too
         finally:
             torch.cuda.set_stream(current)  # a capture that fails leaves its own
             current.wait_stream(side)
-
-    @property
-    def pool(self) -> Any:
-        """The graph's memory, to be shared with others."""
-        return self._graph.pool()
+            if begun:  # and torch's allocator in it, so that it would free nothing more
+                with suppress(Exception):
+                    torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), self.pool)
 
     def __call__(self) -> None:
         """Run it once; the host does not wait."""
         self._graph.replay()
+
+
+def _warmed_up(body: Callable[[], None], state: Sequence[torch.Tensor]) -> bool:
+    """Say whether there was room for `warm_up`; what it had is free again."""
+    try:
+        warm_up(body, state)
+    except torch.OutOfMemoryError:
+        return False
+    return True
