@@ -11,31 +11,34 @@ does meets all of them.  A ratio is the median of the rounds' ratios, with the l
 ours           the fast engine: images on the device, fused layers, one flat optimiser step; on a GPU one CUDA graph
 triton         the same with the kernels of bnonly.kernels (GPUs only)
 together       five replicates of it side by side in one graph, their images added up (GPUs only, small images)
+joint          five replicates in the same launches of bnonly.kernels, likewise
+free           ours without deterministic algorithms (GPUs only)
 eager          PyTorch the usual way: images on the device, augmented in batches, channels last, autocast, torch.optim.SGD
-loader         the usual loop: torchvision's data set, per-image transforms, DataLoader, fp32
+loader         the usual loop: torchvision's data set, per-image transforms, DataLoader, fp32 as PyTorch has it (on a GPU
+               its convolutions are TF32)
 
-Images are random: no step's time depends on their content.  Needs torch, torchvision and numpy; neither Snakemake nor data.
+Images are random: no step's time depends on their content; those that a loader decodes are JPEGs of 500 x 375.  What does not fit
+the memory is tried with half the batch, and half of that.  The tables are whole after every measurement: what comes first is
+BatchNorm alone, in all rounds, then other regimes, then other sides.  Needs torch, torchvision and numpy; neither Snakemake nor data.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
-import platform
 import resource
 import statistics
-import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = Path(__file__).parent / "results"
+from common import RESULTS, ROOT, machine, run, write, write_csv
+
 sys.path.insert(0, str(ROOT / "src"))
 
 #: name: (family, depth, channels, images' side, batch)
@@ -55,21 +58,22 @@ NETWORKS = {
 REGIMES = ("bn", "all", "rand2", "out")
 ON_CPU = {"networks": ("ResNet-14", "ResNet-32", "VGG-16", "ImageNet-ResNet-18"), "batch": {"imagenet-resnet": 16}}
 ON_CUDA = {"networks": tuple(n for n in NETWORKS if n != "ResNet-32"), "batch": {}}
-#: side and precision of each column
-SIDES = {
-    "cpu": (("ours", "fp32"), ("ours", "bf16"), ("eager", "fp32"), ("eager", "bf16"), ("loader", "fp32")),
+Side = tuple[str, str]
+#: Side and precision of each column: what is measured first of every network and regime, and what if time is left.
+SIDES: dict[str, tuple[tuple[Side, ...], tuple[Side, ...]]] = {
+    "cpu": ((("ours", "fp32"), ("ours", "bf16"), ("eager", "fp32"), ("eager", "bf16"), ("loader", "fp32")), ()),
     "cuda": (
-        ("ours", "bf16"),
-        ("triton", "bf16"),
-        ("together", "bf16"),
-        ("ours", "fp32"),
-        ("eager", "bf16"),
-        ("loader", "fp32"),
+        (("ours", "bf16"), ("triton", "bf16"), ("eager", "bf16")),
+        (("joint", "bf16"), ("together", "bf16"), ("free", "bf16"), ("loader", "fp32"), ("ours", "fp32")),
     ),
 }
-ALL_SIDES = ("ours", "triton", "together", "eager", "loader")
+ALL_SIDES = ("ours", "triton", "together", "joint", "free", "eager", "loader")
+#: Sides that train several replicates, and those that compute with the kernels of `bnonly.kernels`.
+SEVERAL, KERNELS = ("together", "joint"), ("triton", "joint")
 #: Replicates of the paper that train side by side.
 TOGETHER = 5
+#: Seconds that a measurement may take in all; halvings of a batch that does not fit; JPEGs that a loader reads again and again.
+LONGEST, HALVINGS, PHOTOGRAPHS = 300.0, 3, 256
 #: Steps before the clock runs, the least number of them while it does, and how many a GPU is given between two looks.
 WARM_UP, LEAST_STEPS, LOOK = 3, 5, 50
 #: Images of the synthetic sets: as many as an epoch's order has to be drawn for, and few where they are large.
@@ -88,12 +92,12 @@ class Synthetic:
         x = torch.randn(batch, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
         self._batch = x, torch.randint(classes, (batch,), device=device)
 
-    def train_batches(self, seed: int, epoch: int, batch_size: int, first: int = 0) -> Any:
+    def train_batches(self, seed: int, epoch: int, batch_size: int, first: int = 0, share: Any = None) -> Any:
         """Yield the batch again and again."""
         while True:
             yield self._batch
 
-    def test_batches(self, batch_size: int) -> Any:
+    def test_batches(self, batch_size: int, share: Any = None) -> Any:
         """Yield it once."""
         yield self._batch
 
@@ -147,6 +151,7 @@ def ours(cell: Any, device: Any, replicates: int = 1) -> tuple[Steps, dict[str, 
     engines: list[Any] = [make_engine(dataclasses.replace(cell, seed=i), source, device) for i in range(replicates)]
     engine = Replicates(engines) if replicates > 1 else engines[0]
     whole = source.train_images // cell.recipe.batch_size
+    total = whole * int(cell.recipe.epochs)
     done = 0
 
     def steps(go_on: Callable[[], bool]) -> None:
@@ -160,7 +165,7 @@ def ours(cell: Any, device: Any, replicates: int = 1) -> tuple[Steps, dict[str, 
             return not wanted
 
         while wanted:
-            epoch, first = divmod(done, whole)
+            epoch, first = divmod(done % total, whole)  # the schedule has an end
             done = epoch * whole + engine.train(epoch, first, whole, pause)
 
     return steps, engines[0].facts()
@@ -184,10 +189,12 @@ def usual(cell: Any, device: Any, loader: bool, workers: int) -> tuple[Steps, di
     recipe = cell.recipe
     optimiser = torch.optim.SGD(trained, recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, [30_000, 45_000])
-    if photographs:
+    if photographs and not loader:
         batches = Synthetic(NETWORKS[cell.architecture.name][3], recipe.batch_size, 1000, device).train_batches(0, 0, 0)
+    elif loader:
+        batches = loaded(recipe.batch_size, device, workers, photographs)
     else:
-        batches = loaded(recipe.batch_size, device, workers) if loader else on_device(recipe.batch_size, device)
+        batches = on_device(recipe.batch_size, device)
     half = cell.precision == "bf16"
 
     def steps(go_on: Callable[[], bool]) -> None:
@@ -224,42 +231,55 @@ def on_device(batch: int, device: Any) -> Any:
             yield x.float().div_(255).sub_(0.47).div_(0.25), labels[chosen]
 
 
-def loaded(batch: int, device: Any, workers: int) -> Any:
-    """Yield CIFAR batches from torchvision's data set through a DataLoader."""
+def loaded(batch: int, device: Any, workers: int, photographs: bool) -> Iterator[Any]:
+    """Yield batches from torchvision's data set, CIFAR-10 or a folder of photographs, through a DataLoader."""
     import numpy as np
     import torch
     from torchvision import datasets, transforms
+
+    finish = [transforms.ToTensor(), transforms.Normalize((0.47,) * 3, (0.25,) * 3)]
+    flip = transforms.RandomHorizontalFlip()
+    rng = np.random.default_rng(0)
 
     class Random(datasets.CIFAR10):
         """torchvision's own data set, with random pixels."""
 
         def __init__(self) -> None:
-            rng = np.random.default_rng(0)
             self.data = rng.integers(0, 256, (CIFAR_IMAGES, 32, 32, 3), dtype=np.uint8)
             self.targets = rng.integers(0, 10, CIFAR_IMAGES).tolist()
             self.target_transform = None
-            self.transform = transforms.Compose(
-                [
-                    transforms.RandomHorizontalFlip(),
-                    transforms.RandomCrop(32, padding=4),
-                    transforms.ToTensor(),
-                    transforms.Normalize((0.47,) * 3, (0.25,) * 3),
-                ]
-            )
+            self.transform = transforms.Compose([flip, transforms.RandomCrop(32, padding=4), *finish])
 
-    pin = device.type == "cuda"
-    feed = torch.utils.data.DataLoader(
-        Random(),
-        batch,
-        shuffle=True,
-        drop_last=True,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=pin,
-    )
-    while True:
-        for x, y in feed:
-            yield x.to(device, non_blocking=pin), y.to(device, non_blocking=pin)
+    feed: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0, "drop_last": True}
+    feed["pin_memory"] = device.type == "cuda"
+    with tempfile.TemporaryDirectory() as folder:
+        if photographs:
+            draw_photographs(Path(folder), rng)
+            crop = transforms.RandomResizedCrop(224, scale=(0.1, 1), ratio=(0.8, 1.25))
+            images: Any = datasets.ImageFolder(folder, transforms.Compose([crop, flip, *finish]))
+            feed["sampler"] = torch.utils.data.RandomSampler(images, replacement=True, num_samples=200 * batch)
+        else:
+            images = Random()
+            feed["shuffle"] = True
+        loader = torch.utils.data.DataLoader(images, batch, **feed)
+        while True:
+            for x, y in loader:
+                yield x.to(device, non_blocking=feed["pin_memory"]), y.to(device, non_blocking=feed["pin_memory"])
+
+
+def draw_photographs(folder: Path, rng: Any) -> None:
+    """Write JPEGs of 500 x 375 pixels with the smoothness of photographs: what decoding costs depends on it."""
+    import numpy as np
+    from PIL import Image
+
+    (folder / "class").mkdir()
+    for i in range(PHOTOGRAPHS):
+        coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)).resize(
+            (500, 375), Image.Resampling.BICUBIC
+        )
+        noise = rng.normal(0, 6, (375, 500, 3))
+        pixels = (np.asarray(coarse) + noise).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "class" / f"{i}.jpg", quality=90)
 
 
 def measure(task: dict[str, Any]) -> dict[str, Any]:
@@ -271,13 +291,14 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
 
     torch.set_num_threads(task["threads"])
     device = choose_device(task["device"])
-    engine = "triton" if task["side"] == "triton" else "fast"
+    engine = "triton" if task["side"] in KERNELS else "fast"
     cell = cell_of(task["network"], task["regime"], task["batch"], engine, task["precision"])
-    replicates = TOGETHER if task["side"] == "together" else 1
-    if task["side"] in ("ours", "triton", "together"):
+    replicates = TOGETHER if task["side"] in SEVERAL else 1
+    if task["side"] in ("ours", "free", *KERNELS, *SEVERAL):
         be_reproducible(task["precision"])
-        if not task["deterministic"]:
+        if task["side"] == "free":
             torch.set_deterministic_debug_mode("default")
+            torch.backends.cudnn.benchmark = True
         steps, facts = ours(cell, device, replicates)
     else:
         steps, facts = usual(cell, device, task["side"] == "loader", task["workers"])
@@ -327,17 +348,23 @@ def counting(steps: int) -> Callable[[], bool]:
 
 
 def launches(steps: Steps) -> dict[str, int]:
-    """Count the kernels of a step and what the host launches for it."""
+    """Count the kernels of a step and what the host launches for it, without what begins an epoch."""
     import torch
     from torch.profiler import ProfilerActivity, profile
 
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
-        steps(counting(2))
-        torch.cuda.synchronize()
-    events = seen.events()
-    kernels = sum(1 for e in events if e.device_type == torch.autograd.DeviceType.CUDA and "Mem" not in e.name)
-    hosts = sum(1 for e in events if e.name.startswith(("cudaLaunchKernel", "cudaGraphLaunch", "cuLaunchKernel")))
-    return {"kernels_per_step": kernels // 2, "launches_per_step": hosts // 2}
+    def counted(count: int) -> tuple[int, int]:
+        with profile(activities=[ProfilerActivity.CUDA]) as seen:
+            steps(counting(count))
+            torch.cuda.synchronize()
+        events = seen.events()
+        device = torch.autograd.DeviceType.CUDA
+        kernels = sum(1 for e in events if e.device_type == device and not e.name.startswith(("Mem", "cuda", "cu")))
+        started = ("cudaLaunchKernel", "cudaGraphLaunch", "cuLaunchKernel")
+        return kernels, sum(1 for e in events if e.name.startswith(started))
+
+    # Both begin with what an epoch begins with: the engine is asked for its steps anew.
+    few, many = counted(2), counted(12)
+    return {"kernels_per_step": (many[0] - few[0]) // 10, "launches_per_step": (many[1] - few[1]) // 10}
 
 
 def ceilings() -> dict[str, float]:
@@ -374,29 +401,17 @@ def limit(task: dict[str, Any], found: dict[str, float]) -> float:
     return limit_images_per_second(cell, gpu, found["bf16_flops_per_second"])
 
 
-def run(task: dict[str, Any]) -> dict[str, Any]:
-    """Measure in a process of its own; a side that cannot run says why."""
-    done = subprocess.run(
-        [sys.executable, __file__, "--one", json.dumps(task)], capture_output=True, text=True, timeout=900
-    )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        return {**task, "failed": lines[-1][:200]}
-    return {**task, **json.loads(done.stdout.splitlines()[-1])}
-
-
-def machine(device: str) -> str:
-    """Return the processor, how busy it is, and versions."""
-    import torch
-    import torchvision
-
-    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    model = next((line.split(":")[1].strip() for line in info.splitlines() if "model name" in line), platform.machine())
-    what = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}; " if device == "cuda" else ""
-    return (
-        f"{what}{model}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f} at the start; "
-        f"Python {platform.python_version()}, torch {torch.__version__}, torchvision {torchvision.__version__}"
-    )
+def attempt(task: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Measure in a process of its own, with a smaller batch where the memory is too small; a side that cannot run says why."""
+    for _ in range(HALVINGS + 1):
+        status, out, errors = run([__file__, "--one", json.dumps(task)], seconds)
+        if not status:
+            return {**task, **json.loads(out.splitlines()[-1])}
+        reason = (errors.strip().splitlines() or ["no message"])[-1][:200]
+        if not any(word in reason.lower() for word in ("out of memory", "outofmemory", "would fit")):
+            break
+        task = {**task, "batch": task["batch"] // 2}
+    return {**task, "failed": reason}
 
 
 def ratio(rows: list[dict[str, Any]], over: tuple[str, str], under: tuple[str, str]) -> str:
@@ -410,45 +425,103 @@ def ratio(rows: list[dict[str, Any]], over: tuple[str, str], under: tuple[str, s
     return f"{statistics.median(pairs):.2f} ({min(pairs):.2f}-{max(pairs):.2f})" if pairs else "-"
 
 
+def middle(group: list[dict[str, Any]], side: Side, key: str) -> float | None:
+    """Return the median of a side's rounds, if it has any."""
+    values = [r[key] for r in group if (r["side"], r["precision"]) == side and r.get(key) is not None]
+    return statistics.median(values) if values else None
+
+
 def table(rows: list[dict[str, Any]], device: str, measured: dict[str, float]) -> list[str]:
-    """Return the comparison as Markdown."""
-    sides = SIDES[device]
+    """Return the comparison as Markdown: throughputs, ratios, BatchNorm alone beside everything, what failed."""
+    sides = [side for tier in SIDES[device] for side in tier]
+    sides = [s for s in sides if any((r["side"], r["precision"]) == s for r in rows)]
     best, same = (("ours", "bf16"), ("eager", "bf16")) if device == "cuda" else (("ours", "fp32"), ("eager", "fp32"))
-    heads = ["network", "regime", "batch", *(f"{s} {p}, images/s" for s, p in sides)]
-    heads += [f"{' '.join(best)} / {' '.join(same)}", "ours bf16 / eager bf16"] if device == "cpu" else ["ours / eager"]
-    heads += ["ours fp32 / loader", "ours bf16 / loader"]
+    ratios = {
+        "cpu": [(best, same), (("ours", "bf16"), ("eager", "bf16"))],
+        "cuda": [(best, same), (("triton", "bf16"), same), (("together", "bf16"), best), (("joint", "bf16"), ("triton", "bf16")),
+                 (("free", "bf16"), best)],
+    }[device]  # fmt: skip
+    ratios += [(("ours", p), ("loader", "fp32")) for p in ("fp32", "bf16")]
+    ratios = [pair for pair in ratios if all(side in sides for side in pair)]
+    heads = ["network", "regime", "batch", *(f"{' '.join(s)}, images/s" for s in sides)]
+    heads += [f"{' '.join(over)} / {' '.join(under)}" for over, under in ratios]
     heads += ["memory ours / eager, MB", "start-up ours / eager, s"]
     if device == "cuda":
-        heads += ["together / ours", "share of the limit", "kernels ours / eager", "host launches ours / eager"]
+        heads += [
+            "share of the limit, ours",
+            "triton",
+            "kernels ours / triton / eager",
+            "host launches ours / triton / eager",
+        ]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-
-    def middle(group: list[dict[str, Any]], side: tuple[str, str], key: str) -> float | None:
-        values = [r[key] for r in group if (r["side"], r["precision"]) == side and r.get(key) is not None]
-        return statistics.median(values) if values else None
 
     def shown(value: float | None, digits: int = 0) -> str:
         return "-" if value is None else f"{value:,.{digits}f}"
 
     for network, regime in dict.fromkeys((r["network"], r["regime"]) for r in rows):
         group = [r for r in rows if (r["network"], r["regime"]) == (network, regime)]
-        cells = [network, regime, str(group[0]["batch"])]
+        batches = sorted({r["batch"] for r in group if "failed" not in r}, reverse=True)
+        cells = [network, regime, ", ".join(map(str, batches))]
         cells += [shown(middle(group, side, "images_per_second")) for side in sides]
-        cells.append(ratio(group, best, same))
-        if device == "cpu":
-            cells.append(ratio(group, ("ours", "bf16"), ("eager", "bf16")))
-        cells += [ratio(group, ("ours", p), ("loader", "fp32")) for p in ("fp32", "bf16")]
+        cells += [ratio(group, over, under) for over, under in ratios]
         for key, digits in (("peak_mb", 0), ("startup_seconds", 1)):
             cells.append(" / ".join(shown(middle(group, s, key), digits) for s in (best, same)))
         if device == "cuda":
-            cells.append(ratio(group, ("together", "bf16"), best))
-            speed = middle(group, best, "images_per_second")
-            task = next(r for r in group if (r["side"], r["precision"]) == best)
-            cells.append("-" if speed is None else f"{100 * speed / limit(task, measured):.0f}%")
+            three = (best, ("triton", "bf16"), same)
+            for side in three[:2]:
+                speed = middle(group, side, "images_per_second")
+                task = next((r for r in group if (r["side"], r["precision"]) == side), None)
+                cells.append("-" if speed is None or task is None else f"{100 * speed / limit(task, measured):.0f}%")
             for key in ("kernels_per_step", "launches_per_step"):
-                cells.append(" / ".join(shown(middle(group, s, key)) for s in (best, same)))
+                cells.append(" / ".join(shown(middle(group, s, key)) for s in three))
         lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", *shares(rows, sides)]
     failed = {f"{r['network']} {r['regime']} {r['side']} {r['precision']}": r["failed"] for r in rows if "failed" in r}
     return [*lines, "", *(f"- {what}: {why}" for what, why in failed.items())]
+
+
+def shares(rows: list[dict[str, Any]], sides: list[Side]) -> list[str]:
+    """Return what a step of BatchNorm alone takes of one that trains everything, by network and side."""
+    lines = []
+    for network in dict.fromkeys(r["network"] for r in rows):
+        cells = []
+        for side in sides:
+            group = [r for r in rows if r["network"] == network]
+            all_, bn = (
+                middle([r for r in group if r["regime"] == g], side, "images_per_second") for g in ("all", "bn")
+            )
+            cells.append(f"{all_ / bn:.2f}" if all_ and bn else "-")
+        if any(c != "-" for c in cells):
+            lines.append(f"| {network} | " + " | ".join(cells) + " |")
+    if not lines:
+        return []
+    heads = ["BN-only's time as a share of all's", *(" ".join(s) for s in sides)]
+    return ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads), *lines]
+
+
+def planned(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield the measurements, the most wanted first; the sides of a round of a network one after the other."""
+    which = ON_CUDA if options.device == "cuda" else ON_CPU
+    for tier in SIDES[options.device]:
+        for regime in options.regimes:
+            for number in range(options.rounds):
+                for network in options.networks or which["networks"]:
+                    family = NETWORKS[network][0]
+                    for side, precision in tier:
+                        if side not in options.sides or (side in SEVERAL and family == "imagenet-resnet"):
+                            continue
+                        yield {
+                            "network": network,
+                            "regime": regime,
+                            "side": side,
+                            "precision": precision,
+                            "round": number,
+                            "batch": options.batch or which["batch"].get(family, NETWORKS[network][4]),
+                            "device": options.device,
+                            "threads": options.threads,
+                            "workers": options.workers,
+                            "seconds": options.seconds,
+                        }
 
 
 def main() -> int:
@@ -460,10 +533,11 @@ def main() -> int:
     parser.add_argument("--sides", nargs="+", choices=ALL_SIDES, default=ALL_SIDES)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement, at least")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of PyTorch")
-    parser.add_argument("--workers", type=int, default=2, help="processes of the DataLoader")
-    parser.add_argument("--nondeterministic", action="store_true", help="ours without deterministic algorithms")
-    parser.add_argument("--budget", type=float, default=1e9, help="seconds after which no further round is begun")
+    parser.add_argument("--batch", type=int, help="instead of the paper's, or on a CPU of what it can do")
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--threads", type=int, default=cores, help="of PyTorch")
+    parser.add_argument("--workers", type=int, default=min(cores, 8), help="processes of the DataLoader")
+    parser.add_argument("--budget", type=float, default=1e9, help="seconds after which nothing more is measured")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -475,56 +549,33 @@ def main() -> int:
     if options.device == "cuda" and not torch.cuda.is_available():
         print("error: --device cuda: this machine has no usable GPU", file=sys.stderr)
         return 2
-    which = ON_CUDA if options.device == "cuda" else ON_CPU
-    about, began = machine(options.device), time.monotonic()
+    end = time.monotonic() + options.budget
+    about = machine(options.device)
+    about = (
+        f"{about}. {options.threads} threads, {options.workers} loader workers, up to {options.rounds} rounds of at least "
+        f"{options.seconds:g} s a measurement; medians, ratios with lowest and highest round."
+    )
     measured = ceilings() if options.device == "cuda" else {}
+    if measured:
+        torch.cuda.empty_cache()  # this process stays while others measure
+    command = f"python benchmarks/engine.py {' '.join(sys.argv[1:])}"
     rows: list[dict[str, Any]] = []
-    for number in range(options.rounds):
-        for network in options.networks or which["networks"]:
-            for regime in options.regimes:
-                for side, precision in SIDES[options.device]:
-                    photographs = NETWORKS[network][0] == "imagenet-resnet"
-                    if side not in options.sides or (side in ("loader", "together") and photographs):
-                        continue
-                    if time.monotonic() - began > options.budget:
-                        continue
-                    task = {
-                        "network": network,
-                        "regime": regime,
-                        "side": side,
-                        "precision": precision,
-                        "round": number,
-                        "batch": which["batch"].get(NETWORKS[network][0], NETWORKS[network][4]),
-                        "device": options.device,
-                        "threads": options.threads,
-                        "workers": options.workers,
-                        "seconds": options.seconds,
-                        "deterministic": not options.nondeterministic,
-                    }
-                    rows.append(run(task))
-                    last = rows[-1]
-                    speed = last.get("images_per_second")
-                    said = last.get("failed") if speed is None else f"{speed:,.0f} images/s"
-                    print(f"round {number + 1}: {network} {regime} {side} {precision}: {said}", file=sys.stderr)
-    options.out.mkdir(parents=True, exist_ok=True)
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    with (options.out / f"engine-{options.device}.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, columns)
-        writer.writeheader()
-        writer.writerows([{k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()} for row in rows])
-    text = [
-        "# Training steps: bnonly beside eager PyTorch and the usual loop",
-        "",
-        f"`python benchmarks/engine.py {' '.join(sys.argv[1:])}`",
-        "",
-        f"{about}. {options.threads} threads, {options.workers} loader workers, {options.rounds} rounds of at least "
-        f"{options.seconds:g} s a measurement; medians, ratios with lowest and highest round.",
-        "",
-        *(f"- {key.replace('_', ' ')}: {value:.3g}" for key, value in measured.items()),
-        *([""] if measured else []),
-        *table(rows, options.device, measured),
-    ]
-    (options.out / f"engine-{options.device}.md").write_text("\n".join(text).rstrip() + "\n")
+    text: list[str] = []
+    for task in planned(options):
+        left = end - time.monotonic()
+        if left < options.seconds:
+            break
+        rows.append(attempt(task, min(left, LONGEST)))
+        last = rows[-1]
+        speed = last.get("images_per_second")
+        said = last.get("failed") if speed is None else f"{speed:,.0f} images/s"
+        what = f"{last['network']} {last['regime']} {last['side']} {last['precision']}"
+        print(f"round {last['round'] + 1}: {what}: {said}", file=sys.stderr, flush=True)
+        write_csv(options.out / f"engine-{options.device}.csv", rows, 2)
+        ends = [f"- {key.replace('_', ' ')}: {value:.3g}" for key, value in measured.items()]
+        text = [*ends, "", *table(rows, options.device, measured)]
+        title = "Training steps: bnonly beside eager PyTorch and the usual loop"
+        write(options.out / f"engine-{options.device}.md", title, command, about, text)
     print("\n".join(text))
     return 0
 

@@ -1,211 +1,363 @@
-"""Everything that a machine with a GPU is asked, in one call: first whether it is right, then how fast it is.
+"""Everything that a machine with a GPU is asked: first whether it is right, then how fast it is.
 
-    python benchmarks/gpu.py --data data --out benchmarks/results --minutes 9
-    python benchmarks/gpu.py --parts check runs
+    python benchmarks/gpu.py --out benchmarks/results --minutes 25                     everything, one part after the other
+    python benchmarks/gpu.py --parts check runs --images FOLDER --minutes 9            some of it, where a call has ten minutes
+    python benchmarks/gpu.py --parts engine --minutes 9
+    python benchmarks/gpu.py --parts kernels precision checks --minutes 9
+    python benchmarks/gpu.py --device cpu --minutes 4                                  a rehearsal in miniature, without a GPU
 
-Parts, in this order, each in its share of the time: `check` (the fast engine on the GPU against the fp32 oracle, captured against not,
-run against rerun, whole against resumed, side by side against alone), `kernels` (benchmarks/kernels.py), `engine` (benchmarks/engine.py), `runs` (160 epochs on real
-CIFAR-10, of whatever form is prepared under --data), `precision` (benchmarks/precision.py).  What fails is said and the next part runs; the exit
-status is 1 if `check` failed.  Needs neither Snakemake nor a network.
+check       the engines against the fp32 oracle, captured against not, rerun, resumed, side by side; no waiting inside an epoch
+runs        cells of the `quick` profile on real CIFAR-10, of whatever form is prepared under --data, for 160 epochs
+engine      benchmarks/engine.py
+precision   benchmarks/precision.py
+kernels     benchmarks/kernels.py, behind a first check
+checks      python -m bnonly.kernels.checks, at full size: minutes of compiling
+
+`--images` is a folder with CIFAR-10 as Parquet files, prepared first.  Every part is a process of its own, which is ended with all
+that it started when its share of the time is over; tables are whole after every row.  The exit status is 1 if `check` found anything
+wrong.  Needs neither Snakemake nor a network; torch 2.11 or newer.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
+import dataclasses
+import gc
+import math
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-HERE = Path(__file__).parent
-sys.path[:0] = [str(ROOT / "src"), str(HERE)]
+import torch
+from common import RESULTS, ROOT, machine, markdown, run, write, write_csv
 
-PARTS = ("check", "kernels", "engine", "runs", "precision")
-#: Shares of the time that is left when a part begins.
-SHARES = {"check": 0.3, "kernels": 0.3, "engine": 0.5, "runs": 0.6, "precision": 1.0}
-CHECKED = ("ResNet-14", "ResNet-110", "VGG-16")
+sys.path.insert(0, str(ROOT / "src"))
+
+PARTS = ("check", "runs", "engine", "precision", "kernels", "checks")
+#: Shares of the time that is left when a part begins; the last part takes all of it.
+SHARES = {"check": 0.25, "runs": 0.35, "engine": 0.6, "precision": 0.5, "kernels": 0.6, "checks": 1.0}
+CHECKED = ("ResNet-14", "ResNet-110", "VGG-16", "ImageNet-ResNet-18")
+#: Cells of the `quick` profile, the most telling first.
+RUNS = [("ResNet-14", "bn"), ("ResNet-14", "all"), ("ResNet-56", "bn"), ("ResNet-110", "bn"), ("ResNet-32", "bn")]
+RUNS += [("ResNet-14", g) for g in ("rand2", "out", "bn_out")] + [(f"ResNet-{d}", "all") for d in (32, 56, 110)]
+RUNS += [(f"ResNet-{d}", g) for d in (32, 56, 110) for g in ("rand2", "out", "bn_out")] + [("ResNet-866", "bn")]
+
+Row = tuple[str, str, float, float]
 
 
-def distance(a: dict[str, Any], b: dict[str, Any]) -> float:
-    """Return the largest relative distance of two states' tensors."""
-    pairs = [(a[part][name], b[part][name]) for part in a for name in a[part]]
-    return max(float((x.double() - y.double()).norm() / (y.double().norm() + 1e-12)) for x, y in pairs)
+def distance(a: dict[str, Any], b: dict[str, Any], part: str) -> float:
+    """Return the largest distance of two states' tensors, of momentum or buffers, as a share of the tensor.
+
+    Or of a thousandth of the largest one: a bias in front of a BatchNorm has a gradient of nothing but rounding errors.
+    """
+    norms = [(x.double() - y.double()).norm() for x, y in zip(a[part].values(), b[part].values(), strict=True)]
+    sizes = [y.double().norm() for y in b[part].values()]
+    least = 1e-3 * max(sizes, default=torch.zeros(())) + 1e-12
+    return max((float(n / max(s, least)) for n, s in zip(norms, sizes, strict=True)), default=0.0)
 
 
-def check() -> list[tuple[str, str, float, float]]:
-    """Compare; return (what, network and regime, distance found, distance allowed)."""
-    import dataclasses
+def furthest(a: dict[str, Any], b: dict[str, Any]) -> float:
+    """Return the largest distance of two states."""
+    return max(distance(a, b, part) for part in a)
 
-    from engine import REGIMES, cell_of, cifar
 
-    from bnonly.devices import be_reproducible, choose_device
+def checks_of(network: str, regime: str, device: Any, small: bool) -> Iterator[Callable[[], Row]]:
+    """Yield comparisons of a network under a regime; each trains what it compares."""
+    from engine import NETWORKS, Synthetic, cell_of, cifar
+
     from bnonly.train.engine import ReferenceEngine, make_engine
     from bnonly.train.fast import FastEngine, Replicates
 
-    device = choose_device("cuda")
-    be_reproducible("fp32")
-    rows = []
+    photographs = NETWORKS[network][0] == "imagenet-resnet"
+    batch = (8 if photographs else 16) if small else (64 if photographs else 128)
+    # Deep untrained networks multiply rounding errors from step to step: one step of those, at a rate that moves them little.
+    steps, loose = (10, 1e-2) if network in ("ResNet-14", "VGG-16") and not small else (1, 5e-2)
+    fp32 = cell_of(network, regime, batch, "fast", "fp32")
+    fp32 = dataclasses.replace(fp32, recipe=dataclasses.replace(fp32.recipe, lr=1e-3, warmup_epochs=0.0))
+    bf16 = dataclasses.replace(fp32, precision="bf16")
+    name = f"{network} {regime}"
+    # Neither the same images nor the same memory twice.
+    source: Any = Synthetic(NETWORKS[network][3], batch, 1000, device) if photographs else cifar(device, fp32.recipe)
 
     def trained(engine: Any, first: int, last: int) -> Any:
         engine.train(0, first, last, lambda: False)
         return engine.state()
 
-    for network in CHECKED:
-        for regime in REGIMES:
-            fp32, bf16 = (cell_of(network, regime, 128, "fast", p) for p in ("fp32", "bf16"))
-            # At a rate that does not multiply rounding errors.
-            fp32, bf16 = (dataclasses.replace(c, recipe=dataclasses.replace(c.recipe, lr=1e-4)) for c in (fp32, bf16))
-            source, name = cifar(device, fp32.recipe), f"{network} {regime}"
-            oracle = trained(ReferenceEngine(fp32, source, device), 0, 10)
-            fast = trained(FastEngine(fp32, source, device), 0, 10)
-            rows.append(
-                (
-                    "fp32 against the oracle, 10 steps: running statistics",
-                    name,
-                    distance(*({"b": s["buffers"]} for s in (fast, oracle))),
-                    1e-3,
-                )
-            )
-            low = trained(FastEngine(bf16, source, device), 0, 10)
-            rows.append(
-                (
-                    "bf16 against the oracle, 10 steps: running statistics",
-                    name,
-                    distance(*({"b": s["buffers"]} for s in (low, oracle))),
-                    5e-2,
-                )
-            )
-            for cell, allowed in ((fp32, 1e-3), (bf16, 5e-2)):
-                kernels = make_engine(dataclasses.replace(cell, engine="triton"), source, device)
-                far = distance(*({"b": s["buffers"]} for s in (trained(kernels, 0, 10), oracle)))
-                rows.append((f"kernels in {cell.precision} against the oracle, 10 steps", name, far, allowed))
-            uncaptured = FastEngine(bf16, source, device)
-            uncaptured._graphs = None
-            rows.append(("captured against not, bf16", name, distance(trained(uncaptured, 0, 10), low), 1e-6))
-            rows.append(
-                ("run against rerun, bf16", name, distance(trained(FastEngine(bf16, source, device), 0, 10), low), 0.0)
-            )
-            first, second = FastEngine(bf16, source, device), FastEngine(bf16, source, device)
-            second.load_state(trained(first, 0, 4))
-            rows.append(("whole against resumed, bf16", name, distance(trained(second, 4, 10), low), 0.0))
-            # The first of three that train side by side is the one that trained alone.
-            three = [FastEngine(dataclasses.replace(bf16, seed=s), source, device) for s in range(3)]
-            Replicates(three).train(0, 0, 10, lambda: False)
-            rows.append(("side by side against alone, bf16", name, distance(three[0].state(), low), 0.0))
-    return rows
+    made: dict[str, Any] = {}
+
+    def state(what: str) -> Any:
+        """Return the state after some steps, trained once."""
+        if what not in made:
+            engine = {
+                "oracle": lambda: ReferenceEngine(fp32, source, device),
+                "fp32": lambda: FastEngine(fp32, source, device),
+                "bf16": lambda: FastEngine(bf16, source, device),
+            }[what]()
+            made[what] = trained(engine, 0, steps)
+        return made[what]
+
+    for part in ("buffers", "momentum"):
+        yield lambda part=part: (
+            f"fp32 against the oracle, {steps} steps: {part}",
+            name,
+            distance(state("fp32"), state("oracle"), part),
+            loose,
+        )
+    # In bf16 a gradient of an untrained network is half noise: the running statistics are not.
+    yield lambda: (
+        f"bf16 against the oracle, {steps} steps: buffers",
+        name,
+        distance(state("bf16"), state("oracle"), "buffers"),
+        5e-2,
+    )
+    yield lambda: (
+        "rerun, bf16",
+        name,
+        furthest(trained(FastEngine(bf16, source, device), 0, steps), state("bf16")),
+        0.0,
+    )
+
+    def resumed() -> Row:
+        first, second = FastEngine(bf16, source, device), FastEngine(bf16, source, device)
+        second.load_state(trained(first, 0, 1))
+        whole = trained(FastEngine(bf16, source, device), 0, 3)
+        return "resumed, bf16", name, furthest(trained(second, 1, 3), whole), 0.0
+
+    yield resumed
+
+    def uncaptured() -> Row:
+        engine = FastEngine(bf16, source, device)
+        if engine._graphs is not None:
+            engine._graphs._ready[("train", batch)] = None  # as after a capture that failed
+        return "captured against not, bf16", name, furthest(trained(engine, 0, steps), state("bf16")), 0.0
+
+    yield uncaptured
+
+    def beside() -> Row:
+        three = [FastEngine(dataclasses.replace(bf16, seed=s), source, device) for s in range(3)]
+        Replicates(three).train(0, 0, steps, lambda: False)
+        return "side by side against alone, bf16", name, furthest(three[0].state(), state("bf16")), 0.0
+
+    yield beside
+
+    def never_waits() -> Row:
+        engine = FastEngine(bf16, source, device)
+        trained(engine, 0, 1)  # what is captured waits
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            engine.train(0, 1, 4, lambda: False)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        return "the host waits for nothing inside an epoch", name, 0.0 if engine.facts()["cuda_graphs"] else 1.0, 0.0
+
+    if device.type != "cuda":
+        return
+    yield never_waits
+    for cell, part, allowed in ((fp32, "buffers", loose), (fp32, "momentum", loose), (bf16, "buffers", 5e-2)):
+        yield lambda cell=cell, part=part, allowed=allowed: (
+            f"kernels in {cell.precision} against the oracle, {steps} steps: {part}",
+            name,
+            distance(
+                trained(make_engine(dataclasses.replace(cell, engine="triton"), source, device), 0, steps),
+                state("oracle"),
+                part,
+            ),
+            allowed,
+        )
+
+    def joint() -> Row:
+        cells = [dataclasses.replace(bf16, engine="triton", seed=s) for s in range(3)]
+        alone = trained(make_engine(cells[0], source, device), 0, steps)
+        three: list[Any] = [make_engine(c, source, device) for c in cells]
+        Replicates(three).train(0, 0, steps, lambda: False)
+        return "kernels: in the same launches against alone, bf16", name, furthest(three[0].state(), alone), 0.0
+
+    yield joint
 
 
-def write(path: Path, title: str, about: str, rows: list[tuple[Any, ...]], heads: tuple[str, ...]) -> None:
-    """Write a table as Markdown and print it."""
-    lines = [f"# {title}", "", about, "", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    lines += ["| " + " | ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row) + " |" for row in rows]
-    path.write_text("\n".join(lines) + "\n")
-    print("\n".join(lines), flush=True)
+def check(options: argparse.Namespace) -> int:
+    """Compare, and write the table after every comparison; return 1 if something is wrong."""
+    from bnonly.devices import be_reproducible, choose_device
+
+    device = choose_device(options.device)
+    be_reproducible("fp32")
+    small, about, rows = device.type == "cpu", machine(options.device), []
+    end, wrong = time.monotonic() + 60 * options.minutes, 0
+    regimes = ("bn", "all") if small else ("bn", "all", "rand2", "out")
+    networks = CHECKED[:1] if small else CHECKED
+    for regime in regimes:
+        for network in networks:
+            for compare in checks_of(network, regime, device, small):
+                if time.monotonic() > end:
+                    print("no time left for the rest of the checks", flush=True)
+                    return int(wrong > 0)
+                try:
+                    what, cell, found, allowed = compare()
+                    ok = found <= allowed  # not a number is not
+                    rows.append((what, cell, found, allowed, "" if ok else "WRONG"))
+                except Exception as problem:  # the other comparisons are still wanted
+                    reason = (str(problem).strip() or repr(problem)).splitlines()[0][:200]
+                    ok = False
+                    rows.append(("?", f"{network} {regime}", math.nan, math.nan, f"{type(problem).__name__}: {reason}"))
+                wrong += not ok
+                print(*rows[-1], flush=True)
+                heads = ("what", "cell", "distance", "allowed", "")
+                lines = [f"{wrong} of {len(rows)} wrong.", "", *markdown(heads, rows)]
+                write(options.out / f"check-{options.device}.md", "Checks of the engines", command(), about, lines)
+            gc.collect()
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+    return int(wrong > 0)
 
 
-def runs(data: Path, budget: float) -> list[tuple[Any, ...]]:
-    """Train whole cells of the paper on real images; return (network, regime, seconds, images/s, accuracy)."""
-    import dataclasses
-
+def runs(options: argparse.Namespace) -> int:
+    """Train whole cells on real images, the first with both engines and the rest with the faster one."""
     from engine import cell_of
 
     from bnonly import paths, schemas
+    from bnonly.errors import UserError
     from bnonly.train.run import train_cell
 
-    dataset = next((n for n in ("cifar10", "cifar10-jpeg") if (data / n / "manifest.json").exists()), None)
+    small = options.device == "cpu"
+    sets = ("cifar10", "cifar10-jpeg")
+    dataset = next((n for n in sets if (options.data / n / "manifest.json").exists()), "digits" if small else None)
     if dataset is None:
-        raise SystemExit(f"{data}: neither cifar10 nor cifar10-jpeg is prepared there; bnonly prepare does it")
-    began, rows = time.monotonic(), []
-    for network, regime in (
-        ("ResNet-14", "bn"),
-        ("ResNet-14", "all"),
-        ("ResNet-110", "bn"),
-        ("ResNet-56", "bn"),
-        ("ResNet-110", "all"),
-        ("ResNet-866", "bn"),
-    ):
-        cell = cell_of(network, regime, 128, "fast", "bf16")
-        recipe = dataclasses.replace(cell.recipe, dataset=dataset, epochs=160)
+        print(
+            f"error: {options.data}: neither of {', '.join(sets)} is prepared there; --images FOLDER does it",
+            file=sys.stderr,
+        )
+        return 2
+    end, about, rows = time.monotonic() + 60 * options.minutes, machine(options.device), []
+    epochs = 1 if small else 160
+    speed: dict[str, float] = {}
+    engines = ("fast",) if small else ("fast", "triton")
+    wanted = [(*RUNS[0], e) for e in engines] + [(*cell, "") for cell in (RUNS[1:2] if small else RUNS[1:])]
+    a_layer = 0.0
+    for network, regime, engine in wanted:
+        engine = engine or max(speed, key=lambda e: speed[e], default="fast")
+        cell = cell_of(network, regime, 128, engine, "bf16")
+        recipe = dataclasses.replace(cell.recipe, dataset=dataset, epochs=float(epochs))
+        if dataset == "digits":
+            recipe = dataclasses.replace(recipe, augmentation=dataclasses.replace(recipe.augmentation, flip=False))
         cell = dataclasses.replace(cell, recipe=recipe)
+        if time.monotonic() + a_layer * cell.architecture.depth > end:
+            print(f"{cell}: would take longer than is left", flush=True)
+            continue
         with tempfile.TemporaryDirectory() as folder:
             start = time.monotonic()
-            train_cell(cell, Path(folder), data, "cuda", 8, quiet=True)
+            try:
+                train_cell(cell, Path(folder), options.data, options.device, 2 if small else 8, quiet=True)
+            except UserError as problem:
+                print(problem, flush=True)
+                continue
             seconds = time.monotonic() - start
-            table, _ = schemas.read(paths.metrics(Path(folder)), "metrics")
-        row = table.slice(table.num_rows - 1).to_pylist()[0]
-        rows.append((network, f"{regime} on {dataset}", seconds, row["images_per_second"], 100 * row["test_top1"]))
+            table, label = schemas.read(paths.metrics(Path(folder)), "metrics")
+        last = table.slice(table.num_rows - 1).to_pylist()[0]
+        speed.setdefault(engine, last["images_per_second"])
+        a_layer = max(
+            a_layer if engine == max(speed, key=lambda e: speed[e]) else 0.0, seconds / cell.architecture.depth
+        )
+        rows.append(
+            {
+                "network": network,
+                "regime": regime,
+                "engine": engine,
+                "graphs": label["sessions"][-1].get("cuda_graphs"),
+                "seconds": seconds,
+                "images_per_second": last["images_per_second"],
+                "top1": 100 * last["test_top1"],
+            }
+        )
         print(rows[-1], flush=True)
-        if time.monotonic() - began > budget:
-            break
-    return rows
+        heads = (
+            "network",
+            "regime",
+            "engine",
+            "one CUDA graph",
+            "seconds in all",
+            "images/s, last epoch",
+            "accuracy, %",
+        )
+        title = f"Whole runs of {epochs} epochs on {dataset}"
+        write(
+            options.out / f"runs-{options.device}.md",
+            title,
+            command(),
+            about,
+            markdown(heads, [r.values() for r in rows]),
+        )
+        write_csv(options.out / f"runs-{options.device}.csv", rows)
+    return 0
+
+
+def command() -> str:
+    """Return how this was called."""
+    return f"python benchmarks/gpu.py {' '.join(sys.argv[1:])}"
+
+
+def program(part: str, options: argparse.Namespace, minutes: float) -> list[Any]:
+    """Return the arguments of Python that measure a part in so many minutes."""
+    here, small = Path(__file__).parent, options.device == "cpu"
+    out: list[Any] = ["--out", options.out]
+    if part in ("check", "runs"):
+        every = ["--device", options.device, "--data", options.data, "--minutes", minutes]
+        return [__file__, "--here", "--parts", part, *every, *out]
+    budget = ["--budget", 60 * minutes]
+    if part == "engine":
+        tiny = (
+            ["--networks", "ResNet-14", "--regimes", "bn", "--rounds", 1, "--batch", 16] if small else ["--rounds", 2]
+        )
+        return [here / "engine.py", "--device", options.device, "--seconds", 0.1 if small else 2, *tiny, *budget, *out]
+    if part == "precision":
+        real = next((n for n in ("cifar10", "cifar10-jpeg") if (options.data / n / "manifest.json").exists()), "digits")
+        how = ["--dataset", real, "--data", options.data, "--device", options.device]
+        how += ["--epochs", 1, "--seeds", 2] if small else ["--epochs", 30, "--precisions", "bf16", "tf32"]
+        return [here / "precision.py", *how, *budget, *out]
+    if part == "kernels":
+        return (
+            [here / "kernels.py", "--compile", 90, "--only", "SGD"] if small else [here / "kernels.py", "--first", *out]
+        )
+    return ["-m", "bnonly.kernels.checks"]
 
 
 def main() -> int:
     """Run the parts."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--data", type=Path, default=ROOT / "data")
-    parser.add_argument("--out", type=Path, default=HERE / "results")
-    parser.add_argument("--minutes", type=float, default=9.0, help="of all parts; none is begun later")
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="cpu: a rehearsal in miniature")
+    parser.add_argument("--images", type=Path, help="CIFAR-10 as Parquet files, to be prepared first")
+    parser.add_argument("--data", type=Path, default=ROOT / "data", help="folder of prepared data")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--minutes", type=float, default=25.0, help="of all parts")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    import torch
-
-    if not torch.cuda.is_available():
-        print("error: this machine has no usable GPU", file=sys.stderr)
+    if options.device == "cuda" and not torch.cuda.is_available():
+        print("error: this machine has no usable GPU; --device cpu rehearses without", file=sys.stderr)
         return 2
-    from engine import machine
-
-    end = time.monotonic() + 60 * options.minutes
+    if options.here:
+        return {"check": check, "runs": runs}[options.parts[0]](options)
+    end, status = time.monotonic() + 60 * options.minutes, 0
     options.out.mkdir(parents=True, exist_ok=True)
-    about, status = f"{machine('cuda')}.", 0
+    if options.images:
+        prepare = ["-m", "bnonly", "prepare", "cifar10-jpeg", "--from", options.images, "--data", options.data]
+        run(prepare, end - time.monotonic(), capture=False)
     for part in options.parts:
+        if part == "checks" and options.device == "cpu":
+            print("checks: need a GPU; in Triton's interpreter they are among the tests", flush=True)
+            continue
         left = end - time.monotonic()
-        if left < 20:
+        if left < 5:
             print(f"{part}: no time left", flush=True)
             continue
-        budget = left * SHARES[part] if len(options.parts) > 1 else left
-        print(f"== {part}, {budget:.0f} s", flush=True)
-        try:
-            if part == "check":
-                rows = check()
-                bad = [r for r in rows if not r[2] <= r[3]]  # not a number fails as well
-                status = int(bool(bad))
-                write(
-                    options.out / "gpu-check.md",
-                    "Checks on a GPU",
-                    about,
-                    rows,
-                    ("what", "cell", "distance", "allowed"),
-                )
-                print(f"{len(bad)} of {len(rows)} failed", json.dumps(bad), flush=True)
-            elif part == "runs":
-                rows_of_runs = runs(options.data, budget)
-                heads = ("network", "regime", "seconds in all", "images/s, last epoch", "accuracy, %")
-                write(options.out / "gpu-runs.md", "Whole runs of 160 epochs", about, rows_of_runs, heads)
-            else:
-                command = [sys.executable, str(HERE / f"{part}.py"), "--out", str(options.out)]
-                if part == "engine":
-                    command += ["--device", "cuda", "--seconds", "2", "--budget", str(budget * 0.9)]
-                if part == "precision":
-                    command += [
-                        "--dataset",
-                        "cifar10-jpeg",
-                        "--data",
-                        str(options.data),
-                        "--device",
-                        "cuda",
-                        "--epochs",
-                        "30",
-                    ]
-                    command += ["--precisions", "bf16", "tf32", "--budget", str(budget * 0.6)]
-                subprocess.run(command, timeout=budget + 60, check=False)
-        except Exception as problem:  # the other parts are still wanted
-            print(f"{part}: {type(problem).__name__}: {problem}", flush=True)
-            status = status or int(part == "check")
+        share = left if part == options.parts[-1] else left * SHARES[part]
+        print(f"== {part}, {share:.0f} s", flush=True)
+        # A little less than its share, so that it ends by itself.
+        found, _, errors = run(program(part, options, 0.95 * share / 60), share, capture=False)
+        print(f"{part}: {'done' if not found else errors or f'exit status {found}'}", flush=True)
+        status = status or int(part == "check" and found == 1)
     return status
 
 

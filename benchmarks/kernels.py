@@ -4,7 +4,8 @@
     python benchmarks/kernels.py --interpret   no GPU: tiny checks in Triton's interpreter, every case below run once
     python benchmarks/kernels.py --compile 90  no GPU: build for such a GPU; registers, spills, shared memory of each kernel
 
-Every kernel is compared with torch in float64 first (bnonly.kernels.checks); nothing is timed if one fails.  Each case is
+Every kernel is compared with torch in float64 first (bnonly.kernels.checks: minutes of compiling; with --first only one is);
+nothing is timed if one fails.  Each case is
 captured in a CUDA graph over several sets of inputs, together several times the cache, and the graph is replayed; the
 time is the median over replays and the spread their quartiles.  Bytes are what the kernels must move; the share is of the copy
 bandwidth measured in the same run.  Needs no Snakemake; torch 2.11 or newer with its Triton.
@@ -13,7 +14,6 @@ bandwidth measured in the same run.  Needs no Snakemake; torch 2.11 or newer wit
 from __future__ import annotations
 
 import argparse
-import csv
 import platform
 import re
 import statistics
@@ -27,12 +27,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from common import RESULTS, ROOT, write, write_csv
 from torch.nn import functional
 
-RESULTS = Path(__file__).parent / "results"
-SOURCE = Path(__file__).parents[1] / "src"
-if SOURCE.is_dir():
-    sys.path.insert(0, str(SOURCE))
+sys.path.insert(0, str(ROOT / "src"))
 BATCH = 128
 #: Bytes of inputs that the sets of a case have together: several times the 60 MB cache of an H200.
 ROTATED = 400e6
@@ -352,7 +350,8 @@ def timed(calls: list[Call], replays: int) -> tuple[list[float], int]:
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
             calls[0]()
             torch.cuda.synchronize()
-        launched = sum(e.count for e in profile.key_averages())
+        device = torch.autograd.DeviceType.CUDA
+        launched = sum(e.device_type == device and not e.name.startswith(("cuda", "cu")) for e in profile.events())
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=stream):
             for call in calls:
@@ -376,7 +375,7 @@ def measure(case: Case, replays: int, bandwidth: float) -> Iterator[dict[str, An
         row: dict[str, Any] = {"case": case.name, "shape": case.shape, "side": side}
         try:
             found, launched = timed([s[side] for s in sets], replays)
-        except RuntimeError as problem:
+        except Exception as problem:  # out of some resource, say: the other sides are still wanted
             print(f"{case.name} {case.shape} {side}: {str(problem).splitlines()[0]}", file=sys.stderr)
             continue
         low, middle, high = statistics.quantiles(found, n=4)
@@ -514,6 +513,7 @@ def main() -> int:
     parser.add_argument(
         "--no-compiled", action="store_true", help="leave torch.compile out, which takes a minute to build"
     )
+    parser.add_argument("--first", action="store_true", help="check one kernel only; checks.py has been run before")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     if options.interpret:
@@ -535,7 +535,7 @@ def main() -> int:
     device = torch.device("cuda")
     torch.manual_seed(0)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    results = list(checks.full(device))
+    results = list(checks.first(device) if options.first else checks.full(device))
     wrong = [r for r in results if not r.ok]
     for result in wrong:
         print("FAILED", result, file=sys.stderr)
@@ -546,35 +546,24 @@ def main() -> int:
     bandwidth = copy_bandwidth()
     setting = Setting(device, checks.DTYPES[options.dtype], compiled=not options.no_compiled)
     rows = []
-    options.out.mkdir(parents=True, exist_ok=True)
     about = (
         f"{torch.cuda.get_device_name()}, copy bandwidth {bandwidth / 1e12:.2f} TB/s (read and written, measured here); "
         f"Python {platform.python_version()}, torch {torch.__version__}, triton {triton.__version__}"
+    )
+    command = f"python {' '.join(['benchmarks/kernels.py', *sys.argv[1:]])}"
+    about += (
+        f". {len(results)} comparisons with torch in float64, all passed. Activations {options.dtype}; each case in a CUDA graph over "
+        f"sets of inputs of about {ROTATED / 1e6:.0f} MB together; medians (quartiles) of {options.replays} replays. MB are what the "
+        "fused kernels must move, 15 or 21 outputs of a convolution a block for a network."
     )
     for case in cases(setting, options.only):
         for row in measure(case, options.replays, bandwidth):
             rows.append(row)
             print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
+            write_csv(options.out / "kernels.csv", rows)
+            title = "Triton kernels beside eager PyTorch and torch.compile"
+            write(options.out / "kernels.md", title, command, about, table(rows).splitlines())
         torch.cuda.empty_cache()
-    with (options.out / "kernels.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
-        writer.writeheader()
-        writer.writerows([{k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()} for row in rows])
-    text = [
-        "# Triton kernels beside eager PyTorch and torch.compile",
-        "",
-        f"`python {' '.join(['benchmarks/kernels.py', *sys.argv[1:]])}`",
-        "",
-        f"{about}.",
-        "",
-        f"{len(results)} comparisons with torch in float64, all passed. Activations {options.dtype}; each case in a CUDA graph over sets "
-        f"of inputs of about {ROTATED / 1e6:.0f} MB together; medians (quartiles) of {options.replays} replays. MB are what the fused "
-        "kernels must move, 15 or 21 outputs of a convolution a block for a network.",
-        "",
-        table(rows),
-    ]
-    (options.out / "kernels.md").write_text("\n".join(text) + "\n")
-    print("\n".join(text))
     return 0
 
 

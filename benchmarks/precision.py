@@ -11,7 +11,6 @@ spread between seeds matters.  Writes benchmarks/results/precision-DATASET-DEVIC
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import os
 import statistics
@@ -21,9 +20,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = Path(__file__).parent / "results"
-sys.path[:0] = [str(ROOT / "src"), str(Path(__file__).parent)]
+from common import RESULTS, ROOT, machine, markdown, write, write_csv
+
+sys.path.insert(0, str(ROOT / "src"))
 
 #: Student's t for 95%, two-sided, by degrees of freedom.
 T95 = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26, 14: 2.14, 19: 2.09, 29: 2.05}
@@ -82,57 +81,54 @@ def main() -> int:
     parser.add_argument("--epochs", type=float, default=8)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--budget", type=float, default=1e9, help="seconds after which no further seed is begun")
+    parser.add_argument("--budget", type=float, default=1e9, help="seconds; a seed that would end later is not begun")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     if options.seeds < 2:
         parser.error("--seeds: 2 or more are wanted for an interval")
-    from engine import machine
-
-    about, began = machine(options.device), time.monotonic()
+    about, end = machine(options.device), time.monotonic() + options.budget
+    about += ". Test accuracy after the last epoch; the same cell and seed in fp32 and in the precision named."
+    command = f"python benchmarks/precision.py {' '.join(sys.argv[1:])}".strip()
+    title = f"Precision: {options.network} on {options.dataset}, {options.epochs:g} epochs"
+    name = f"precision-{options.dataset}-{options.device}"
     rows: list[dict[str, Any]] = []
+    lines: list[str] = []
+    longest = 0.0
     for seed in range(options.seeds):
-        if time.monotonic() - began > options.budget and seed >= 2:
+        began = time.monotonic()
+        if began + longest > end:
             break
         for regime in options.regimes:
             for precision in ("fp32", *options.precisions):
                 found = train(cell_of(options, regime, seed, precision), options)
                 rows.append({"regime": regime, "seed": seed, "precision": precision, **found})
-                print(rows[-1], file=sys.stderr)
-    options.out.mkdir(parents=True, exist_ok=True)
-    name = f"precision-{options.dataset}-{options.device}"
-    with (options.out / f"{name}.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows([{k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()} for row in rows])
-    lines = [
-        "| regime | precision | seeds | fp32, % (sd) | accuracy, % (sd) | difference, points (95%) | loss, difference (95%) |",
-        "|---|---|---|---|---|---|---|",
-    ]
+                print(rows[-1], file=sys.stderr, flush=True)
+        longest = max(longest, time.monotonic() - began)
+        write_csv(options.out / f"{name}.csv", rows)
+        if seed:
+            lines = table(rows, options)
+            write(options.out / f"{name}.md", title, command, about, lines)
+    print("\n".join(lines))
+    return 0
+
+
+def table(rows: list[dict[str, Any]], options: argparse.Namespace) -> list[str]:
+    """Return the differences as Markdown."""
+    cells = []
     for regime in options.regimes:
         by = {(r["seed"], r["precision"]): r for r in rows if r["regime"] == regime}
         seeds = sorted({s for s, _ in by})
         plain = [by[s, "fp32"]["top1"] for s in seeds]
         for precision in options.precisions:
             other = [by[s, precision]["top1"] for s in seeds]
-            cells = [regime, precision, str(len(seeds))]
-            cells += [f"{statistics.mean(v):.2f} ({statistics.stdev(v):.2f})" for v in (plain, other)]
+            row = [regime, precision, str(len(seeds))]
+            row += [f"{statistics.mean(v):.2f} ({statistics.stdev(v):.2f})" for v in (plain, other)]
             for key, digits in (("top1", 2), ("loss", 4)):
                 middle, half = interval([by[s, precision][key] - by[s, "fp32"][key] for s in seeds])
-                cells.append(f"{middle:+.{digits}f} ± {half:.{digits}f}")
-            lines.append("| " + " | ".join(cells) + " |")
-    text = [
-        f"# Precision: {options.network} on {options.dataset}, {options.epochs:g} epochs",
-        "",
-        f"`python benchmarks/precision.py {' '.join(sys.argv[1:])}`".replace(" `", "`"),
-        "",
-        f"{about}. Test accuracy after the last epoch; the same cell and seed in fp32 and in the precision named.",
-        "",
-        *lines,
-    ]
-    (options.out / f"{name}.md").write_text("\n".join(text) + "\n")
-    print("\n".join(text))
-    return 0
+                row.append(f"{middle:+.{digits}f} ± {half:.{digits}f}")
+            cells.append(row)
+    heads = ("regime", "precision", "seeds", "fp32, % (sd)", "accuracy, % (sd)")
+    return markdown([*heads, "difference, points (95%)", "loss, difference (95%)"], cells)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tests.mini import mini
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bnonly import families, grid, paths, regimes, schemas
 from bnonly.analysis.run import verify_cell
@@ -230,6 +232,82 @@ def test_the_bodies_of_the_graphs_do_what_the_plain_loop_does(regime, precision,
     check_same(plain.state(), graphed.state(), 1e-6)
     assert plain.totals() == pytest.approx(graphed.totals())
     assert dataclasses.astuple(plain.evaluate()) == pytest.approx(dataclasses.astuple(graphed.evaluate()), rel=1e-5)
+
+
+class Asked(TorchDispatchMode):
+    """Counts operations, by name, that launch something: neither views nor memory."""
+
+    NOTHING = (
+        "view",
+        "permute",
+        "expand",
+        "detach",
+        "unsqueeze",
+        "squeeze",
+        "select",
+        "slice",
+        "empty",
+        "as_strided",
+        "t",
+    )
+
+    def __init__(self):
+        super().__init__()
+        self.seen = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        if name == "index" and any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1]):
+            name = "index by a mask"  # how many are chosen only the device knows
+        if name == "_to_copy" and (kwargs or {}).get("device") not in (None, args[0].device):
+            name = "copy between devices"
+        self.seen[name] += name not in self.NOTHING
+        return func(*args, **(kwargs or {}))
+
+
+#: What makes the host wait for a device, or copies from it: none may be captured.
+WAITS = {
+    "_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "unique2", "_unique2", "lift_fresh",
+    "repeat_interleave", "bincount", "index by a mask", "copy between devices",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("regime", ["bn", "all", "rand2_out", "short_out", "out"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_is_captured_asks_nothing_of_the_host(regime, precision, family, source):
+    _, cell = cells(family, regime, precision)
+    engine = FastEngine(cell, source, CPU)
+    graphs = fast._Graphs([engine])
+    graphs.steps(0, 0)
+    with Asked() as training:
+        graphs._train(64)
+    graphs._place.zero_()
+    with Asked() as testing:
+        graphs._test(100)
+    assert training.seen["convolution"] and testing.seen["convolution"]
+    assert not WAITS & set(+training.seen), training.seen
+    # A CPU's batch of testing comes in memory of NumPy's; a GPU's does not.
+    assert not (WAITS - {"lift_fresh"}) & set(+testing.seen), testing.seen
+
+
+@pytest.mark.parametrize(("regime", "layer", "least"), [("bn", 8, 6), ("all", 8, 6), ("out", 5, 3)])
+def test_launches_of_a_step(regime, layer, least, source):
+    """Deep networks cost what their layers launch: the difference between two depths, and what a step has beside it."""
+    found = []
+    for depth in (8, 14):
+        cell = dataclasses.replace(
+            cells("cifar-resnet", regime, "bf16")[1], architecture=Architecture("a", "cifar-resnet", depth, 4)
+        )
+        graphs = fast._Graphs([engine := FastEngine(cell, source, CPU)])
+        graphs.steps(0, 0)
+        with Asked() as step:
+            graphs._train(64)
+        found.append(step.seen.total())
+        del engine
+    each = (found[1] - found[0]) / 6
+    assert least <= each <= layer
+    assert found[0] - 9 * each <= 30
 
 
 def test_streamed_batches_go_through_the_graphs_inputs(source, monkeypatch):
