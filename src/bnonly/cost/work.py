@@ -396,6 +396,8 @@ def work(cell: Cell) -> Work:
     # the engine.
     parameters = 4 * one.parameters + 8 * one.trainable + (itemsize * one.parameters if itemsize < 4 else 0)
     resident = 0 if data.layout == "folder" else 3 * size * size * (data.train_images + data.test_images)
+    if resident and cell.engine == "fast":  # an epoch's images, augmented and normalised together on a GPU
+        resident += 3 * size * size * data.train_images * itemsize
 
     return Work(
         train_flops=per_image * images,
