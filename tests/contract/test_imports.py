@@ -1,6 +1,7 @@
 """Imports go one way (docs/architecture.md)."""
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "src/bnonly"
 #: What a module may import of this package, and of heavy libraries, at its top; longest prefix counts.
 WORDS = {"errors", "families", "datasets", "paths"}
-IDENTITY = WORDS | {"spec", "grid"}
+IDENTITY = WORDS | {"spec", "schedule", "grid"}
 FILES = IDENTITY | {"schemas", "store", "lock"}
 COMPUTING = FILES | {
     "seeds",
@@ -28,6 +29,7 @@ ALLOWED = {
     "datasets": (WORDS, set()),
     "paths": (set(), set()),
     "spec": (WORDS, set()),
+    "schedule": ({"spec"}, set()),
     "grid": (IDENTITY, {"yaml"}),
     "store": (WORDS, set()),
     "lock": (WORDS, set()),
@@ -58,7 +60,7 @@ ALLOWED = {
     "report": (FILES | {"cost", "claims", "figures", "tables", "outputs", "report"}, {"jinja2"}),
     "manifest": (FILES | {"figures", "outputs"}, set()),
     "status": (FILES | {"outputs", "figures", "cluster", "progress", "train"}, set()),
-    "cost": (IDENTITY | {"cost", "train"}, set()),
+    "cost": (IDENTITY | {"cost"}, set()),
     "cost.table": (IDENTITY | {"cost", "figures", "outputs"}, set()),
     "compare": (FILES, set()),
     "sharing": (FILES | {"outputs", "store"}, set()),
@@ -122,6 +124,18 @@ def test_imports_go_one_way(name, path):
             assert not rest or rest.split(".")[0] in own or rest == name, f"{name} imports {module}"
         elif top in HEAVY:
             assert top in libraries, f"{name} imports {module}"
+
+
+def test_no_packages_import_one_another():
+    graph = {}
+    for name, path in modules():
+        package = name.split(".")[0]
+        own = {m.split(".")[1] for m in imported(path, everywhere=False) if m.startswith("bnonly.")}
+        graph.setdefault(package, set()).update(own - {package})
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as problem:
+        pytest.fail(f"{' <- '.join(problem.args[1])}: imports go one way")
 
 
 @pytest.mark.parametrize(("name", "path"), [m for m in modules() if m[0].startswith(("figures", "tables", "outputs"))])

@@ -15,9 +15,9 @@ from torch.nn import functional
 from bnonly import grid, paths, regimes, schemas, weights
 from bnonly.data import open_source
 from bnonly.errors import UserError
+from bnonly.schedule import Schedule
 from bnonly.train.engine import Sgd, make_engine
 from bnonly.train.run import train_cell
-from bnonly.train.schedule import Schedule
 
 CPU = torch.device("cpu")
 #: A rate at which rounding errors stay what they are.

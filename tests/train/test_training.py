@@ -18,10 +18,10 @@ from tests.mini import mini, write
 from bnonly import grid, paths, schemas, store, weights
 from bnonly.analysis.run import analyse_cell, verify_cell
 from bnonly.errors import UserError
+from bnonly.schedule import Schedule
 from bnonly.train.checkpoint import load as load_checkpoint
 from bnonly.train.checkpoint import save as save_checkpoint
 from bnonly.train.run import train_cell
-from bnonly.train.schedule import Schedule
 
 #: Columns of the metrics that say how fast a run was; all others must be equal to the bit.
 TIMES = {"seconds", "images_per_second"}

@@ -14,8 +14,8 @@ from functools import lru_cache
 
 from bnonly.cost.layers import Op, network
 from bnonly.datasets import DATASETS
+from bnonly.schedule import Schedule
 from bnonly.spec import Architecture, Cell
-from bnonly.train.schedule import Schedule
 
 #: Where an unnamed size of a recipe is the data set's own.
 ITEMSIZE = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}

@@ -13,9 +13,9 @@ from bnonly import regimes
 from bnonly.data import Source
 from bnonly.errors import UserError
 from bnonly.evaluate import Scores, evaluate
+from bnonly.schedule import Schedule
 from bnonly.spec import Cell
 from bnonly.train import memory
-from bnonly.train.schedule import Schedule
 from bnonly.train.team import Team
 
 

@@ -22,11 +22,11 @@ from bnonly.fast.choice import kernels
 from bnonly.fast.memory import keep_memory
 from bnonly.fast.network import DTYPES, Network, Replicas
 from bnonly.fast.parameters import Parameters
+from bnonly.schedule import Schedule
 from bnonly.spec import Cell
 from bnonly.train import memory
 from bnonly.train.feed import make_feed
 from bnonly.train.graph import Captured
-from bnonly.train.schedule import Schedule
 from bnonly.train.team import Team
 
 #: Images of a batch of testing on a GPU, if the images are small.

@@ -22,11 +22,11 @@ from bnonly.data import Source, open_source
 from bnonly.devices import be_reproducible, choose_device
 from bnonly.errors import UserError
 from bnonly.progress import Progress
+from bnonly.schedule import Schedule
 from bnonly.spec import Cell
 from bnonly.train import checkpoint, failure, memory, provenance
 from bnonly.train.engine import Engine, make_engine
 from bnonly.train.launch import launch
-from bnonly.train.schedule import Schedule
 from bnonly.train.team import Team
 
 #: A checkpoint is written after this time, and at an epoch's end already after a sixth of it.
