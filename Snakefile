@@ -28,7 +28,7 @@ min_version("9.20")
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
 
-from bnonly import datasets, grid, manifest, outputs, paths, spec, store, warm
+from bnonly import configuration, datasets, grid, manifest, outputs, paths, spec, store, warm
 from bnonly.cluster import batches, preflight
 from bnonly.cluster.requests import Requests
 from bnonly.errors import UserError

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnonly import grid, paths, spec, store, warm
+from bnonly import configuration, grid, paths, spec, store, warm
 from bnonly.datasets import DATASETS
 from bnonly.errors import UserError, accepted
 
@@ -52,22 +52,22 @@ def _setup(options: argparse.Namespace) -> Setup:
     folder = Path(options.directory) if options.directory else None
     if options.profile:
         profile = _profile(options.profile)
-        settings = grid.read_yaml(profile)
+        settings = configuration.read_yaml(profile)
         files = settings.get("configfile", [])
         files = [files] if isinstance(files, str) else files
         if not isinstance(files, list):
             raise UserError(f"{profile}: configfile is {files!r}; a file's name is wanted")
         for name in files:
-            over.append(grid.read_yaml(profile.parent / name))
+            over.append(configuration.read_yaml(profile.parent / name))
         if folder is None and settings.get("directory"):
             folder = Path(settings["directory"])
     data = Path(options.data or os.environ.get("BNONLY_DATA") or source.parent / "data").resolve()
-    configuration = grid.read_yaml(source)
+    merged = configuration.read_yaml(source)
     for layer in over:
-        configuration = grid.merge(configuration, layer)
+        merged = configuration.merge(merged, layer)
     for text in options.set:
-        configuration = grid.merge(configuration, _assignment(text, configuration))
-    setup = Setup(grid.resolve(configuration, str(source)), data, configuration)
+        merged = configuration.merge(merged, _assignment(text, merged))
+    setup = Setup(grid.resolve(merged, str(source)), data, merged)
     _enter(folder)
     return setup
 
@@ -111,18 +111,18 @@ def _between(low: float, high: float) -> Callable[[str], float]:
     return read
 
 
-def _assignment(text: str, configuration: Mapping[str, Any]) -> dict[str, Any]:
+def _assignment(text: str, merged: Mapping[str, Any]) -> dict[str, Any]:
     """Turn ``scale=0.05`` into a configuration to lay over the other."""
     path, equals, value = text.partition("=")
     if not equals or not all(path.split(".")):
         raise UserError(f"--set {text}: KEY=VALUE is wanted, for example scale=0.05")
     # Something new would be a recipe, a regime, ... of this one key.
     section, name = (*path.split("."), "")[:2]
-    known = configuration.get(section)
+    known = merged.get(section)
     if path.count(".") > 1 and isinstance(known, Mapping) and all(isinstance(v, Mapping) for v in known.values()):
         if name not in known:
             raise UserError(f"--set {path}: {section} has no {name}; {accepted(name, known)}")
-    node = grid.parse_value(value, f"--set {path}")
+    node = configuration.parse_value(value, f"--set {path}")
     for key in reversed(path.split(".")):
         node = {key: node}
     return node
@@ -391,7 +391,7 @@ def _import(options: argparse.Namespace) -> int:
             raise UserError("--own-configuration: the archive has its own; leave out --profile and --set")
         if not options.directory:
             raise UserError("--own-configuration: name a folder for that run: bnonly -C FOLDER import ...")
-        base = grid.read_yaml(options.config)
+        base = configuration.read_yaml(options.config)
         theirs = grid.resolve(archive.configuration, f"{path}: configuration")
         _enter(options.directory)
         done = sharing.unpack(archive, theirs, options.keep)

@@ -29,6 +29,7 @@ from typing import IO, Any
 import bnonly
 from bnonly import grid as grids
 from bnonly import outputs, paths, schemas, store
+from bnonly.configuration import as_yaml
 from bnonly.errors import UserError
 from bnonly.grid import Grid
 from bnonly.spec import NAME, Cell, differences
@@ -419,7 +420,7 @@ def _their_grid(archive: Archive) -> Grid:
 
 
 def overlay(base: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what to lay over a configuration (`bnonly.grid.merge`) to get another."""
+    """Return what to lay over a configuration (`bnonly.configuration.merge`) to get another."""
     over: dict[str, Any] = {key: None for key in base if key not in wanted}
     for key, value in wanted.items():
         if isinstance(value, Mapping) and isinstance(base.get(key), Mapping):
@@ -450,8 +451,8 @@ def write_profile(archive: Archive, base: Mapping[str, Any], folder: str) -> Pat
     profile = Path("profile")
     about = f"# The configuration of {archive.path.name}, laid over config.yaml.\n"
     texts = {
-        "grid.yaml": about + grids.as_yaml(overlay(base, archive.configuration)),
-        "config.yaml": grids.as_yaml({"configfile": "grid.yaml", "directory": folder, "cores": "all"}),
+        "grid.yaml": about + as_yaml(overlay(base, archive.configuration)),
+        "config.yaml": as_yaml({"configfile": "grid.yaml", "directory": folder, "cores": "all"}),
     }
     for name, text in texts.items():
         with schemas.atomic(profile / name) as stream:

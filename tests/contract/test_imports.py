@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "src/bnonly"
 #: What a module may import of this package, and of heavy libraries, at its top; longest prefix counts.
 WORDS = {"errors", "families", "datasets", "paths"}
-IDENTITY = WORDS | {"spec", "schedule", "grid"}
+IDENTITY = WORDS | {"spec", "schedule", "configuration", "nodes", "sections", "grid"}
 FILES = IDENTITY | {"schemas", "store", "lock"}
 COMPUTING = FILES | {
     "seeds",
@@ -30,7 +30,10 @@ ALLOWED = {
     "paths": (set(), set()),
     "spec": (WORDS, set()),
     "schedule": ({"spec"}, set()),
-    "grid": (IDENTITY, {"yaml"}),
+    "configuration": (WORDS, {"yaml"}),
+    "nodes": (WORDS | {"spec"}, set()),
+    "sections": (IDENTITY - {"grid"}, set()),
+    "grid": (IDENTITY, set()),
     "store": (WORDS, set()),
     "lock": (WORDS, set()),
     "cluster": (IDENTITY | {"store", "lock", "cluster", "cost", "outputs", "figures"}, set()),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bnonly import grid, regimes
+from bnonly import configuration, grid, regimes
 from bnonly.cost import estimate, find_gpu, work
 from bnonly.cost.estimate import limit_images_per_second
 from bnonly.cost.layers import network
@@ -228,7 +228,7 @@ def test_disk_of_a_run(tmp_path_factory, bnonly):
     for command in (("train", "--quiet"), ("analyse",)):
         done = bnonly("--profile", "demo", "-C", folder, command[0], "ResNet-14", "bn_out", *command[1:])
         assert done.returncode == 0, done.stderr
-    cell = grid.load(ROOT / "config.yaml", grid.read_yaml(ROOT / "workflow/profiles/demo/grid.yaml")).cell(
+    cell = grid.load(ROOT / "config.yaml", configuration.read_yaml(ROOT / "workflow/profiles/demo/grid.yaml")).cell(
         "ResNet-14", "bn_out", 0
     )
     size = sum(p.stat().st_size for p in (folder / "results/ResNet-14/bn_out/seed0").glob("[!.]*"))

@@ -14,7 +14,7 @@ import pytest
 from tests.figures.synthetic import write_one
 from tests.mini import mini, write
 
-from bnonly import cli, grid, lock, paths, sharing, store
+from bnonly import cli, configuration, grid, lock, paths, sharing, store
 from bnonly.errors import UserError
 
 CONFIG = mini()
@@ -328,8 +328,8 @@ def test_the_archives_own_configuration(made, call, tmp_path):
     assert status == 0 and "5 trainings imported" in out
     run = Path.cwd()
     assert f"draw with: snakemake --profile {run}/profile -- figures/all" in out
-    both = grid.merge(base, grid.read_yaml(run / "profile/grid.yaml"))
-    assert both == CONFIG and grid.read_yaml(run / "profile/config.yaml")["directory"] == str(run)
+    both = configuration.merge(base, configuration.read_yaml(run / "profile/grid.yaml"))
+    assert both == CONFIG and configuration.read_yaml(run / "profile/config.yaml")["directory"] == str(run)
     status, out, _ = call("--profile", run / "profile", "status", config=config / "config.yaml")
     assert "cifar-depth" in out and out.splitlines()[1].split()[1:3] == ["6", "5"]
 
@@ -389,7 +389,7 @@ def test_an_overlay_is_the_difference():
     base = {"a": 1, "b": {"c": 2, "d": [1, 2]}, "e": 3, "f": {"x": 1}}
     wanted = {"a": 1, "b": {"c": 5, "g": 1}, "f": 7, "h": {"y": 2}}
     over = sharing.overlay(base, wanted)
-    assert grid.merge(base, over) == wanted and over == {
+    assert configuration.merge(base, over) == wanted and over == {
         "b": {"c": 5, "d": None, "g": 1},
         "e": None,
         "f": 7,

@@ -23,7 +23,7 @@ import pytest
 import yaml
 from tests.slurm.cluster import CannotStart, Cluster
 
-from bnonly import grid, paths, schemas
+from bnonly import configuration, grid, paths, schemas
 
 ROOT = Path(__file__).parents[2]
 FAULTS = Path(__file__).parent / "faults"
@@ -77,14 +77,15 @@ class Run:
 
     def configure(self, **changes) -> None:
         """Write the configuration, for the workflow as a file over its own, for `bnonly` as a whole."""
-        over = grid.merge({**SMALL, "cluster": CLUSTER}, changes)
+        over = configuration.merge({**SMALL, "cluster": CLUSTER}, changes)
         self.overlay.write_text(
             yaml.safe_dump({**over, "experiments": {**SMALL["experiments"], **over["experiments"]}})
         )
-        whole = grid.merge(
-            grid.read_yaml(ROOT / "config.yaml"), grid.read_yaml(ROOT / "workflow/profiles/demo/grid.yaml")
+        whole = configuration.merge(
+            configuration.read_yaml(ROOT / "config.yaml"),
+            configuration.read_yaml(ROOT / "workflow/profiles/demo/grid.yaml"),
         )
-        whole = grid.merge(whole, grid.read_yaml(self.overlay))
+        whole = configuration.merge(whole, configuration.read_yaml(self.overlay))
         self.config.write_text(yaml.safe_dump(whole))
         self.grid = grid.resolve(whole)
 

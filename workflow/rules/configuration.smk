@@ -10,7 +10,7 @@ def or_stop(action, *arguments):
 
 
 # config.yaml, with whatever profiles, --configfile and --config lay over it.
-RESOLVED = grid.merge(or_stop(grid.read_yaml, ROOT / "config.yaml"), config)
+RESOLVED = configuration.merge(or_stop(configuration.read_yaml, ROOT / "config.yaml"), config)
 GRID = or_stop(grid.resolve, RESOLVED, "config.yaml")
 RESOLVED.pop("cluster", None)  # no result depends on where it was computed
 

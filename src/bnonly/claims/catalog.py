@@ -9,7 +9,7 @@ from typing import Any
 
 from bnonly.claims.claim import Catalog
 from bnonly.claims.reader import read
-from bnonly.grid import read_yaml
+from bnonly.configuration import read_yaml
 
 SOURCE = Path(__file__).with_name("claims.yaml")
 

@@ -18,7 +18,8 @@ from bnonly.cluster.requests import Requests
 from bnonly.datasets import DATASETS
 from bnonly.errors import UserError, accepted
 from bnonly.figures import request
-from bnonly.grid import Cluster, Grid
+from bnonly.grid import Grid
+from bnonly.sections import Cluster
 from bnonly.spec import Cell
 
 #: File systems that other nodes see as well.

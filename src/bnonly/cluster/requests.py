@@ -11,7 +11,8 @@ from bnonly import cost
 from bnonly.cost import gpus as kinds
 from bnonly.cost import measured
 from bnonly.errors import UserError
-from bnonly.grid import Cluster, Grid
+from bnonly.grid import Grid
+from bnonly.sections import Cluster
 from bnonly.spec import Cell
 
 #: What is asked for, over what is estimated: until a run of this kind has been measured, and at least afterwards.

@@ -1,0 +1,104 @@
+"""Configurations as files: YAML read and written, one laid over another (standard library and yaml only)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bnonly.errors import UserError
+
+TOP_LEVEL = (
+    "title",
+    "scale",
+    "engine",
+    "precision",
+    "threads",
+    "warm",
+    "outputs",
+    "gpus",
+    "paper_values",
+    "cluster",
+    "recipes",
+    "architectures",
+    "regimes",
+    "experiments",
+)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML that refuses a key written twice instead of dropping the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise UserError(
+                    f"{key_node.start_mark.name}:{key_node.start_mark.line + 1}: key '{key}' is given twice"
+                )
+            try:
+                seen.add(key)
+            except TypeError:
+                raise UserError(
+                    f"{key_node.start_mark.name}:{key_node.start_mark.line + 1}: {key} cannot be a key"
+                ) from None
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, is not YAML, is not a mapping, or gives a key twice.
+    """
+    try:
+        with open(path, encoding="utf-8") as stream:
+            loader = _UniqueKeys(stream)
+            try:
+                node = loader.get_single_data()
+            finally:
+                loader.dispose()
+    except OSError as problem:
+        raise UserError(f"{path}: {problem.strerror or problem}") from None
+    except (yaml.YAMLError, ValueError) as problem:  # ValueError: not UTF-8, or a date that is none
+        raise UserError(f"{path}: not YAML: {' '.join(str(problem).split())}") from None
+    if not isinstance(node, dict):
+        raise UserError(f"{path}: a mapping of {', '.join(TOP_LEVEL)} is wanted, found {type(node).__name__}")
+    return node
+
+
+def parse_value(text: str, where: str) -> Any:
+    """Read one value as YAML.
+
+    Raises
+    ------
+    UserError
+        If it is not YAML.
+    """
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as problem:
+        raise UserError(f"{where}: not YAML: {' '.join(str(problem).split())}") from None
+
+
+def as_yaml(config: Mapping[str, Any]) -> str:
+    """Write a configuration as YAML."""
+    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one configuration over another: mappings merge, anything else replaces, null removes a key."""
+    out = dict(base)
+    for key, value in over.items():
+        if value is None:
+            out.pop(key, None)
+        elif isinstance(value, Mapping) and isinstance(out.get(key), Mapping):
+            out[key] = merge(out[key], value)
+        else:
+            out[key] = value
+    return out
