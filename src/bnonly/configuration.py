@@ -1,4 +1,7 @@
-"""Configurations as files: YAML read and written, one laid over another (standard library and yaml only)."""
+"""Configurations as files: YAML read and written, one laid over another, and which of them says what.
+
+Standard library and yaml only.
+"""
 
 from __future__ import annotations
 
@@ -102,3 +105,63 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         else:
             out[key] = value
     return out
+
+
+#: From the top of a mapping to a value in it.
+Keys = tuple[Any, ...]
+_ABSENT = object()
+
+
+class Layers:
+    """Mappings laid over one another as `merge` does, each with a name, so that a mistake is put down to the one that has it.
+
+    Parameters
+    ----------
+    layers : (name, mapping)
+        From the lowest to the uppermost.
+    """
+
+    def __init__(self, *layers: tuple[Any, Mapping[str, Any]]) -> None:
+        self._layers = layers
+
+    def __str__(self) -> str:
+        return self.of(())
+
+    def merged(self) -> dict[str, Any]:
+        """Return the mapping that they make together."""
+        out = dict(self._layers[0][1])
+        for _, content in self._layers[1:]:
+            out = merge(out, content)
+        return out
+
+    def having(self, path: Keys) -> list[Any]:
+        """Return the names of the layers that have the value at a path, or else its nearest parent.
+
+        It is one layer, unless they share a mapping; what a layer replaces or removes is no other's.
+        """
+        for depth in range(len(path), 0, -1):
+            if names := self._having(path[:depth]):
+                return names
+        return [name for name, _ in self._layers]
+
+    def _having(self, path: Keys) -> list[Any]:
+        names: list[Any] = []
+        shared = False
+        for name, content in self._layers:
+            value: Any = content
+            for key in path:
+                if not isinstance(value, Mapping):  # replaced further up
+                    names, value = [], _ABSENT
+                    break
+                value = value.get(key, _ABSENT)
+                if value is _ABSENT:
+                    break
+            if value is not _ABSENT:
+                names = [*names, name] if shared and isinstance(value, Mapping) else [name]
+                shared = isinstance(value, Mapping)
+        return names
+
+    def of(self, *paths: Keys) -> str:
+        """Name the layers that have the values at some paths, for a message."""
+        found = [name for path in paths for name in self.having(path)]
+        return " with ".join(str(name) for name, _ in self._layers if name in found)

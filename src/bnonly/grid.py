@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bnonly import sections
-from bnonly.configuration import TOP_LEVEL, merge, read_yaml
+from bnonly.configuration import TOP_LEVEL, Layers, merge, read_yaml
 from bnonly.datasets import DATASETS
 from bnonly.errors import UserError, accepted
 from bnonly.nodes import Node
@@ -46,6 +46,8 @@ class Grid:
 
     Attributes
     ----------
+    source : Layers
+        Which files it was resolved from, for messages.
     title : str
         What the run is, for figures and reports; "paper" for the paper itself.
     cells : dict
@@ -54,8 +56,8 @@ class Grid:
         Every experiment, by name.
     aliases : dict
         Architectures that are another one under a second name (WRN-14-1 is ResNet-14).
-    labels : dict
-        What the figures call each regime and each architecture.
+    architecture_labels, regime_labels : dict
+        What the figures call each of them.
     threads : int
         CPU threads of one training.
     warm : bool
@@ -70,12 +72,13 @@ class Grid:
         Where jobs are submitted to; None: trainings run on this machine.
     """
 
-    source: str
+    source: Layers
     title: str
     cells: dict[tuple[str, str, int], Cell]
     experiments: dict[str, Experiment]
     aliases: dict[str, str]
-    labels: dict[str, str]
+    architecture_labels: dict[str, str]
+    regime_labels: dict[str, str]
     threads: int
     warm: bool
     outputs: tuple[str, ...]
@@ -120,52 +123,50 @@ class Grid:
                     yield self.aliases.get(a, a), r, s
 
 
-def resolve(config: Mapping[str, Any], source: str = "config.yaml") -> Grid:
+def resolve(config: Mapping[str, Any], source: str | Layers = "config.yaml") -> Grid:
     """Resolve a configuration into its cells.
 
     Parameters
     ----------
     config : mapping
         The content of config.yaml, overrides merged in.
-    source : str
-        Its name, for error messages.
+    source : str or Layers
+        Its name, or what it was merged from, for error messages.
 
     Raises
     ------
     UserError
         One line: source, key, value and what would be right.
     """
-    top = Node(config, source, "")
+    files = source if isinstance(source, Layers) else Layers((source, config))
+    top = Node(config, files, Layers(((), config)))
     top.only(*TOP_LEVEL)
     scale = top.number("scale", 1.0, low=0, open_low=True)
     engine = top.word("engine", "reference", ENGINES)
     precision = top.word("precision", "fp32", PRECISIONS)
     if engine == "reference" and precision != "fp32":
-        top.fail("precision", precision, "the reference engine computes in fp32; others need engine: fast")
-    recipes = {n: c for n, c in top.children("recipes")}
+        top.fail(
+            "precision", precision, "the reference engine computes in fp32; others need engine: fast", beside="engine"
+        )
+    recipes = dict(top.children("recipes"))
     for child in recipes.values():
         sections.recipe(child, scale)
-    regimes = {n: sections.regime(n, c) for n, c in top.children("regimes")}
+    regime_nodes = dict(top.children("regimes"))
+    regimes = {n: sections.regime(n, c) for n, c in regime_nodes.items()}
+    arch_nodes = dict(top.children("architectures"))
     archs: dict[str, Architecture] = {}
-    overrides: dict[str, dict[str, Any]] = {}
     aliases: dict[str, str] = {}
-    labels: dict[str, str] = {}
-    for name, child in top.children("architectures"):
-        labels[name] = child.word("label", name)
-        if "same_as" in child.node:
+    for name, child in arch_nodes.items():
+        if "same_as" in child.content:
             child.only("same_as", "label")
-            aliases[name] = child.word("same_as", known=list(top.mapping("architectures")))
+            aliases[name] = child.word("same_as", known=list(arch_nodes))
         else:
             archs[name] = sections.architecture(name, child)
-        overrides[f"architectures.{name}"] = sections.override(child)
     for alias, target in aliases.items():
         if target not in archs:
-            raise UserError(
-                f"{source}: architectures.{alias}.same_as is {target}, itself an alias; name the architecture it is"
-            )
-    for name, child in top.children("regimes"):
-        labels[name] = child.word("label", name)
-        overrides[f"regimes.{name}"] = sections.override(child)
+            arch_nodes[alias].fail("same_as", target, "that is an alias itself; name the architecture it is")
+    arch_overrides = {n: sections.override(c) for n, c in arch_nodes.items()}
+    regime_overrides = {n: sections.override(c) for n, c in regime_nodes.items()}
 
     cells: dict[tuple[str, str, int], Cell] = {}
     made_by: dict[tuple[str, str, int], str] = {}
@@ -173,7 +174,8 @@ def resolve(config: Mapping[str, Any], source: str = "config.yaml") -> Grid:
     for name, child in top.children("experiments"):
         child.only("title", "recipe", "architectures", "regimes", "seeds", "override", "on_request", "case_study")
         recipe_name = child.word("recipe", known=list(recipes))
-        datasets = set()
+        override = sections.override(child)
+        datasets: dict[str, Node] = {}
         experiment = Experiment(
             name,
             child.word("title", name),
@@ -188,49 +190,47 @@ def resolve(config: Mapping[str, Any], source: str = "config.yaml") -> Grid:
             arch = archs[aliases.get(arch_name, arch_name)]
             for regime_name in experiment.regimes:
                 regime = regimes[regime_name]
-                body = dict(recipes[recipe_name].node)
-                for where in (f"architectures.{arch.name}", f"regimes.{regime_name}"):
-                    body = merge(body, overrides[where])
-                body = merge(body, sections.override(child))
-                recipe = sections.recipe(Node(body, source, f"recipes.{recipe_name}"), scale)
-                sections.check_fit(arch, regime, recipe, f"{source}: experiments.{name}")
+                node = recipes[recipe_name].laid_over(
+                    arch_overrides[arch.name], regime_overrides[regime_name], override
+                )
+                recipe = sections.recipe(node, scale)
+                sections.check_fit(arch, regime, recipe, regime_nodes[regime_name], node)
                 if recipe.gpus > 1 and engine == "reference":
-                    raise UserError(
-                        f"{source}: recipes.{recipe_name}.gpus is {recipe.gpus}; the reference engine uses one, more need "
-                        "engine: fast"
-                    )
-                datasets.add(recipe.dataset)
+                    node.fail("gpus", recipe.gpus, "the reference engine uses one, more need engine: fast")
+                datasets.setdefault(recipe.dataset, node)
                 for seed in experiment.seeds:
                     cell = Cell(arch, regime, recipe, seed, engine, precision)
                     other = cells.setdefault(cell.key, cell)
                     if other != cell:
+                        both = files.of(("experiments", name), ("experiments", made_by[cell.key]))
                         raise UserError(
-                            f"{source}: experiments.{name} and experiments.{made_by[cell.key]} define {cell} differently; "
+                            f"{both}: experiments.{name} and experiments.{made_by[cell.key]} define {cell} differently; "
                             "give both one recipe, or one of the two another architecture or regime name"
                         )
                     made_by.setdefault(cell.key, name)
         if len(datasets) > 1:
-            raise UserError(
-                f"{source}: experiments.{name} mixes the data sets {', '.join(sorted(datasets))}; one is wanted"
-            )
-        dataset = datasets.pop()
+            mixed = " and ".join(f"{d} ({n.at('dataset')})" for d, n in sorted(datasets.items()))
+            where = files.of(child.path(()), *(n.path("dataset") for n in datasets.values()))
+            raise UserError(f"{where}: {child.at(())} mixes the data sets {mixed}; one is wanted")
+        (dataset,) = datasets
         title = experiment.title.replace("{data}", DATASETS[dataset].title)
         experiments[name] = dataclasses.replace(experiment, dataset=dataset, title=title)
     if not experiments:
-        raise UserError(f"{source}: experiments is empty; at least one is needed")
+        raise UserError(f"{top.file('experiments')}: experiments is empty; at least one is needed")
     return Grid(
-        source,
+        files,
         top.word("title", "paper"),
         cells,
         experiments,
         aliases,
-        labels,
+        {n: c.word("label", n) for n, c in arch_nodes.items()},
+        {n: c.word("label", n) for n, c in regime_nodes.items()},
         top.integer("threads", 1, low=1),
         top.flag("warm", False),
-        top.words("outputs") if "outputs" in top.node else (),
+        top.words("outputs") if "outputs" in top.content else (),
         {n: sections.gpu(c) for n, c in top.children("gpus")},
         top.flag("paper_values", False),
-        sections.cluster(Node(top.node["cluster"], source, "cluster")) if "cluster" in top.node else None,
+        sections.cluster(top.child("cluster")) if "cluster" in top.content else None,
     )
 
 

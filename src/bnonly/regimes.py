@@ -17,7 +17,6 @@ from torch.nn.utils import parametrize
 
 from bnonly import seeds
 from bnonly.archs import build
-from bnonly.errors import UserError
 from bnonly.spec import Cell, Regime
 
 
@@ -104,11 +103,6 @@ def make(cell: Cell, classes: int) -> nn.Module:
     -------
     torch.nn.Module
         fp32, in training mode.
-
-    Raises
-    ------
-    UserError
-        If k exceeds a fan-in.
     """
     with torch.random.fork_rng(devices=[]):  # torch's own initialisation, all of it replaced below
         model = build(cell.architecture, classes)
@@ -128,9 +122,8 @@ def _initialise(groups: Groups, regime: Regime, seed: int) -> None:
                 layer.bias.copy_(_uniform(seed, f"{name}.bias", layer.bias.numel(), -bound, bound))
         for name, norm in groups.batchnorms:
             size = norm.num_features
-            disabled = regime.affine == "disabled"
-            norm.weight.copy_(_uniform(seed, f"{name}.weight", size, *((1.0, 1.0) if disabled else regime.gamma_init)))
-            norm.bias.copy_(_uniform(seed, f"{name}.bias", size, *((0.0, 0.0) if disabled else regime.beta_init)))
+            norm.weight.copy_(_uniform(seed, f"{name}.weight", size, *regime.gamma_init))
+            norm.bias.copy_(_uniform(seed, f"{name}.bias", size, *regime.beta_init))
             norm.reset_running_stats()
             norm.num_batches_tracked = None  # only counts; the momentum is fixed
 
@@ -183,20 +176,9 @@ def choose(regime: Regime, seed: int, name: str, filters: int, fan_in: int) -> t
     -------
     int64 tensor
         Positions in the flattened weight, ascending and distinct.
-
-    Raises
-    ------
-    UserError
-        If k exceeds the fan-in.
     """
-    k = regime.random_k
-    if k > fan_in and regime.random_per == "channel":
-        raise UserError(
-            f"regime {regime.name}: {name} has a fan-in of {fan_in}; {k} random weights a filter do not exist"
-        )
-    rows, among, take = (
-        (filters, fan_in, k) if regime.random_per == "channel" else (1, filters * fan_in, min(k, fan_in) * filters)
-    )
+    k = regime.random_k  # not above the fan-in: the grid has seen to that
+    rows, among, take = (filters, fan_in, k) if regime.random_per == "channel" else (1, filters * fan_in, k * filters)
     # The `take` smallest of as many random words as there are weights: distinct, uniform, and free of any library's
     # way of shuffling.
     raw = seeds.generator(seed, "mask", name).bit_generator.random_raw(rows * among).reshape(rows, among)

@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from bnonly import fit
 from bnonly.datasets import DATASETS
-from bnonly.errors import UserError
 from bnonly.families import FAMILIES
 from bnonly.nodes import Node
 from bnonly.spec import (
@@ -72,13 +72,13 @@ class Cluster:
 def gpu(node: Node) -> dict[str, Any]:
     """Read a kind of GPU."""
     node.only("memory_gb", "bandwidth_gb_s", "tflops", "watts", "aliases")
-    rates = Node(node.mapping("tflops"), node.source, f"{node.where}.tflops")
+    rates = node.child("tflops")
     rates.only("fp32", "tf32", "bf16", "fp16")
     plain = rates.number("fp32", low=0, open_low=True)
     return {
         **{k: node.number(k, low=0, open_low=True) for k in ("memory_gb", "bandwidth_gb_s", "watts")},
         "tflops": {k: rates.number(k, plain, low=0, open_low=True) for k in ("fp32", "tf32", "bf16", "fp16")},
-        "aliases": node.words("aliases") if "aliases" in node.node else (),
+        "aliases": node.words("aliases") if "aliases" in node.content else (),
     }
 
 
@@ -126,12 +126,14 @@ def regime(name: str, node: Node) -> Regime:
     affine = node.word("affine", "drawn", AFFINE_MODES)
     if affine == "disabled" and {"gamma", "beta"} & set(train):
         node.fail("affine", affine, "gamma and beta cannot be disabled and trained; take them out of 'train'")
-    if affine == "disabled" and {"gamma_init", "beta_init"} & set(node.node):
+    if affine == "disabled" and {"gamma_init", "beta_init"} & set(node.content):
         node.fail("affine", affine, "disabled means gamma = 1, beta = 0; take out gamma_init and beta_init")
-    random = Node(node.mapping("random"), node.source, f"{node.where}.random")
+    random = node.child("random")
     random.only("k", "per")
-    if ("random" in train) != bool(random.node):
-        node.fail("random", dict(random.node), "give 'random: {k: 2, per: channel}' exactly where 'train' lists random")
+    if ("random" in train) != bool(random.content):
+        node.fail(
+            "random", dict(random.content), "give 'random: {k: 2, per: channel}' exactly where 'train' lists random"
+        )
     if "random" in train and {"conv", "shortcut"} & set(train):
         node.fail(
             "train", list(train), "random weights are chosen among frozen ones; conv and shortcut already train them"
@@ -139,7 +141,7 @@ def regime(name: str, node: Node) -> Regime:
     return Regime(
         name,
         tuple(g for g in GROUPS if g in train),
-        random.integer("k", 0, low=1) if random.node else 0,
+        random.integer("k", 0, low=1) if random.content else 0,
         random.word("per", "channel", RANDOM_SCOPES),
         affine,
         node.bounds("gamma_init", (0.0, 1.0) if affine == "drawn" else (1.0, 1.0)),
@@ -148,41 +150,45 @@ def regime(name: str, node: Node) -> Regime:
     )
 
 
-def override(node: Node) -> dict[str, Any]:
+def override(node: Node) -> Node:
     """Return what an architecture, a regime or an experiment changes in a recipe."""
-    child = Node(node.mapping("override"), node.source, f"{node.where}.override")
+    child = node.child("override")
     child.only(*(f.name for f in dataclasses.fields(Recipe)))
-    return dict(child.node)
+    return child
 
 
 def recipe(node: Node, scale: float) -> Recipe:
     """Read a recipe; `scale` shortens or stretches its schedule."""
     node.only(*(f.name for f in dataclasses.fields(Recipe)))
     dataset = node.word("dataset", known=list(DATASETS))
-    aug = Node(node.mapping("augmentation"), node.source, f"{node.where}.augmentation")
+    aug = node.child("augmentation")
     aug.only("flip", "shift", "crop")
     epochs = round(node.number("epochs", low=0, open_low=True) * scale, 6)
     milestones = tuple(round(m * scale, 6) for m in node.numbers("milestones"))
     if list(milestones) != sorted(set(milestones)) or (milestones and milestones[0] <= 0):
-        node.fail("milestones", node.node["milestones"], "rising epochs above 0 are wanted")
+        node.fail("milestones", node.content["milestones"], "rising epochs above 0 are wanted")
     if milestones and milestones[-1] >= epochs:
         node.fail(
             "milestones",
-            node.node["milestones"],
+            node.content["milestones"],
             f"epochs below {epochs / scale:g}, the end, are wanted; 'scale' shortens both",
+            beside="epochs",
         )
     warmup = round(node.number("warmup_epochs", 0.0, low=0) * scale, 6)
     if warmup >= epochs:
-        node.fail("warmup_epochs", node.node["warmup_epochs"], f"less than {epochs / scale:g}, all epochs, is wanted")
+        wanted = f"less than {epochs / scale:g}, all epochs, is wanted"
+        node.fail("warmup_epochs", node.content["warmup_epochs"], wanted, beside="epochs")
     momentum = node.number("momentum", 0.9, low=0)
     if momentum >= 1:
         node.fail("momentum", momentum, "a number below 1 is wanted")
     batch, gpus = node.integer("batch_size", low=1), node.integer("gpus", 1, low=1)
     if gpus > 1 and (batch % gpus or batch < 2 * gpus):
-        node.fail("gpus", gpus, f"a number is wanted that divides batch_size, {batch}, into shares of 2 images or more")
+        wanted = f"a number is wanted that divides batch_size, {batch}, into shares of 2 images or more"
+        node.fail("gpus", gpus, wanted, beside="batch_size")
     batchnorm = node.word("batchnorm", "local", BATCHNORM_SCOPES)
     if batchnorm != "local" and gpus == 1:
-        node.fail("batchnorm", batchnorm, "with one GPU there is nothing to synchronise; give 'gpus', or take it out")
+        wanted = "with one GPU there is nothing to synchronise; give 'gpus', or take it out"
+        node.fail("batchnorm", batchnorm, wanted, beside="gpus")
     return Recipe(
         dataset,
         epochs,
@@ -200,34 +206,18 @@ def recipe(node: Node, scale: float) -> Recipe:
     )
 
 
-def check_fit(arch: Architecture, regime: Regime, recipe: Recipe, where: str) -> None:
-    """Refuse an architecture, a regime and a recipe that do not go together."""
+def check_fit(arch: Architecture, regime: Regime, recipe: Recipe, regime_node: Node, recipe_node: Node) -> None:
+    """Refuse an architecture, a regime and a recipe that do not go together; the nodes are what was read."""
     family = FAMILIES[arch.family]
+    fan_in = family.min_fan_in(arch.depth, arch.channels)
+    if regime.random_k > fan_in:
+        wanted = f"architectures.{arch.name} has filters with a fan-in of {fan_in}, so at most that is wanted"
+        regime_node.fail(("random", "k"), regime.random_k, wanted)
     data = DATASETS[recipe.dataset]
-    if regime.random_k and regime.random_per == "channel":
-        fan_in = family.min_fan_in(arch.depth, arch.channels)
-        if regime.random_k > fan_in:
-            raise UserError(
-                f"{where}: regime {regime.name} trains {regime.random_k} random weights a filter, but {arch.name} has filters "
-                f"with a fan-in of {fan_in}; k must be at most {fan_in}"
-            )
-    size = recipe.image_size or data.image_size
+    key, size = ("image_size", recipe.image_size) if recipe.image_size else ("dataset", data.image_size)
     if size < family.min_image:
-        raise UserError(
-            f"{where}: {arch.name} needs images of at least {family.min_image} pixels, {recipe.dataset} gives {size}"
-        )
-    crops = data.layout == "folder"
-    if recipe.augmentation.crop and not crops:
-        raise UserError(f"{where}: augmentation.crop is for photographs; {recipe.dataset} has 'shift' and 'flip'")
-    if recipe.augmentation.shift and (crops or recipe.augmentation.shift >= size):
-        limit = "'crop' and 'flip', no shift" if crops else f"a shift below its {size} pixels"
-        raise UserError(f"{where}: augmentation.shift is {recipe.augmentation.shift}; {recipe.dataset} has {limit}")
-    if recipe.batch_size > data.train_images:
-        raise UserError(
-            f"{where}: batch_size {recipe.batch_size} is larger than {recipe.dataset}'s {data.train_images} training images"
-        )
-    if recipe.batch_size == 1 or data.train_images % recipe.batch_size == 1:
-        raise UserError(
-            f"{where}: batch_size {recipe.batch_size} leaves a last batch of one of {recipe.dataset}'s {data.train_images} training "
-            "images, which BatchNorm cannot normalise; choose another"
-        )
+        wanted = f"architectures.{arch.name} needs images of at least {family.min_image} pixels, these have {size}"
+        recipe_node.fail(key, recipe_node.content[key], wanted)
+    for wrong in (fit.augmentation(recipe), fit.batches(recipe, data.train_images)):
+        if wrong:
+            recipe_node.fail(wrong.key, wrong.value, wrong.wanted, beside=wrong.beside)

@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "src/bnonly"
 #: What a module may import of this package, and of heavy libraries, at its top; longest prefix counts.
 WORDS = {"errors", "families", "datasets", "paths"}
-IDENTITY = WORDS | {"spec", "schedule", "configuration", "nodes", "sections", "grid"}
+IDENTITY = WORDS | {"spec", "schedule", "fit", "configuration", "nodes", "sections", "grid"}
 FILES = IDENTITY | {"schemas", "store", "lock"}
 COMPUTING = FILES | {
     "seeds",
@@ -31,7 +31,8 @@ ALLOWED = {
     "spec": (WORDS, set()),
     "schedule": ({"spec"}, set()),
     "configuration": (WORDS, {"yaml"}),
-    "nodes": (WORDS | {"spec"}, set()),
+    "fit": (WORDS | {"spec"}, set()),
+    "nodes": (WORDS | {"spec", "configuration"}, set()),
     "sections": (IDENTITY - {"grid"}, set()),
     "grid": (IDENTITY, set()),
     "store": (WORDS, set()),

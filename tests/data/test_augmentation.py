@@ -1,5 +1,7 @@
 """The batched augmentation of small images is the per-image definition, and a function of (seed, epoch, image)."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from tests.data import sets
 from tests.data.sets import CPU
 
 from bnonly import seeds
+from bnonly.data import open_source
 from bnonly.data.arrays import ArraySource, ImageArrays
 from bnonly.errors import UserError
 
@@ -120,7 +123,7 @@ def test_another_image_size_is_made_by_enlarging():
 
 def test_crops_of_small_images_are_refused():
     with pytest.raises(UserError, match="take out augmentation.crop"):
-        source_of(crop=True)
+        open_source(recipe(crop=True), Path(), CPU)
 
 
 def test_memory_is_used_again_only_when_nothing_refers_to_it():

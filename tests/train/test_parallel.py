@@ -143,5 +143,7 @@ def test_configurations_that_cannot_be(changes, message):
 def test_a_last_batch_too_small_for_all_processes(tmp_path):
     cell = cell_of()
     recipe = dataclasses.replace(cell.recipe, batch_size=8, gpus=4)  # 1,437 = 179 x 8 + 5
-    with pytest.raises(UserError, match="leaves 5 training images of digits for a last batch, and each of 4 GPUs"):
+    with pytest.raises(
+        UserError, match="leaves 5 of the 1437 training images of digits for a last batch, and each of 4 GPUs"
+    ):
         make_engine(dataclasses.replace(cell, recipe=recipe), open_source(recipe, Path(), CPU), CPU)

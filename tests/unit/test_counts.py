@@ -111,7 +111,7 @@ def test_spread_over_the_layer_is_as_many():
         assert index.max() < conv.weight.numel()
 
 
-@pytest.mark.parametrize("name", sorted(GRID.labels.keys() - {r.name for r in [c.regime for c in GRID.cells.values()]}))
+@pytest.mark.parametrize("name", sorted(GRID.architecture_labels))
 def test_families_know_the_smallest_fan_in(name):
     spec = architecture(name)
     assert (

@@ -109,19 +109,57 @@ MISTAKES = {
     ),
     "k above the fan-in": (
         dict(regimes__rand2__random={"k": 5, "per": "channel"}),
-        "regime rand2 trains 5 random weights a filter, but ResNet-8-c4 has filters with a fan-in of 4; k must be at most 4",
+        "regimes.rand2.random.k is 5; architectures.ResNet-8-c4 has filters with a fan-in of 4, so at most that is wanted",
     ),
+    "k above the fan-in, spread over the layer": (
+        dict(regimes__rand2__random={"k": 5, "per": "layer"}),
+        "regimes.rand2.random.k is 5; architectures.ResNet-8-c4 has filters with a fan-in of 4, so at most that is wanted",
+    ),
+    "shift out of the enlarged image": (
+        dict(recipes__digits__image_size=16, recipes__digits__augmentation={"shift": 16}),
+        "recipes.digits.augmentation.shift is 16; less than 16, the image's side",
+    ),
+    "learning rate longer than a float": (
+        dict(recipes__digits__lr=10**400),
+        "recipes.digits.lr has 401 digits; a number below 1.8e308 is wanted",
+    ),
+    "milestone longer than a float": (
+        dict(recipes__digits__milestones=[1, 10**400]),
+        "recipes.digits.milestones[1] has 401 digits; a number below 1.8e308 is wanted",
+    ),
+    "override": (dict(regimes__bn__override={"lr": -1}), "regimes.bn.override.lr is -1; a number above 0 is wanted"),
+    "override within a mapping": (
+        dict(architectures__ResNet_8_c4__override={"augmentation": {"shift": "far"}}),
+        "architectures.ResNet-8-c4.override.augmentation.shift is 'far'; a whole number is wanted",
+    ),
+    "unknown data set of an override": (
+        dict(experiments__cifar_depth__override={"dataset": "digitz"}),
+        "experiments.cifar-depth.override.dataset is 'digitz'; did you mean 'digits'?",
+    ),
+    "override that does not go with the recipe": (
+        dict(experiments__cifar_depth__override={"epochs": 1}),
+        "recipes.digits.milestones is [1] where experiments.cifar-depth.override.epochs is 1; epochs below 1, the end",
+    ),
+    "batch that does not go with an override's data": (
+        dict(recipes__digits__batch_size=50_000, experiments__cifar_depth__override={"dataset": "digits"}),
+        "recipes.digits.batch_size is 50000 where experiments.cifar-depth.override.dataset is 'digits'; digits has 1437",
+    ),
+    "data sets mixed": (
+        dict(regimes__bn__override={"dataset": "cifar10"}),
+        "mixes the data sets cifar10 (regimes.bn.override.dataset) and digits (recipes.digits.dataset); one is wanted",
+    ),
+    "override that takes something away": (dict(regimes__bn__override={"lr": None}), "regimes.bn.override.lr is missing"),
     "negative learning rate": (dict(recipes__digits__lr=-0.1), "recipes.digits.lr is -0.1; a number above 0 is wanted"),
     "text for a number": (dict(recipes__digits__lr="fast"), "recipes.digits.lr is 'fast'; a number is wanted"),
     "milestones after the end": (dict(recipes__digits__epochs=1), "recipes.digits.milestones is [1]; epochs below 1, the end"),
     "warm-up of all epochs": (dict(recipes__digits__warmup_epochs=2), "recipes.digits.warmup_epochs is 2; less than 2"),
     "momentum": (dict(recipes__digits__momentum=1), "recipes.digits.momentum is 1.0; a number below 1 is wanted"),
-    "shift out of the image": (dict(recipes__digits__augmentation={"shift": 8}), "digits has a shift below its 8 pixels"),
-    "crop of small images": (dict(recipes__digits__augmentation={"crop": True}), "augmentation.crop is for photographs"),
+    "shift out of the image": (dict(recipes__digits__augmentation={"shift": 8}), "recipes.digits.augmentation.shift is 8; less than 8, the image's side"),
+    "crop of small images": (dict(recipes__digits__augmentation={"crop": True}), "recipes.digits.augmentation.crop is True; digits has small images, which are shifted, not cropped"),
     "misspelt key nobody uses": (dict(recipes__other={"epchs": 1}), "unknown key recipes.other.epchs; did you mean 'epochs'?"),
     "misspelt override": (dict(regimes__bn__override={"lrr": 1}), "unknown key regimes.bn.override.lrr; did you mean 'lr'?"),
     "a name that is no folder": (dict(architectures={"a,b": {}}), "architectures has the name 'a,b'; letters, digits"),
-    "batch of one": (dict(recipes__digits__batch_size=1), "batch_size 1 leaves a last batch of one"),
+    "batch of one": (dict(recipes__digits__batch_size=1), "recipes.digits.batch_size is 1; BatchNorm cannot normalise a single image"),
     "learning rate nan": (dict(recipes__digits__lr=float("nan")), "recipes.digits.lr is nan; a number is wanted"),
     "no seeds": (dict(experiments__cifar_depth__seeds=[]), "experiments.cifar-depth.seeds is []; a list of at least one"),
     "seed twice": (dict(experiments__cifar_depth__seeds=[1, 1]), "experiments.cifar-depth.seeds is [1, 1]; each seed once"),
@@ -130,11 +168,11 @@ MISTAKES = {
     "unknown group": (dict(regimes__bn__train=["gama"]), "regimes.bn.train is 'gama'; did you mean 'gamma'?"),
     "disabled but trained": (dict(regimes__bn__affine="disabled"), "regimes.bn.affine is 'disabled'; gamma and beta cannot be"),
     "random without k": (dict(regimes__rand2__random={}), "regimes.rand2.random is {}; give 'random: {k: 2, per: channel}'"),
-    "batch larger than the data": (dict(recipes__digits__batch_size=2000), "batch_size 2000 is larger than digits's 1437"),
-    "last batch of one": (dict(recipes__digits__batch_size=4 * 359), "batch_size 1436 leaves a last batch of one"),
+    "batch larger than the data": (dict(recipes__digits__batch_size=2000), "recipes.digits.batch_size is 2000; digits has 1437 training images"),
+    "last batch of one": (dict(recipes__digits__batch_size=4 * 359), "recipes.digits.batch_size is 1436; it leaves 1 of the 1437 training images of digits for a last batch"),
     "image too small": (
         dict(architectures={"ResNet-8-c4": {"family": "vgg", "depth": 11}, "ResNet-14-c4": {"same_as": "ResNet-8-c4"}}),
-        "ResNet-8-c4 needs images of at least 16 pixels, digits gives 8",
+        "recipes.digits.dataset is 'digits'; architectures.ResNet-8-c4 needs images of at least 16 pixels, these have 8",
     ),
     "no experiments": (dict(experiments={}), "experiments is empty"),
     "not a mapping": (dict(recipes=[1]), "recipes is [1]; a mapping is wanted"),
@@ -205,6 +243,15 @@ def test_a_figure_without_its_cells():
         outputs.ask(grid.resolve(mini()), "fig02")
     with pytest.raises(UserError, match="no figure or table is called fig5; did you mean .fig05"):
         outputs.ask(grid.resolve(mini()), "fig5")
+
+
+def test_an_architecture_called_as_a_regime_has_a_label_of_its_own():
+    config = mini(regimes__bn__label="BatchNorm")
+    config["architectures"]["bn"] = config["architectures"].pop("ResNet-8-c4")
+    config["experiments"]["cifar-depth"] |= {"architectures": ["bn"], "case_study": "bn"}
+    asked = outputs.ask(grid.resolve(config), "fig05")
+    (panel,) = asked["panels"]
+    assert asked["labels"]["bn"] == "BatchNorm" and [a["label"] for a in panel["architectures"]] == ["bn"]
 
 
 def test_requests_name_each_cell_once_and_carry_digests():

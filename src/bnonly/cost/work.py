@@ -235,7 +235,7 @@ class _Counting:
             group = "output" if op.kind == "linear" else "shortcut" if op.shortcut else "conv"
             own = [n for n in (weights, bias) if n] if group in self.train else []
             if op.kind == "conv" and "random" in self.train:
-                own = [min(self.k, self._fan_in(op)) * op.channels]
+                own = [self.k * op.channels]
                 # The weight that the random entries are scattered into is made anew in every step, and kept.
                 self.saved_fixed += 4 * weights * (self.traffic.name == "reference")
         else:

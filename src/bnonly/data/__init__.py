@@ -6,8 +6,10 @@ from pathlib import Path
 
 import torch
 
+from bnonly import fit
 from bnonly.data.source import Source
 from bnonly.datasets import DATASETS
+from bnonly.errors import UserError
 from bnonly.spec import Recipe
 
 __all__ = ["Source", "open_source"]
@@ -28,8 +30,10 @@ def open_source(recipe: Recipe, root: Path, device: torch.device) -> Source:
     Raises
     ------
     UserError
-        If the data are not there or not what they should be.
+        If the data are not there or not what they should be, or the recipe asks for what they cannot give.
     """
+    if wrong := fit.augmentation(recipe):
+        raise UserError(f"data set {recipe.dataset}: {wrong}")
     # Each kind imports what it needs: a small cell must not wait for torchvision.
     layout = DATASETS[recipe.dataset].layout
     if layout == "installed":

@@ -17,7 +17,6 @@ from torch.nn import functional
 from bnonly import seeds
 from bnonly.data.prepared import Manifest
 from bnonly.data.source import ALL, Batch, Buffers, Normaliser, Share, part_of
-from bnonly.errors import UserError
 from bnonly.spec import Recipe
 
 
@@ -86,11 +85,6 @@ class ArraySource:
     def __init__(
         self, arrays: ImageArrays, recipe: Recipe, device: torch.device, manifest: Manifest | None = None
     ) -> None:
-        if recipe.augmentation.crop:
-            raise UserError(
-                f"data set {recipe.dataset} has small images of one size, which are shifted, not cropped; "
-                "take out augmentation.crop"
-            )
         self.classes = arrays.classes
         self.train_images = len(arrays.train_labels)
         self.test_images = len(arrays.test_labels)

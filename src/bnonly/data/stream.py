@@ -100,15 +100,10 @@ class PackSource:
     Raises
     ------
     UserError
-        If the data are not there, or not what their manifest says, or the recipe asks for what they cannot give.
+        If the data are not there, or not what their manifest says.
     """
 
     def __init__(self, recipe: Recipe, root: Path, device: torch.device, workers: int = 0) -> None:
-        if recipe.augmentation.shift:
-            raise UserError(
-                f"data set {recipe.dataset} has images of many sizes, which are cropped, not shifted; "
-                "take out augmentation.shift"
-            )
         manifest, folder = prepared.open_prepared(recipe.dataset, root)
         self._train, self._test = _Part(folder, "train", manifest), _Part(folder, "test", manifest)
         self.classes = manifest.classes

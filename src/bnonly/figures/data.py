@@ -111,7 +111,7 @@ class Results:
         self.absent: tuple[str, ...] = tuple(asked["absent"])
         self.labels: dict[str, str] = asked["labels"]
         self._stated: list[dict[str, Any]] = asked.get("stated", [])
-        self.panels = tuple(_panel(p, self.labels) for p in asked["panels"])
+        self.panels = tuple(_panel(p) for p in asked["panels"])
         self._root = root
         self._tables: dict[tuple[str, str, str, str], tuple[pa.Table, dict[str, Any]]] = {}
         self._data: dict[str, tuple[Path, str]] = {}
@@ -308,7 +308,7 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
     return points.reset_index()
 
 
-def _panel(asked: dict[str, Any], labels: dict[str, str]) -> Panel:
+def _panel(asked: dict[str, Any]) -> Panel:
     return Panel(
         asked["experiment"],
         asked["title"],
@@ -317,7 +317,7 @@ def _panel(asked: dict[str, Any], labels: dict[str, str]) -> Panel:
         asked["classes"],
         tuple(asked["regimes"]),
         tuple(
-            Architecture(a["name"], labels[a["name"]], a["folder"], a["family"], a["depth"], a["channels"])
+            Architecture(a["name"], a["label"], a["folder"], a["family"], a["depth"], a["channels"])
             for a in asked["architectures"]
         ),
         {(folder, regime): seeds for folder, by in asked["cells"].items() for regime, seeds in by.items()},

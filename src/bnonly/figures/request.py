@@ -67,8 +67,8 @@ def request(grid: Grid, name: str, needs: Sequence[Need]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``{"name", "run", "absent": [experiments that the grid leaves out], "labels": {regime or architecture: text}, "panels": [{"experiment", "title", "dataset",
-        "dataset_title", "paper_data", "classes", "regimes", "files", "architectures": [{"name", "folder", "family", "depth",
+        ``{"name", "run", "absent": [experiments that the grid leaves out], "labels": {regime: text}, "panels": [{"experiment", "title", "dataset",
+        "dataset_title", "paper_data", "classes", "regimes", "files", "architectures": [{"name", "label", "folder", "family", "depth",
         "channels"}], "cells": {folder: {regime: {seed: digest}}}}]}``, JSON-able and canonical.
 
     Raises
@@ -114,10 +114,16 @@ def request(grid: Grid, name: str, needs: Sequence[Need]) -> dict[str, Any]:
                 }
             spec = grid.cell(folder, experiment.regimes[0], experiment.seeds[0]).architecture
             archs.append(
-                {"name": arch, "folder": folder, "family": spec.family, "depth": spec.depth, "channels": spec.channels}
+                {
+                    "name": arch,
+                    "label": grid.architecture_labels[arch],
+                    "folder": folder,
+                    "family": spec.family,
+                    "depth": spec.depth,
+                    "channels": spec.channels,
+                }
             )
-            labels[arch] = grid.labels[arch]
-        labels.update({r: grid.labels[r] for r in need.regimes})
+        labels.update({r: grid.regime_labels[r] for r in need.regimes})
         data = DATASETS[experiment.dataset]
         panels.append(
             {

@@ -167,7 +167,7 @@ def _cells(grid: Grid, measured: Measurements) -> list[dict[str, Any]]:
             {
                 "anchor": f"cell-{architecture}-{regime}",
                 "name": f"{architecture}/{regime}",
-                "label": grid.labels[regime],
+                "label": grid.regime_labels[regime],
                 "runs": len(keys),
                 "done": len(done),
                 "diverged": diverged,

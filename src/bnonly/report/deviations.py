@@ -55,7 +55,7 @@ def deviations(grid: Grid, measured: Measurements) -> list[str]:
     if networks:
         titles: dict[str, dict[str, None]] = defaultdict(dict)
         for name, found in networks.items():
-            titles[grid.experiments[name].title].update(dict.fromkeys(grid.labels[a] for a in found))
+            titles[grid.experiments[name].title].update(dict.fromkeys(grid.architecture_labels[a] for a in found))
         parts = [f"{listed(labels)} ({title})" for title, labels in titles.items()]
         out.append(f"Networks: not the paper's, but {'; '.join(parts)}.")
     seeds: dict[str, list[str]] = defaultdict(list)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bnonly import regimes
+from bnonly import fit, regimes
 from bnonly.data import Source
 from bnonly.errors import UserError
 from bnonly.evaluate import Scores, evaluate
@@ -173,7 +173,8 @@ def make_engine(cell: Cell, source: Source, device: torch.device, team: Team | N
     UserError
         If the batches do not fit the data set, or the device lacks the precision.
     """
-    _check_batches(cell, source)
+    if wrong := fit.batches(cell.recipe, source.train_images):
+        raise UserError(f"{cell}: {wrong}")
     memory.check(cell, device)
     if cell.engine == "reference":
         return ReferenceEngine(cell, source, device)
@@ -191,25 +192,6 @@ def make_engine(cell: Cell, source: Source, device: torch.device, team: Team | N
                 f"{cell}: engine is triton, whose BatchNorm is of one GPU; set batchnorm: local or engine: fast"
             )
     return FastEngine(cell, source, device, team or Team())
-
-
-def _check_batches(cell: Cell, source: Source) -> None:
-    batch, images, dataset = cell.recipe.batch_size, source.train_images, cell.recipe.dataset
-    if batch > images:
-        raise UserError(
-            f"{cell}: batch_size is {batch}; {dataset} has {images} training images, so at most that is wanted"
-        )
-    gpus = cell.recipe.gpus
-    if gpus > 1 and 0 < images % batch < 2 * gpus:
-        raise UserError(
-            f"{cell}: batch_size is {batch}, which leaves {images % batch} training images of {dataset} for a last batch, "
-            f"and each of {gpus} GPUs needs 2 or more; take another batch_size"
-        )
-    if images % batch == 1:
-        raise UserError(
-            f"{cell}: batch_size is {batch}, which leaves 1 of the {images} training images of {dataset} for a last batch, "
-            f"and BatchNorm needs more; take {batch - 1 if images % (batch - 1) != 1 else batch + 1}"
-        )
 
 
 def _check_precision(cell: Cell, device: torch.device) -> None:
