@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bnonly import configuration, grid, paths, spec, store, warm
+from bnonly.configuration import Layers
 from bnonly.datasets import DATASETS
 from bnonly.errors import UserError, accepted
 
@@ -48,7 +49,7 @@ def _setup(options: argparse.Namespace) -> Setup:
         return Setup(grid.resolve(resolved, str(source)), data, resolved)
     if not source.exists():
         raise UserError(f"{source}: no such file; run bnonly from the repository's root, or name one with --config")
-    over: list[dict[str, Any]] = []
+    layers = [(str(source), configuration.read_yaml(source))]
     folder = Path(options.directory) if options.directory else None
     if options.profile:
         profile = _profile(options.profile)
@@ -58,16 +59,15 @@ def _setup(options: argparse.Namespace) -> Setup:
         if not isinstance(files, list):
             raise UserError(f"{profile}: configfile is {files!r}; a file's name is wanted")
         for name in files:
-            over.append(configuration.read_yaml(profile.parent / name))
+            path = profile.parent / name
+            layers.append((configuration.name_of(path, Path()), configuration.read_yaml(path)))
         if folder is None and settings.get("directory"):
             folder = Path(settings["directory"])
     data = Path(options.data or os.environ.get("BNONLY_DATA") or source.parent / "data").resolve()
-    merged = configuration.read_yaml(source)
-    for layer in over:
-        merged = configuration.merge(merged, layer)
     for text in options.set:
-        merged = configuration.merge(merged, _assignment(text, merged))
-    setup = Setup(grid.resolve(merged, str(source)), data, merged)
+        layers.append((f"--set {text}", _assignment(text, Layers(*layers).merged())))
+    merged = Layers(*layers).merged()
+    setup = Setup(grid.resolve(merged, Layers(*layers)), data, merged)
     _enter(folder)
     return setup
 

@@ -94,6 +94,12 @@ def as_yaml(config: Mapping[str, Any]) -> str:
     return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
 
 
+def name_of(path: Path, root: Path) -> str:
+    """Return what to call a file in a message: where it really is, from `root` if it is below that."""
+    path, root = path.resolve(), root.resolve()
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Lay one configuration over another: mappings merge, anything else replaces, null removes a key."""
     out = dict(base)

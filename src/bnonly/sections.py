@@ -104,6 +104,7 @@ def cluster(node: Node) -> Cluster:
             "max_hours",
             float(f"{cluster.max_hours:g}"),
             f"a job would end before its first checkpoint, which needs warning_seconds and 30 more: at least {least:.2g}",
+            beside="warning_seconds",
         )
     return cluster
 

@@ -194,6 +194,30 @@ def test_profile_means_what_snakemake_means(capsys, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("over", "given", "said"),
+    [
+        ({"recipes": {"digits": {"epoch": 1}}}, (), "profile/grid.yaml: unknown key recipes.digits.epoch; did you mean 'epochs'?"),
+        ({"recipes": {"digits": {"lr": -1}}}, (), "profile/grid.yaml: recipes.digits.lr is -1; a number above 0 is wanted"),
+        (
+            {"recipes": {"digits": {"epochs": 1}}},
+            (),
+            "config.yaml with profile/grid.yaml: recipes.digits.milestones is [1]; epochs below 1, the end",
+        ),
+        ({"title": "x"}, ("--set", "recipes.digits.lr=-1"), "--set recipes.digits.lr=-1: recipes.digits.lr is -1; a number above 0"),
+        ({"experiments": None}, (), "profile/grid.yaml: experiments is empty; at least one is needed"),
+    ],
+)  # fmt: skip
+def test_mistakes_name_the_file_that_has_them(over, given, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, mini())
+    (tmp_path / "profile").mkdir()
+    write(tmp_path / "profile", over).rename(tmp_path / "profile/grid.yaml")
+    (tmp_path / "profile/config.yaml").write_text("configfile: grid.yaml\n")
+    assert cli.main(["--profile", "profile", *given, "cells"]) == 2
+    assert capsys.readouterr().err.startswith(f"bnonly: error: {said}")
+
+
+@pytest.mark.parametrize(
     ("given", "said"),
     [
         (("status", "-C", "elsewhere"), "-C stands before the command"),

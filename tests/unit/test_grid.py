@@ -9,6 +9,7 @@ import pytest
 from tests.mini import mini, write
 
 from bnonly import grid, outputs
+from bnonly.configuration import Layers
 from bnonly.errors import UserError
 from bnonly.spec import differences, parse
 
@@ -190,6 +191,23 @@ def test_mistakes_are_answered_in_one_line(what):
         grid.resolve(mini(**changes))
     text = str(caught.value)
     assert text.startswith("config.yaml: ") and message in text and "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("layers", "path", "names"),
+    [
+        (({"a": 1}, {"b": 1}), ("a",), "0"),
+        (({"a": 1}, {"a": 2}), ("a",), "1"),
+        (({"a": {"x": 1}}, {"a": {"y": 1}}), ("a",), "0 with 1"),
+        (({"a": {"x": 1}}, {"a": {"y": 1}}), ("a", "x"), "0"),
+        (({"a": {"x": 1}}, {"a": {"y": 1}}), ("a", "z"), "0 with 1"),
+        (({"a": {"x": 1}}, {"a": None}, {"a": {"y": 1}}), ("a", "x"), "2"),
+        (({"a": {"x": 1}}, {"a": 5}), ("a", "x"), "1"),
+        (({"a": {"x": [1]}}, {"b": 1}), ("c", "x"), "0 with 1"),
+    ],
+)
+def test_layers_know_which_of_them_has_a_value(layers, path, names):
+    assert Layers(*enumerate(layers)).of(path) == names
 
 
 def test_two_experiments_that_disagree():

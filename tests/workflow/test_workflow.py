@@ -39,6 +39,16 @@ def snakemake(folder, *arguments, tree=ROOT, cores=2):
     return subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=tree, timeout=300, env=environment)
 
 
+def copied(tmp_path):
+    """Copy everything that the workflow is made of, to change it."""
+    tree = tmp_path / "tree"
+    for name in ("src", "workflow", "envs"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    for name in ("Snakefile", "config.yaml"):
+        shutil.copy(ROOT / name, tree / name)
+    return tree
+
+
 def planned(folder, *arguments, **options):
     """Count the jobs of a dry run by rule; {} when there is nothing to do."""
     done = snakemake(folder, "--dry-run", *arguments, **options)
@@ -178,12 +188,15 @@ def test_a_seed_less_only_redraws(made, tmp_path):
     assert (folder / "results/VGG-11-c16/all/seed1/metrics.parquet").exists()
 
 
-def test_a_comment_or_another_order_does_nothing(made):
-    same = overlay(made)
-    config = yaml.safe_load(same.read_text())
-    text = yaml.safe_dump(dict(reversed(config.items())), sort_keys=False, allow_unicode=True)
-    same.write_text("# a comment\n" + text)
-    assert planned(made, "--configfile", same, "--", "figures/all") == {}
+def test_a_comment_or_another_order_in_the_configuration_does_nothing(made, tmp_path):
+    tree, over = copied(tmp_path), overlay(made)
+    for file in (tree / "config.yaml", over):
+        config = yaml.safe_load(file.read_text())
+        text = yaml.safe_dump(dict(reversed(config.items())), sort_keys=False, allow_unicode=True)
+        file.write_text("# a comment\n" + text)
+    assert planned(made, "--configfile", over, "--", "figures/all", tree=tree) == {}
+    (tree / "config.yaml").write_text((tree / "config.yaml").read_text().replace("BatchNorm\n", "BN\n"))
+    assert planned(made, "--configfile", over, "--", "figures/all", tree=tree) == {"figure": 1, "manifest": 1}
 
 
 def test_a_touched_file_does_nothing(made):
@@ -192,11 +205,7 @@ def test_a_touched_file_does_nothing(made):
 
 
 def test_editing_a_figures_code_redraws_that_figure(made, tmp_path):
-    tree = tmp_path / "tree"
-    for name in ("src", "workflow", "envs"):
-        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    for name in ("Snakefile", "config.yaml"):
-        shutil.copy(ROOT / name, tree / name)
+    tree = copied(tmp_path)
     config = ("--configfile", overlay(made), "--", "figures/all")
     assert planned(made, *config, tree=tree) == {}
     file = tree / "src/bnonly/figures/fig08.py"
@@ -266,7 +275,12 @@ def test_another_label_redraws_without_snakemakes_memory(made, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"recipes__digits-16__lr": -1}, "config.yaml: recipes.digits-16.lr is -1; a number above 0 is wanted"),
+        ({"recipes__digits-16__lr": -1}, "{overlay}: recipes.digits-16.lr is -1; a number above 0 is wanted"),
+        # What is wrong with it stands in the demo's own file, below the overlay.
+        (
+            {"recipes__digits__epochs": 3},
+            "workflow/profiles/demo/grid.yaml with {overlay}: recipes.digits.milestones is [4, 6]; epochs below 3",
+        ),
         ({"outputs": ["fig26"]}, "no figure or table is called fig26"),
         ({"outputs": ["fig02"]}, "fig02 needs regime"),
         ({"outputs": ["fig17"]}, "fig17 needs experiments.cifar-width"),
@@ -274,10 +288,17 @@ def test_another_label_redraws_without_snakemakes_memory(made, tmp_path):
     ],
 )
 def test_mistakes_stop_before_anything_runs(change, message, tmp_path):
-    done = snakemake(tmp_path, "--dry-run", "--configfile", overlay(tmp_path, **change), "--", "figures/all")
+    over = overlay(tmp_path, **change)
+    done = snakemake(tmp_path, "--dry-run", "--configfile", over, "--", "figures/all")
     text = done.stdout + done.stderr
     assert done.returncode != 0
-    assert message in text and "Traceback" not in text
+    assert message.format(overlay=over) in text and "Traceback" not in text
+
+
+def test_a_mistake_on_the_command_line_is_put_down_to_it(tmp_path):
+    done = snakemake(tmp_path, "--dry-run", "--config", "recipes={cifar10: {epoch: 1}}", "--", "figures/all")
+    assert done.returncode != 0
+    assert "error: --config: unknown key recipes.cifar10.epoch; did you mean 'epochs'?" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,16 @@ def or_stop(action, *arguments):
         raise WorkflowError(f"bnonly: error: {problem}") from None
 
 
-# config.yaml, with whatever profiles, --configfile and --config lay over it.
-RESOLVED = configuration.merge(or_stop(configuration.read_yaml, ROOT / "config.yaml"), config)
-GRID = or_stop(grid.resolve, RESOLVED, "config.yaml")
+# config.yaml, with whatever profiles, --configfile and --config lay over it.  Each is remembered, so that a mistake is put
+# down to the one that has it.
+LAYERS = [
+    (configuration.name_of(file, ROOT), or_stop(configuration.read_yaml, file))
+    for file in (ROOT / "config.yaml", *workflow.configfiles)
+]
+if workflow.config_settings.config:
+    LAYERS.append(("--config", workflow.config_settings.config))
+RESOLVED = configuration.merge(LAYERS[0][1], config)
+GRID = or_stop(grid.resolve, RESOLVED, configuration.Layers(*LAYERS))
 RESOLVED.pop("cluster", None)  # no result depends on where it was computed
 
 # Prepared data sets, shared by all runs of this clone.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bnonly import cost, outputs, paths
 from bnonly.cluster import queue
-from bnonly.cluster.requests import Requests
+from bnonly.cluster.requests import Requests, setting
 from bnonly.datasets import DATASETS
 from bnonly.errors import UserError, accepted
 from bnonly.figures import request
@@ -123,15 +123,15 @@ def _partition_problems(grid: Grid, cluster: Cluster) -> Iterator[str]:
     default = next((r[0].rstrip("*") for r in rows if r[0].endswith("*")), "")
     for key, name in (("partition", cluster.partition), ("cpu_partition", cluster.cpu_partition or cluster.partition)):
         if name and name not in limits:
-            yield f"{grid.source}: cluster.{key} is '{name}', which is no partition; {accepted(name, limits)}"
+            yield f"{setting(grid, key)} is '{name}', which is no partition; {accepted(name, limits)}"
             return
         if not name and not default:
-            yield f"{grid.source}: cluster.{key} is empty, and this cluster has no default partition; {accepted('', limits)}"
+            yield f"{setting(grid, key)} is empty, and this cluster has no default partition; {accepted('', limits)}"
             return
     name = cluster.partition or default
     if limits[name] < 3600 * cluster.max_hours - 1:
         yield (
-            f"{grid.source}: cluster.max_hours is {cluster.max_hours:g}, but partition {name} ends jobs after "
+            f"{setting(grid, 'max_hours')} is {cluster.max_hours:g}, but partition {name} ends jobs after "
             f"{limits[name] / 3600:.3g} hours; give that at most"
         )
     kinds = {g.split("(")[0] for row in rows if row[0].rstrip("*") == name for g in row[2].split(",")}
@@ -143,7 +143,7 @@ def _partition_problems(grid: Grid, cluster: Cluster) -> Iterator[str]:
             "or set cluster.gpu to none"
         )
     elif cluster.gpu not in ("any", "none") and cluster.gpu not in types:
-        yield f"{grid.source}: cluster.gpu is '{cluster.gpu}', which partition {name} does not have; {accepted(cluster.gpu, sorted(types) or ['any'])}"
+        yield f"{setting(grid, 'gpu')} is '{cluster.gpu}', which partition {name} does not have; {accepted(cluster.gpu, sorted(types) or ['any'])}"
 
 
 def _account_problems(grid: Grid, cluster: Cluster) -> Iterator[str]:
@@ -152,7 +152,7 @@ def _account_problems(grid: Grid, cluster: Cluster) -> Iterator[str]:
     )
     accounts = sorted(set((text or "").split()))
     if cluster.account and accounts and cluster.account.lower() not in map(str.lower, accounts):
-        yield f"{grid.source}: cluster.account is '{cluster.account}', which is not yours; {accepted(cluster.account, accounts)}"
+        yield f"{setting(grid, 'account')} is '{cluster.account}', which is not yours; {accepted(cluster.account, accounts)}"
 
 
 def _refusals(requests: Requests, cells: list[Cell]) -> Iterator[str]:

@@ -26,6 +26,11 @@ ANALYSIS_MINUTES = {False: 20, True: 120}
 ANY = "v100"
 
 
+def setting(grid: Grid, key: str) -> str:
+    """Return file and name of a cluster's setting, for a message."""
+    return f"{grid.source.of(('cluster', key))}: cluster.{key}"
+
+
 def kind(cluster: Cluster, grid: Grid) -> cost.Gpu:
     """Return the device that the cluster's trainings get, as the cost model knows it.
 
@@ -40,13 +45,13 @@ def kind(cluster: Cluster, grid: Grid) -> cost.Gpu:
         found = cost.find_gpu(name, kinds.of_configuration(grid.gpus))
     except UserError as problem:
         raise UserError(
-            f"{grid.source}: cluster.{key} is '{name}', whose speed is not known ({problem}); "
+            f"{setting(grid, key)} is '{name}', whose speed is not known ({problem}); "
             "if SLURM calls it so, name its kind in cluster.gpu_kind"
         ) from None
     lacking = sorted({c.precision for c in grid.cells.values()} - {"fp32"})
     if found.name in kinds.OLD and lacking and cluster.gpu != "any":
         raise UserError(
-            f"{grid.source}: cluster.{key} is '{name}', which has no {'/'.join(lacking)}; "
+            f"{setting(grid, key)} is '{name}', which has no {'/'.join(lacking)}; "
             "set precision: fp32, or take Ampere or later"
         )
     return found

@@ -87,8 +87,9 @@ def request(grid: Grid, name: str, needs: Sequence[Need]) -> dict[str, Any]:
         experiment = _experiment(grid, name, need.experiment)
         for regime in need.regimes:
             if regime not in experiment.regimes:
+                file = grid.source.of(("experiments", need.experiment, "regimes"))
                 raise UserError(
-                    f"{grid.source}: {name} needs regime '{regime}' in experiments.{need.experiment}.regimes; add it"
+                    f"{file}: {name} needs regime '{regime}' in experiments.{need.experiment}.regimes; add it"
                 )
         names = experiment.architectures
         if need.case_study:
