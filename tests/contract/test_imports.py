@@ -71,7 +71,8 @@ ALLOWED = {
     "devices": (WORDS, {"torch"}),
     "progress": (IDENTITY, set()),
     "warm": (set(), set()),
-    "cli": (IDENTITY | {"store", "warm"}, set()),
+    "commands": (IDENTITY | {"store"}, set()),
+    "cli": (WORDS | {"commands", "warm"}, set()),
 }
 HEAVY = {
     "numpy",
