@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +24,7 @@ from bnonly.errors import UserError
 from bnonly.spec import Cell, differences
 
 _KEY = b"bnonly"
+_REMEDY = "delete it and run the same command again"
 
 
 def _schema(**columns: pa.DataType) -> pa.Schema:
@@ -198,14 +199,16 @@ def read(path: Path, kind: str, digest: str | None = None, cell: Cell | None = N
     UserError
         If the file is absent, damaged, foreign, of another kind or of another configuration.
     """
-    remedy = "delete it and run the same command again"
-    label, table = _open(path, remedy, lambda: pq.read_table(path, page_checksum_verification=True, memory_map=False))
-    if label.get("sha256") != _checksum(table, label):
-        raise UserError(f"{path}: damaged (its values do not have their checksum); {remedy}")
-    if label.get("kind") != kind:
-        raise UserError(f"{path}: holds {label.get('kind', 'something else')}, not {kind}; {remedy}")
-    if not table.schema.remove_metadata().equals(SCHEMAS[kind]):
-        raise UserError(f"{path}: its columns are not those of {kind} in this version; {remedy}")
+    # All of it in one: what a flipped bit has made of a name or a text is only met when that is decoded.
+    with _refusing(path):
+        table = pq.read_table(path, page_checksum_verification=True, memory_map=False)
+        label = _label(path, table.schema)
+        if label.get("kind") != kind:
+            raise UserError(f"{path}: holds {label.get('kind', 'something else')}, not {kind}; {_REMEDY}")
+        if not table.schema.remove_metadata().equals(SCHEMAS[kind]):
+            raise UserError(f"{path}: its columns are not those of {kind} in this version; {_REMEDY}")
+        if label.get("sha256") != _checksum(table, label):
+            raise UserError(f"{path}: damaged (its values do not have their checksum); {_REMEDY}")
     check_cell(path, label, digest, cell)
     return table, label
 
@@ -218,26 +221,30 @@ def read_label(path: Path) -> dict[str, Any]:
     UserError
         If the file is absent, damaged or foreign.
     """
-    return _open(path, "delete it and run the same command again", lambda: pq.read_schema(path))[0]
+    with _refusing(path):
+        return _label(path, pq.read_schema(path))
 
 
-def _open(path: Path, remedy: str, reader: Callable[[], Any]) -> tuple[dict[str, Any], Any]:
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Turn whatever a file that is absent or damaged causes into one line."""
     try:
-        found = reader()
-        metadata = (found.schema if isinstance(found, pa.Table) else found).metadata or {}
+        yield
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; train the cell first") from None
     except (PermissionError, IsADirectoryError) as problem:
         raise UserError(f"{path}: cannot be read: {problem.strerror}") from None
     except (pa.ArrowException, OSError, ValueError) as problem:
         first = str(problem).strip().splitlines()[0][:120] if str(problem).strip() else type(problem).__name__
-        raise UserError(f"{path}: damaged or half-written ({first}); {remedy}") from None
+        raise UserError(f"{path}: damaged or half-written ({first}); {_REMEDY}") from None
+
+
+def _label(path: Path, schema: pa.Schema) -> dict[str, Any]:
+    metadata = schema.metadata or {}
     if _KEY not in metadata:
         raise UserError(f"{path}: was not written by bnonly; move it away and run the same command again")
-    try:
-        return json.loads(metadata[_KEY]), found
-    except ValueError:
-        raise UserError(f"{path}: its metadata is damaged; {remedy}") from None
+    label: dict[str, Any] = json.loads(metadata[_KEY])
+    return label
 
 
 def check_cell(path: Path, label: Mapping[str, Any], digest: str | None, cell: Cell | None) -> None:
