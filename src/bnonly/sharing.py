@@ -563,8 +563,7 @@ def _check_file(archive: Archive, file: Path, cell: Cell) -> None:
         else:
             from bnonly import weights
 
-            _, label = weights.load(file)
-            schemas.check_cell(file, {"digest": label["digest"]}, cell.digest(), None)
+            weights.load(file, cell)
     except UserError as problem:
         what = str(problem).removeprefix(f"{file}: ").partition(";")[0]
         raise UserError(f"{archive.path}: {cell}/{file.name} {what}; nothing was unpacked") from None

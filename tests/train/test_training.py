@@ -282,20 +282,71 @@ def test_weights_file_rebuilds_the_network(finished):
     found = verify_cell(finished, cell_of(), finished, "cpu")
     assert found.rebuilt == found.recorded and found.agrees
     # Two trained values and two statistics a channel, and the header.
-    assert found.size < 84 * 4 * 4 + 8000
+    assert found.size < 84 * 4 * 4 + 2000
 
 
-@pytest.mark.parametrize("regime", ["all", "rand2"])
+@pytest.mark.parametrize("regime", ["all", "rand2", "gamma"])
 def test_weights_of_other_regimes_rebuild_too(regime, tmp_path):
-    cell = cell_of(regime)
+    cell = cell_of(regime, regimes__gamma={"train": ["gamma"]}, experiments__cifar_depth__regimes=[regime])
     found = verify_cell(train(cell, tmp_path), cell, tmp_path, "cpu")
     assert found.rebuilt == found.recorded
+    # A tensor a kind of BatchNorm's values, one a parameter of anything else.
+    named = {n for n in regimes.trainable(regimes.make(cell, 10)) if "bn" not in n and "downsample.1" not in n}
+    kinds = {"all": {"gamma", "beta"}, "rand2": set(), "gamma": {"gamma"}}[regime]
+    assert weights.load(paths.weights(tmp_path))[0].keys() == {*kinds, "mean", "variance", *named}
+
+
+def rewritten(path, finished, label=None, **tensors):
+    """A weights file with another label, or other tensors, and the checksum that belongs to them."""
+    content, found = weights.load(paths.weights(finished))
+    found = {**found, "cell": found["cell"].canonical(), **(label or {})}
+    content = {n: t for n, t in {**content, **tensors}.items() if t is not None}
+    found["sha256"] = weights._checksum(content, found)
+    path.write_bytes(weights.to_bytes(content, metadata={"bnonly": json.dumps(found, sort_keys=True)}))
+    return path
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"gamma": torch.ones(83)},
+        {"gamma": torch.ones(1)},
+        {"gamma": torch.ones(84, 1)},
+        {"gamma": torch.ones(84, dtype=torch.float64)},
+        {"beta": None},
+        {"conv1.weight": torch.ones(4)},
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused(tensors, finished, tmp_path):
+    weights.rebuild(rewritten(tmp_path / "same", finished))
+    path = rewritten(tmp_path / "w", finished, **tensors)
+    with pytest.raises(UserError, match=f"{path}: does not hold the tensors of ResNet-8-c4/bn/seed0; delete it"):
+        weights.rebuild(path, cell_of())
+
+
+def test_weights_of_an_older_format_are_refused(finished, tmp_path):
+    """Also where they are kept a second time, from where the same training would fetch them."""
+    path = rewritten(tmp_path / "w", finished, {"format": "bnonly-weights-1"})
+    kept = f"results/.finished/{cell_of().digest()}"
+    with pytest.raises(
+        UserError, match=f"{path}: is of format 'bnonly-weights-1', this .*delete it and {kept}, and train"
+    ):
+        weights.load(path)
+
+
+def test_weights_of_another_configuration_are_not_finished(finished, tmp_path):
+    """The other files are this cell's, and nothing says so but what is in the weights file itself."""
+    other = cell_of(recipes__digits__lr=0.2)
+    train(other, tmp_path)
+    paths.weights(tmp_path).write_bytes(paths.weights(finished).read_bytes())
+    with pytest.raises(UserError, match=r"weights.safetensors: was .* \(recipe.lr is 0.2, the file's is 0.1\)"):
+        train(other, tmp_path)
 
 
 def test_bn_only_resnet_110_is_tens_of_kilobytes(tmp_path):
     cell = grid.load(Path(__file__).parents[2] / "config.yaml").cell("ResNet-110", "bn", 0)
     weights.save(tmp_path / "w", cell, 10, "0" * 64, regimes.make(cell, 10))
-    assert 60_000 < (tmp_path / "w").stat().st_size < 110_000
+    assert 4 * 4 * 4144 < (tmp_path / "w").stat().st_size < 70_000  # four values a channel
 
 
 FILES = {

@@ -417,7 +417,7 @@ def work(cell: Cell) -> Work:
 
 def _disk(one: Step, rows: int) -> int:
     """Return the bytes of a cell's files: values that hardly compress, and labels (measured on the demo)."""
-    weights = 4 * (one.trainable + 2 * one.features) + 110 * one.tensors + 2_000
+    weights = 4 * (one.trainable + 2 * one.features) + 2_000
     metrics = 75 * rows + 7_000
     batchnorm = 31 * one.features + 6_000
     analyses = 5 * one.features + 12_000

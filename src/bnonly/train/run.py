@@ -76,7 +76,7 @@ def is_done(cell: Cell, folder: Path) -> bool:
     if not (paths.batchnorm(folder).exists() and paths.weights(folder).exists()):
         return False
     schemas.read(paths.batchnorm(folder), "batchnorm", cell=cell)
-    weights.load(paths.weights(folder))
+    weights.load(paths.weights(folder), cell)
     return True
 
 
