@@ -1,6 +1,7 @@
 """A cell from start to end: interrupted, killed, diverged, twice at once, and its files."""
 
 import json
+import math
 import os
 import random
 import signal
@@ -21,6 +22,7 @@ from bnonly.errors import UserError
 from bnonly.schedule import Schedule
 from bnonly.train.checkpoint import load as load_checkpoint
 from bnonly.train.checkpoint import save as save_checkpoint
+from bnonly.train.engine import Sgd
 from bnonly.train.run import train_cell
 
 #: Columns of the metrics that say how fast a run was; all others must be equal to the bit.
@@ -104,6 +106,7 @@ import json, os, signal, sys
 from contextlib import contextmanager
 from pathlib import Path
 from bnonly import schemas, spec
+from bnonly.train.engine import Sgd
 from bnonly.train.run import train_cell
 
 folder, cell, keep = Path(sys.argv[1]), spec.parse(sys.argv[2]), sys.argv[4]
@@ -243,6 +246,40 @@ def test_diverged_is_a_result(tmp_path):
     analyse_cell(folder, cell, tmp_path, "cpu")
     clamped, _ = schemas.read(paths.clamping(folder), "clamping", cell=cell)
     assert clamped.num_rows == 4
+
+
+@pytest.mark.parametrize("engine", ["reference", "fast"])
+def test_divergence_in_the_last_iteration_is_noticed(engine, tmp_path):
+    """One step, whose own training loss is still that of the untrained network; with and without a checkpoint after it."""
+    one = {"recipes__digits__epochs": 1 / 12, "recipes__digits__milestones": [], "engine": engine}
+    for seconds in (1e9, 0):
+        folder = train(
+            cell_of("all", recipes__digits__lr=1e38, **one), tmp_path / str(seconds), checkpoint_seconds=seconds
+        )
+        table, label = schemas.read(paths.metrics(folder), "metrics")
+        assert table.column("iteration").to_pylist() == [0, 1]
+        assert math.isfinite(table.column("train_loss").to_pylist()[-1])
+        assert (label["status"], label["reason"]) == ("diverged", "test loss is nan after the last iteration")
+    label = schemas.read_label(paths.metrics(train(cell_of("all", **one), tmp_path / "mild")))
+    assert (label["status"], label["reason"]) == ("finished", None)
+
+
+def test_a_trained_value_that_is_not_finite_is_a_divergence(tmp_path, monkeypatch):
+    """Though the scores do not show it: a BatchNorm's beta of minus infinity is a channel of zeros."""
+    total, step = Schedule(cell_of().recipe, 1437).total, Sgd.step
+    steps = 0
+
+    def last_breaks(self, lr):
+        nonlocal steps
+        step(self, lr)
+        steps += 1
+        if steps == total:
+            self._parameters[1].data[0] = -math.inf
+
+    monkeypatch.setattr(Sgd, "step", last_breaks)
+    table, label = schemas.read(paths.metrics(train(cell_of(), tmp_path)), "metrics")
+    assert math.isfinite(table.column("test_loss").to_pylist()[-1])
+    assert (label["status"], label["reason"]) == ("diverged", "bn1.bias is not finite after the last iteration")
 
 
 def test_analysis_of_a_cell(finished):

@@ -389,10 +389,22 @@ class _Run:
                 reason = f"training loss is {self.partial[0] / self.partial[2]} in epoch {epoch + 1}"
             rate = self.schedule.lr(self.iteration - 1)
             self._record(epoch + 1, self.engine.evaluate(), rate, self.partial)
+            if not reason and self.iteration == self.schedule.total:
+                reason = self._broken_at_the_end()
             self.partial = [0.0, 0, 0, 0.0]
         if not reason:  # a run that has diverged goes straight to its results
             self._save_if_due(reached == last, now - self.saved)
         return reason
+
+    def _broken_at_the_end(self) -> str | None:
+        """Return what shows that the last steps went astray: no training loss of a later one does."""
+        loss = self.rows[-1]["test_loss"]
+        if not math.isfinite(loss):
+            return f"test loss is {loss} after the last iteration"
+        for name, values in regimes.trainable(self.engine.model).items():
+            if not values.isfinite().all():
+                return f"{name} is not finite after the last iteration"
+        return None
 
     def _save_if_due(self, epoch_ended: bool, age: float) -> None:
         stop = max(self.asked - SIGNAL, 0)
