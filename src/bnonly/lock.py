@@ -177,8 +177,7 @@ def _take(stream: IO[str], mine: Hold) -> str | None:
     path = paths.owner(folder)
     for _ in range(10):
         try:
-            with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644), "w") as out:
-                json.dump(asdict(mine.owner), out)
+            _mark(path, mine.owner)
             return None
         except FileExistsError:
             pass
@@ -205,6 +204,16 @@ def _take(stream: IO[str], mine: Hold) -> str | None:
             return str(owner)
         _clear(path, owner.token)
     return "another process"
+
+
+def _mark(path: Path, owner: Owner) -> None:
+    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    try:
+        with os.fdopen(handle, "w") as out:
+            json.dump(asdict(owner), out)
+    except OSError:  # the disk is full; an empty mark would be taken for one that another is just making
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _age(path: Path) -> float:

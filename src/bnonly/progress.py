@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from bnonly.spec import Cell
@@ -35,7 +36,7 @@ class Progress:
     def line(self, text: str) -> None:
         """Say something that stays."""
         if not self._quiet:
-            print(f"{self._clear()}{self._cell}: {text}", file=sys.stderr, flush=True)
+            self._print(text)
 
     def epoch(self, row: dict[str, Any]) -> None:
         """Report an epoch: a row of the metrics."""
@@ -50,7 +51,7 @@ class Progress:
             self.seconds_left = (time.monotonic() - self._began) / (done - self._first) * (self.epochs - done)
             text += f", {duration(self.seconds_left)} left"
         if self._live and not self._quiet:
-            print(f"{self._clear()}{self._cell}: {text}", end="", file=sys.stderr, flush=True)
+            self._print(text, end="")
         else:
             self.line(text)
 
@@ -67,15 +68,17 @@ class Progress:
         elif done > self._from:
             left = (now - self._began) / (done - self._from) * (self.epochs - done)
             text += f", {duration(max(0.0, left))} left"
-        print(f"{self._clear()}{self._cell}: {text}", end="", file=sys.stderr, flush=True)
+        self._print(text, end="")
 
     def done(self, row: dict[str, Any], reason: str | None) -> None:
         """Report the end; `reason` says why it diverged, if it did."""
         end = f"diverged ({reason})" if reason else "finished"
         self.line(f"{end}, test accuracy {100 * row['test_top1']:.2f}% (top-5 {100 * row['test_top5']:.2f}%)")
 
-    def _clear(self) -> str:
-        return "\r\x1b[K" if self._live else ""
+    def _print(self, text: str, end: str = "\n") -> None:
+        clear = "\r\x1b[K" if self._live else ""
+        with suppress(OSError):  # no training ends because its log is on a full disk
+            print(f"{clear}{self._cell}: {text}", end=end, file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -118,17 +118,26 @@ def recorded_digest(path: Path) -> str | None:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write a small file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    """Write a small file whole or not at all.
+
+    Raises
+    ------
+    UserError
+        If the disk is full or the folder cannot be written; an older file of that name is left as it was.
+    """
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    except OSError as problem:  # that of a full disk names no file
+        raise UserError(f"{path}: cannot be written: {problem.strerror or problem}; nothing was changed") from None
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
 
 
 def _sums(digest: str) -> dict[str, str]:
@@ -155,5 +164,9 @@ def _link(source: Path, target: Path) -> None:
     except OSError as problem:
         if problem.errno not in (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES):
             raise
-        shutil.copyfile(source, temporary)
+        try:
+            shutil.copyfile(source, temporary)
+        except OSError:  # half of it would keep a full disk full
+            temporary.unlink(missing_ok=True)
+            raise
     os.replace(temporary, target)

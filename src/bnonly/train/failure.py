@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bnonly import paths, store
+from bnonly.errors import UserError
 from bnonly.lock import Held
 from bnonly.spec import Cell
 
@@ -42,7 +43,7 @@ def record(cell: Cell, folder: Path, reason: str) -> None:
         "job": os.environ.get("SLURM_JOB_ID"),
         "time": time.time(),
     }
-    with suppress(OSError):  # where nothing can be written the message itself must do
+    with suppress(UserError):  # where nothing can be written the message itself must do
         store.replace(paths.failure(folder), json.dumps(content).encode())
 
 

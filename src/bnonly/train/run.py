@@ -8,7 +8,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -455,7 +455,8 @@ class _Run:
         self.progress.epoch(row)
         report = {"epoch": epoch, "epochs": self.progress.epochs, "seconds_left": self.progress.seconds_left}
         if self.team.rank == 0:
-            store.replace(paths.progress(self.folder), json.dumps(report).encode())
+            with suppress(UserError):  # only `bnonly status` reads it; a checkpoint will say that the disk is full
+                store.replace(paths.progress(self.folder), json.dumps(report).encode())
 
     def finish(self, reason: str | None) -> None:
         self.check()
