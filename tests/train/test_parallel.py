@@ -30,8 +30,13 @@ def cell_of(regime="bn", **changes):
 
 def train(cell, folder, **options):
     train_cell(cell, folder, folder, "cpu", quiet=True, **options)
-    tensors, _ = weights.load(paths.weights(folder))
-    return tensors
+    return trained_in(folder)
+
+
+def trained_in(folder):
+    """What was trained and the running statistics, layer by layer."""
+    model, _, _ = weights.rebuild(paths.weights(folder))
+    return {**{n: p.detach() for n, p in regimes.trainable(model).items()}, **regimes.buffers(model)}
 
 
 def check_close(mine, theirs, tolerance):
@@ -115,7 +120,7 @@ def test_asked_to_stop_all_stop_and_go_on(tmp_path):
     label = schemas.read_label(paths.metrics(folder))
     assert label["resumed"] == 1 and label["status"] == "finished"
     whole = train(cell, tmp_path / "whole")
-    assert all(torch.equal(v, whole[n]) for n, v in weights.load(paths.weights(folder))[0].items())
+    assert all(torch.equal(v, whole[n]) for n, v in trained_in(folder).items())
 
 
 @pytest.mark.slow
