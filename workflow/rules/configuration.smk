@@ -22,7 +22,10 @@ GRID = or_stop(grid.resolve, RESOLVED, configuration.Layers(*LAYERS))
 RESOLVED.pop("cluster", None)  # no result depends on where it was computed
 
 # Prepared data sets, shared by all runs of this clone.
-DATA = os.path.abspath(ROOT / os.environ.get("BNONLY_DATA", "data"))
+DATA = os.path.abspath(ROOT / (os.environ.get("BNONLY_DATA") or "data"))
+# Jobs run in the run's folder, which a profile may name.
+if os.environ.get("BNONLY_SOURCES"):
+    os.environ["BNONLY_SOURCES"] = os.path.abspath(ROOT / os.environ["BNONLY_SOURCES"])
 
 # The command in every rule: the package from this very tree, in the environment of the rule (--sdm conda) or in
 # Snakemake's own.

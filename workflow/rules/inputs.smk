@@ -15,12 +15,15 @@ def cell_of(wildcards):
 
 
 def data_of(wildcards):
-    """The manifest of the cell's data set if it has to be prepared, or why there is no such cell."""
+    """The manifest of the cell's data set, or what says that it was prepared, or why there is no such cell."""
     try:
         dataset = cell_of(wildcards).recipe.dataset
     except UserError as problem:
         return reason(problem)
-    return [] if datasets.DATASETS[dataset].layout == "installed" else ancient(f"{DATA}/{dataset}/manifest.json")
+    if datasets.DATASETS[dataset].layout == "installed":
+        return []
+    made = f"{DATA}/{dataset}/manifest.json"
+    return ancient(made if os.path.exists(made) else f"{DATA}/{dataset}/.prepared")
 
 
 def cells_of(wildcards):
@@ -29,7 +32,7 @@ def cells_of(wildcards):
 
 
 def data_of_batch(wildcards):
-    """The manifest of a batch's data set if it has to be prepared."""
+    """The same of a batch's data set."""
     return data_of(SimpleNamespace(**dict(zip(("arch", "regime", "seed"), batches.members(wildcards.batch)[0]))))
 
 
