@@ -114,8 +114,8 @@ class Hold:
 
 
 @contextmanager
-def hold(folder: Path, what: str, wait: bool = False, poll: float = 2.0) -> Iterator[Hold]:
-    """Hold a cell's folder.
+def hold(folder: Path, what: str, wait: bool = False, poll: float = 2.0, doing: str = "trains") -> Iterator[Hold]:
+    """Hold a cell's folder, or another that is to have one writer.
 
     Parameters
     ----------
@@ -127,6 +127,8 @@ def hold(folder: Path, what: str, wait: bool = False, poll: float = 2.0) -> Iter
         Wait while another process holds it, instead of refusing.
     poll : float
         Seconds between looks.
+    doing : str
+        What the holder does with it, in messages.
 
     Raises
     ------
@@ -140,7 +142,7 @@ def hold(folder: Path, what: str, wait: bool = False, poll: float = 2.0) -> Iter
         folder.mkdir(parents=True, exist_ok=True)
         stream = path.open("a+")
     except OSError as problem:
-        raise UserError(f"{path}: cannot be written: {problem.strerror}; results/ must be a writable folder") from None
+        raise UserError(f"{path}: cannot be written: {problem.strerror}; a writable folder is wanted") from None
     mine = Hold(folder, what)
     told = False
     with stream:
@@ -151,7 +153,7 @@ def hold(folder: Path, what: str, wait: bool = False, poll: float = 2.0) -> Iter
             if not wait:
                 raise Held(f"{folder}: {what} is being trained by {alive}; wait for it or stop it")
             if not told:
-                print(f"{what}: waits for {alive}, which trains it", file=sys.stderr, flush=True)
+                print(f"{what}: waits for {alive}, which {doing} it", file=sys.stderr, flush=True)
                 told = True
             time.sleep(poll)
         mine.begin()

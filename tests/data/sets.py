@@ -21,7 +21,7 @@ from bnonly.datasets import DATASETS
 from bnonly.spec import Augmentation, Recipe
 
 CPU = torch.device("cpu")
-PER_BATCH = 8  # of each of the five training batches, and of the test batch
+PER_BATCH = 10  # of each of the five training batches, and of the test batch
 CLASSES = ("n01", "n02", "n03")
 TRAIN, TEST = 4, 2  # photographs of each class
 

@@ -1,5 +1,7 @@
 """Copies of prepared data on a fast disk of the machine."""
 
+import itertools
+
 import pytest
 from tests.data import sets
 from tests.data.sets import CPU
@@ -60,7 +62,7 @@ def test_damaged_data_are_not_copied(made, scratch):
     name, data = made
     path = max((data / name).iterdir(), key=lambda p: p.stat().st_size)
     path.write_bytes(bytes(path.stat().st_size))
-    with pytest.raises(UserError, match="is not what was prepared"):
+    with pytest.raises(UserError, match=f"is not what was prepared; delete {data / name} and run: bnonly prepare"):
         open_source(sets.recipe(name), data, CPU)
     assert not list(scratch.glob("bnonly-*"))
 
@@ -71,8 +73,27 @@ def test_a_damaged_copy_is_refused(made, scratch):
     (copy,) = scratch.glob("bnonly-*")
     path = max(copy.iterdir(), key=lambda p: p.stat().st_size)
     path.write_bytes(b"x")
-    with pytest.raises(UserError, match=f"delete {copy}"):
+    with pytest.raises(UserError, match=f"delete {copy}, it is copied again"):
         open_source(sets.recipe(name), data, CPU)
+
+
+def test_a_copy_whose_bytes_changed_is_refused(made, scratch):
+    name, data = made
+    open_source(sets.recipe(name), data, CPU)
+    (copy,) = scratch.glob("bnonly-*")
+    path = copy / ("train_images.u8" if name == "cifar10" else "train-000.pack")
+    path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises(UserError, match=f"delete {copy}, it is copied again"):
+        list(open_source(sets.recipe(name), data, CPU).train_batches(0, 0, 4))
+
+
+def test_copying_shows_its_progress(made, scratch, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    clock = itertools.count()
+    monkeypatch.setattr("bnonly.data.meter.time.monotonic", lambda: next(clock))
+    name, data = made
+    open_source(sets.recipe(name), data, CPU)
+    assert f"copying {data / name} to {scratch}: " in capsys.readouterr().err
 
 
 def test_no_room_and_no_folder(made, scratch, monkeypatch):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Self
 
 
 class Meter:
-    """Progress on standard error.
+    """Progress on standard error, until the block ends in which it is used.
 
     Parameters
     ----------
@@ -26,6 +27,14 @@ class Meter:
         self._live = sys.stderr.isatty()
         self._done = 0
         self._began = self._said = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        """Clear the live line, after which the result, or what went wrong, would stand otherwise."""
+        if self._live and not self._quiet:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     def add(self, amount: int) -> None:
         """Count what was done."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import re
 import shutil
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
+from bnonly import lock
 from bnonly.data import archives, prepared
 from bnonly.data.meter import Meter
 from bnonly.data.prepared import Manifest
@@ -19,6 +22,8 @@ from bnonly.schemas import atomic
 
 #: The environment's name for a folder where the data sets lie as they are distributed, each under its name.
 SOURCES = "BNONLY_SOURCES"
+#: Folders beside the prepared files: of what is not whole yet, and of what was fetched.
+PARTIAL, DOWNLOAD = ".partial", ".download"
 
 
 def prepare(
@@ -61,28 +66,53 @@ def prepare(
     if info.layout == "installed":
         return f"{name}: comes installed, there is nothing to prepare"
     folder = root / name
-    with prepared.locked(root / f".{name}.lock", "preparing"):
-        found = prepared.is_prepared(name, root)
-        if found is not None:
-            return f"{name}: prepared already, from {found.source['layout']}; to prepare it anew delete {folder}"
-        try:
-            source = source or _find(name, folder)
-            if not source.exists():
-                raise UserError(f"{source}: no such file or folder; --from names the data set as it is distributed")
-            if info.layout == "folder":
-                from bnonly.data.pack import prepare_folder
+    found = prepared.is_prepared(name, root)
+    if found is None:  # or nothing is to be written, and the folder may be one that only others can write
+        with lock.hold(root / f".{name}", name, wait=True, doing="prepares"):
+            found = prepared.is_prepared(name, root)  # by the process that was waited for
+            if found is None:
+                _remove_temporary(folder)
+                manifest = _prepare(name, source, folder, skip_unreadable, workers or cpus(), quiet)
+                _remove_unfinished(folder)
+                return (
+                    f"{name}: {sum(manifest.train_per_class):,} training and {sum(manifest.test_per_class):,} test "
+                    f"images of {manifest.classes} classes in {folder}"
+                )
+    _remove_unfinished(folder)
+    return f"{name}: prepared already, from {found.source['layout']}; to prepare it anew delete {folder}"
 
-                manifest = prepare_folder(name, source, folder, skip_unreadable, workers or cpus(), quiet)
-            else:
-                manifest = _prepare_arrays(name, source, folder, skip_unreadable, quiet)
-            prepared.write_manifest(folder, manifest)
-        except OSError as problem:
-            raise UserError(f"{problem.filename or source}: {problem.strerror or problem}") from None
-        shutil.rmtree(folder / ".download", ignore_errors=True)
-    return (
-        f"{name}: {sum(manifest.train_per_class):,} training and {sum(manifest.test_per_class):,} test images of "
-        f"{manifest.classes} classes in {folder}"
-    )
+
+def _prepare(
+    name: str, source: Path | None, folder: Path, skip_unreadable: bool, workers: int, quiet: bool
+) -> Manifest:
+    try:
+        source = source or _find(name, folder)
+        if not source.exists():
+            raise UserError(f"{source}: no such file or folder; --from names the data set as it is distributed")
+        if DATASETS[name].layout == "folder":
+            from bnonly.data.pack import prepare_folder
+
+            manifest = prepare_folder(name, source, folder, skip_unreadable, workers, quiet)
+        else:
+            manifest = _prepare_arrays(name, source, folder, skip_unreadable, quiet)
+        prepared.write_manifest(folder, manifest)
+    except OSError as problem:
+        raise UserError(f"{problem.filename or source}: {problem.strerror or problem}") from None
+    return manifest
+
+
+def _remove_temporary(folder: Path) -> None:
+    """Remove files that a killed process was writing; nobody else is, under the lock or beside a manifest."""
+    for path in (*folder.glob(".*.tmp"), *folder.glob(f"{PARTIAL}/.*.tmp")):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove what a whole preparation no longer needs, also that of a process killed as it did so."""
+    _remove_temporary(folder)
+    for name in (PARTIAL, DOWNLOAD):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def cpus() -> int:
@@ -96,6 +126,11 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{package: version(package) for package in ("numpy", "pillow", "pyarrow")},
     }
+
+
+def reason(problem: Exception) -> str:
+    """Return in a few words what a decoder says is wrong; the same in every process, for manifests have it."""
+    return re.sub(r" <_io.*|,? \S+\.cpp:\d+", "", str(problem).replace("\n", " "))[:80]
 
 
 def refuse_unreadable(unreadable: list[str], source: Path, skip: bool) -> None:
@@ -122,7 +157,7 @@ def _find(name: str, folder: Path) -> Path:
     by_hand = archives.downloads(name)
     if by_hand:
         prepared.check_space(folder, 10**9)
-        return archives.download(by_hand[0], folder / ".download")
+        return archives.download(by_hand[0], folder / DOWNLOAD)
     there = f"{sources} has no {name} and no {name}.tar, and it" if sources else "it"
     raise UserError(
         f"{name}: {there} cannot be fetched by a program; fetch it by hand and run: bnonly prepare {name} --from PATH, "
@@ -135,8 +170,8 @@ def _prepare_arrays(name: str, source: Path, folder: Path, skip_unreadable: bool
 
     info = DATASETS[name]
     unreadable: list[str] = []
-    meter = Meter(f"preparing {name}", info.train_images + info.test_images, quiet=quiet)
-    arrays, record, stored = cifar.read(name, source, unreadable, meter)
+    with Meter(f"preparing {name}", info.train_images + info.test_images, quiet=quiet) as meter:
+        arrays, record, stored = cifar.read(name, source, unreadable, meter)
     refuse_unreadable(unreadable, source, skip_unreadable)
     mean, std = arrays.statistics()
     manifest = Manifest(

@@ -1,33 +1,36 @@
 """Prepared data on the disk: what a folder holds, and how it is opened.
 
-``ROOT/NAME/manifest.json`` is written last and says what the other files are.  Opening compares every file's size with
-it; the files of a set that fits in memory are also compared with their SHA-256, which costs 0.1 s, and every image of a
-pack with its CRC-32 when it is read.
+``ROOT/NAME/manifest.json`` is written last and says what the other files are, with a digest of itself.  Opening
+compares every file's size with it; the files of a set that fits in memory are also compared with their SHA-256, which
+costs 0.1 s, and every image of a pack with its CRC-32 when it is read.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bnonly import lock
+from bnonly.data import archives
+from bnonly.data.meter import Meter
 from bnonly.datasets import DATASETS
 from bnonly.errors import UserError
 from bnonly.schemas import atomic
 
 #: Raised by hand whenever the prepared files change meaning.
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
+#: Under this name a manifest has the SHA-256 of the rest of it.
+DIGEST = "manifest_sha256"
 #: The files of a set that fits in memory, raw, with their types: images (n, height, width, 3), labels (n,).
 ARRAYS = {"train_images.u8": "u1", "train_labels.i64": "<i8", "test_images.u8": "u1", "test_labels.i64": "<i8"}
 #: The environment's name for a fast disk of the machine at hand.
@@ -103,9 +106,15 @@ def describe(path: Path) -> dict[str, Any]:
 def write_manifest(folder: Path, manifest: Manifest) -> Path:
     """Write the manifest, which makes the folder a prepared data set."""
     path = folder / MANIFEST
+    content = dataclasses.asdict(manifest)
     with atomic(path) as stream:
-        stream.write((json.dumps(dataclasses.asdict(manifest), indent=1, sort_keys=True) + "\n").encode())
+        stream.write((json.dumps({**content, DIGEST: _digest(content)}, indent=1, sort_keys=True) + "\n").encode())
     return path
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of what a manifest says: mean and deviation change every result, and no file has them."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def open_prepared(name: str, root: Path) -> tuple[Manifest, Path]:
@@ -160,9 +169,7 @@ def open_arrays(name: str, root: Path) -> tuple[dict[str, np.ndarray], Manifest]
         except OSError as problem:
             raise UserError(f"{path}: cannot be read: {problem.strerror or problem}") from None
         if hashlib.sha256(array.data).hexdigest() != manifest.files[file]["sha256"]:
-            raise UserError(
-                f"{path}: is not what was prepared (its SHA-256 is another); {_again(path.parent, name, root)}"
-            )
+            raise UserError(f"{path}: is not what was prepared (its SHA-256 is another); {remedy(folder, name, root)}")
         if kind == "u1":
             array = array.reshape(-1, manifest.image_size, manifest.image_size, 3)
         arrays[file.split(".")[0]] = array
@@ -180,24 +187,29 @@ def is_prepared(name: str, root: Path) -> Manifest | None:
     return _read_manifest(name, root) if (root / name / MANIFEST).exists() else None
 
 
-def _again(folder: Path, name: str, root: Path) -> str:
-    return f"delete {folder} and run: bnonly prepare {name} --data {root}"
+def remedy(folder: Path, name: str, root: Path) -> str:
+    """Say what to do about a folder whose files are not what was prepared: of the set, or of a copy of it."""
+    if folder != root / name:
+        return f"delete {folder}, it is copied again"
+    return f"delete {folder} and run: {_command(name, root)}"
+
+
+def _command(name: str, root: Path) -> str:
+    source = "" if archives.downloads(name) else " --from PATH"
+    return f"bnonly prepare {name}{source} --data {root}"
 
 
 def _read_manifest(name: str, root: Path) -> Manifest:
     if not root.is_dir():
         raise UserError(
-            f"{root}: no such folder for prepared data; give it with --data or BNONLY_DATA, or make it: "
-            f"bnonly prepare {name} --data {root}"
+            f"{root}: no such folder for prepared data; give it with --data or BNONLY_DATA, or make it: {_command(name, root)}"
         )
     folder, path = root / name, root / name / MANIFEST
-    again = _again(folder, name, root)
+    again = remedy(folder, name, root)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such file: {name} is not prepared there; run: bnonly prepare {name} --data {root}"
-        ) from None
+        raise UserError(f"{path}: no such file: {name} is not prepared there; run: {_command(name, root)}") from None
     except OSError as problem:
         raise UserError(f"{path}: cannot be read: {problem.strerror or problem}") from None
     except ValueError:
@@ -207,10 +219,9 @@ def _read_manifest(name: str, root: Path) -> Manifest:
         raise UserError(
             f"{path}: was prepared by another version of bnonly (format {made}, this one reads {FORMAT}); {again}"
         )
-    try:
-        manifest = Manifest(**content)
-    except TypeError as problem:
-        raise UserError(f"{path}: damaged ({str(problem).split('() ')[-1]}); {again}") from None
+    if content.pop(DIGEST, None) != _digest(content):
+        raise UserError(f"{path}: is not what was written (its SHA-256 is another); {again}")
+    manifest = Manifest(**content)
     if manifest.dataset != name:
         raise UserError(f"{path}: is the manifest of {manifest.dataset}, not of {name}; {again}")
     check_counts(manifest, str(path), again)
@@ -232,9 +243,10 @@ def check_counts(manifest: Manifest, where: str, remedy: str) -> None:
         "training images": (sum(manifest.train_per_class), info.train_images),
         "test images": (sum(manifest.test_per_class), info.test_images),
     }
-    if 0 in manifest.train_per_class:
-        bare = manifest.class_names[manifest.train_per_class.index(0)]
-        raise UserError(f"{where}: class {bare} has no training images; {remedy}")
+    for part, numbers in (("training", manifest.train_per_class), ("test", manifest.test_per_class)):
+        if 0 in numbers:
+            bare = manifest.class_names[numbers.index(0)]
+            raise UserError(f"{where}: class {bare} has no {part} images; {remedy}")
     missing = sum(wanted - found for what, (found, wanted) in counts.items() if what != "classes")
     for what, (found, wanted) in counts.items():
         # Images left out on request are missing rightly.
@@ -250,27 +262,6 @@ def _check_sizes(manifest: Manifest, folder: Path, remedy: str) -> None:
             raise UserError(f"{folder / name}: cannot be read: {problem.strerror}; {remedy}") from None
         if found != file["bytes"]:
             raise UserError(f"{folder / name}: has {found:,} bytes, its manifest says {file['bytes']:,}; {remedy}")
-
-
-@contextmanager
-def locked(path: Path, doing: str) -> Iterator[None]:
-    """Hold a lock file; the kernel lets go when the process ends.
-
-    Raises
-    ------
-    UserError
-        If the folder cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("a")
-    except OSError as problem:
-        raise UserError(
-            f"{path.parent}: cannot be written: {problem.strerror}; {doing} needs a writable folder"
-        ) from None
-    with stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
 
 
 def check_space(folder: Path, needed: int) -> None:
@@ -296,20 +287,24 @@ def _staged(manifest: Manifest, folder: Path, scratch: Path) -> Path:
         raise UserError(f"{scratch}: no such folder; unset {SCRATCH}, or set it to a folder of this machine")
     target = scratch / f"bnonly-{manifest.dataset}-{manifest.checksum[:16]}"
     if target.is_dir():
-        _check_sizes(manifest, target, f"delete {target}")
+        _check_sizes(manifest, target, remedy(target, folder.name, folder.parent))
         return target
-    with locked(scratch / f".{target.name}.lock", "staging"):
+    with lock.hold(scratch / f".{target.name}", str(target), wait=True, doing="copies"):
         if target.is_dir():
             return target
-        check_space(scratch, sum(f["bytes"] for f in manifest.files.values()))
+        total = sum(f["bytes"] for f in manifest.files.values())
+        check_space(scratch, total)
         partial = target.with_name(f".{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         try:
             partial.mkdir()
-            for name, file in manifest.files.items():
-                shutil.copyfile(folder / name, partial / name)
-                if describe(partial / name) != file:
-                    raise UserError(f"{folder / name}: is not what was prepared; delete {folder} and prepare it again")
+            with Meter(f"copying {folder} to {scratch}", total, "bytes") as meter:
+                for name, file in manifest.files.items():
+                    shutil.copyfile(folder / name, partial / name)
+                    if describe(partial / name) != file:
+                        again = remedy(folder, folder.name, folder.parent)
+                        raise UserError(f"{folder / name}: is not what was prepared; {again}")
+                    meter.add(file["bytes"])
             partial.rename(target)
         except OSError as problem:
             raise UserError(
