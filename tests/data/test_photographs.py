@@ -2,7 +2,10 @@
 
 import dataclasses
 import io
+import itertools
 import math
+import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from tests.data import sets
 from tests.data.sets import CPU
 
 from bnonly import seeds
-from bnonly.data import open_source, pack, views
+from bnonly.data import folders, open_source, pack, views
 from bnonly.data.prepare import prepare
 from bnonly.data.stream import PackSource
 from bnonly.datasets import DATASETS
@@ -45,6 +48,24 @@ def test_every_layout_gives_the_same_packs(data, tmp_path, monkeypatch):
         assert (found.classes, found.train_images, found.test_images) == (3, 12, 6)
 
 
+def test_official_archives_are_listed_without_reading_the_images(tmp_path):
+    inner = tmp_path / "n01.tar"
+    image = tmp_path / "image.JPEG"
+    image.write_bytes(bytes(4_000_000))
+    with tarfile.open(inner, "w") as tar:
+        for number in range(5):
+            tar.add(image, f"n01_{number}.JPEG")
+    with tarfile.open(tmp_path / folders.TRAIN_TAR, "w") as outer:
+        outer.add(inner, inner.name)
+
+    def read():
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    before = read()
+    found = list(itertools.islice(folders._in_official(tmp_path, quiet=True), 5))
+    assert read() - before < 2_000_000 and [size for *_, size in found] == [4_000_000] * 5
+
+
 def test_labels_follow_the_names_of_the_classes(data):
     source = open_source(recipe(), data, CPU)
     assert torch.cat([y for _, y in source.test_batches(4)]).tolist() == [0, 0, 1, 1, 2, 2]
@@ -59,6 +80,66 @@ def test_unusual_files_are_decoded_as_pillow_does(kind, data):
     with Image.open(io.BytesIO(odd[kind])) as image:
         wanted = np.asarray(image.convert("RGB"))
     np.testing.assert_array_equal(source._train.decode(number).permute(1, 2, 0).numpy(), wanted)
+
+
+def cut(size):
+    """A JPEG that lacks its last bytes, of which Pillow has no need: with most images it refuses as the fast decoder does."""
+    return sets.encode(sets.photograph(6), "JPEG", quality=40)[:-size]
+
+
+def mutated(content, number):
+    """Change a few bytes of a JPEG, most of them among the coded pixels."""
+    generator = np.random.default_rng(number)
+    changed = bytearray(content)
+    for place in generator.integers(20, len(changed), 1 + number % 4):
+        changed[place] = generator.integers(256)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_jpeg_without_its_last_bytes_is_left_to_pillow(size, tmp_path):
+    source = sets.folder_set(tmp_path / "set")
+    path = sorted((source / "train" / "n03").iterdir())[0]
+    path.write_bytes(cut(size))
+    with pytest.raises(RuntimeError):
+        pack.decode_plain(bytearray(cut(size)))
+    prepare("imagenet", source, tmp_path / "data", quiet=True)
+    opened = PackSource(recipe(**ALL), tmp_path / "data", CPU)
+    assert len(list(opened.train_batches(0, 0, 4))) == 3
+    with Image.open(io.BytesIO(cut(size))) as image:
+        wanted = np.asarray(image)
+    np.testing.assert_array_equal(opened._train.decode(2 * sets.TRAIN).permute(1, 2, 0).numpy(), wanted)
+
+
+def test_what_passes_preparation_is_decoded_in_training(tmp_path):
+    unreadable = fast = 0
+    for number in range(300):
+        path = tmp_path / "image"
+        path.write_bytes(mutated(sets.encode(sets.photograph(number), "JPEG"), number))
+        found = pack._inspect(pack.Item(0, "image", str(path), 0, path.stat().st_size), 0)
+        if isinstance(found, str):
+            unreadable += 1
+            continue
+        content, width, height, plain, _ = found
+        if plain:
+            fast += 1
+            assert pack.decode_plain(bytearray(content)).shape == (3, height, width)
+    assert unreadable and fast
+
+
+def test_an_image_that_only_another_decoder_could_read_is_named(tmp_path, monkeypatch):
+    source = sets.folder_set(tmp_path / "set")
+    path = sorted((source / "val" / "n02").iterdir())[1]
+    path.write_bytes(cut(2))
+    with monkeypatch.context() as patch:
+        patch.setattr(pack, "decode_plain", lambda content: None)
+        prepare("imagenet", source, tmp_path / "data", quiet=True)
+    with pytest.raises(UserError) as caught:
+        list(PackSource(recipe(), tmp_path / "data", CPU).test_batches(4))
+    assert f"test-000.pack: image n02/{path.name} cannot be decoded (decode_jpeg, Image is incomplete" in str(
+        caught.value
+    )
+    assert "bnonly prepare imagenet --from PATH" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def scalar_box(seed, epoch, number, height, width):
@@ -163,6 +244,15 @@ def test_an_epoch_left_early_does_not_disturb_the_next(data):
 def test_images_are_channels_last_in_memory(data):
     (images, _), *_ = open_source(recipe(**ALL), data, CPU).train_batches(0, 0, 4)
     assert images.is_contiguous(memory_format=torch.channels_last) and images.dtype == torch.float32
+
+
+def test_there_are_as_many_threads_as_the_training_has(data):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert PackSource(recipe(), data, CPU)._workers == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_threads_do_not_change_the_caller_s_threads(data):

@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,20 +18,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from torchvision.io import ImageReadMode, decode_jpeg
 
 from bnonly.data import prepared
 from bnonly.data.arrays import statistics
 from bnonly.data.folders import Item, Plan, find_images
 from bnonly.data.meter import Meter
-from bnonly.data.prepare import refuse_unreadable, versions
+from bnonly.data.prepare import PARTIAL, reason, refuse_unreadable, versions
 from bnonly.data.prepared import Manifest
 from bnonly.data.views import test_box
 from bnonly.datasets import DATASETS
 from bnonly.errors import UserError
 from bnonly.schemas import atomic
 
-#: What the index says of each image, in the order of the images.  `plain` images are JPEG in colour or grey, which the
+#: What the index says of each image, in the order of the images.  `plain` images are JPEG in colour or grey that the
 #: fast decoder reads; the others take the slow one.
 INDEX = np.dtype(
     [
@@ -83,7 +84,7 @@ def prepare_folder(name: str, source: Path, folder: Path, skip_unreadable: bool,
         If the source is not what it should be, or the disk is full.
     """
     info = DATASETS[name]
-    partial = folder / ".partial"
+    partial = folder / PARTIAL
     plan = find_images(source, partial, quiet)
     parts = {"train": plan.train, "test": plan.test}
     _check_plan(name, source, plan)
@@ -92,14 +93,14 @@ def prepare_folder(name: str, source: Path, folder: Path, skip_unreadable: bool,
         for part, all_items in parts.items()
         for number, items in enumerate(_shares(all_items))
     ]
-    done = {w: found for w in work if (found := _finished(partial, w, skip_unreadable))}
+    done = {w: found for w in work if (found := _finished(folder, w, skip_unreadable))}
     todo = [w for w in work if w not in done]
     partial.mkdir(parents=True, exist_ok=True)
-    prepared.check_space(partial, sum(i.size for w in todo for i in w.items) if not info.shrink else 0)
-    meter = Meter(f"preparing {name}", sum(len(w.items) for w in todo), quiet=quiet)
-    if done:
-        meter.line(f"{len(done)} of {len(work)} packs are there from an interrupted preparation")
-    with ThreadPoolExecutor(workers) as pool:
+    prepared.check_space(partial, sum(w.least_bytes() for w in todo) + sum(w.index_bytes() for w in work))
+    images = sum(len(w.items) for w in todo)
+    with Meter(f"preparing {name}", images, quiet=quiet) as meter, ThreadPoolExecutor(workers) as pool:
+        if done:
+            meter.line(f"{len(done)} of {len(work)} packs are there from an interrupted preparation")
         for w in todo:
             done[w] = _write_pack(partial, w, pool, meter)
     unreadable = [text for w in work for text in done[w].unreadable]
@@ -122,17 +123,22 @@ def prepare_folder(name: str, source: Path, folder: Path, skip_unreadable: bool,
         versions=versions(),
     )
     prepared.check_counts(manifest, str(source), "replace the unreadable images")
-    for w in work:
-        os.replace(partial / w.file, folder / w.file)
-        manifest.files[w.file] = {"bytes": done[w].bytes, "sha256": done[w].sha256}
     for part, index in indices.items():
         names = "".join(f"{n}\n" for w in work if w.part == part for n in done[w].names)
         for kind, content in (("index", index.tobytes()), ("names", names.encode("utf-8", "surrogateescape"))):
-            path = folder / f"{part}.{kind}"
+            path = partial / f"{part}.{kind}"
             with atomic(path) as stream:
                 stream.write(content)
             manifest.files[path.name] = prepared.describe(path)
-    shutil.rmtree(partial)
+    for w in work:
+        manifest.files[w.file] = {"bytes": done[w].bytes, "sha256": done[w].sha256}
+    # Only when all is written; what is moved already when this is interrupted is found there again.
+    for file in manifest.files:
+        if (partial / file).exists():
+            os.replace(partial / file, folder / file)
+    for path in folder.glob("*.pack"):  # moved by an interrupted preparation from another source
+        if path.name not in manifest.files:
+            path.unlink()
     return manifest
 
 
@@ -162,6 +168,14 @@ class _Work:
     @property
     def file(self) -> str:
         return pack_name(self.part, self.number)
+
+    def least_bytes(self) -> int:
+        """Room that the pack needs; of images that are shrunk a guess from below, two bits a pixel of a square."""
+        return sum(min(i.size, self.shrink**2 // 4) if self.shrink else i.size for i in self.items)
+
+    def index_bytes(self) -> int:
+        """Room that its part of the index and of the names needs."""
+        return sum(INDEX.itemsize + len(i.name) + 1 for i in self.items)
 
     def key(self) -> str:
         """Digest of what the pack is made of; a pack from another source is made anew."""
@@ -194,20 +208,21 @@ def _shares(items: list[Item]) -> Iterator[list[Item]]:
     yield share
 
 
-def _finished(partial: Path, work: _Work, skip_unreadable: bool) -> _Done | None:
+def _finished(folder: Path, work: _Work, skip_unreadable: bool) -> _Done | None:
     """Return what an interrupted preparation noted of a finished pack, if it is there and of the same images."""
+    partial = folder / PARTIAL
     note = partial / f"{work.file}.npz"
+    place = partial / work.file if (partial / work.file).exists() else folder / work.file
     try:
         with np.load(note) as content:
             label = json.loads(content["label"].tobytes())
             facts = {k: label[k] for k in ("names", "unreadable", "bytes", "sha256")}
             done = _Done(index=content["index"], counts=content["counts"], **facts)
-        size = (partial / work.file).stat().st_size
-    except (OSError, ValueError, KeyError, EOFError):
+        # A pack with unreadable images is made anew: they may have been replaced.
+        same = label["key"] == work.key() and (skip_unreadable or not done.unreadable)
+        return done if same and place.stat().st_size == done.bytes else None
+    except Exception:  # whatever a note is that is absent or damaged: the pack is made anew
         return None
-    # A pack with unreadable images is made anew: they may have been replaced.
-    same = label["key"] == work.key() and size == done.bytes and (skip_unreadable or not done.unreadable)
-    return done if same else None
 
 
 def _write_pack(partial: Path, work: _Work, pool: ThreadPoolExecutor, meter: Meter) -> _Done:
@@ -237,6 +252,17 @@ def _write_pack(partial: Path, work: _Work, pool: ThreadPoolExecutor, meter: Met
     return done
 
 
+def decode_plain(content: bytearray) -> torch.Tensor:
+    """Decode a JPEG in colour or grey by the fast decoder, to a uint8 tensor (3, height, width).
+
+    Raises
+    ------
+    RuntimeError
+        If the decoder finds it damaged.
+    """
+    return decode_jpeg(torch.frombuffer(content, dtype=torch.uint8), mode=ImageReadMode.RGB)
+
+
 def _inspect(item: Item, shrink: int) -> tuple[bytes, int, int, bool, np.ndarray] | str:
     """Read and decode an image; return bytes, size, kind and counts of values, or what is wrong with it."""
     try:
@@ -249,7 +275,7 @@ def _inspect(item: Item, shrink: int) -> tuple[bytes, int, int, bool, np.ndarray
             plain = image.format == "JPEG" and image.mode in ("L", "RGB")
             pixels = image.convert("RGB")
     except Exception as problem:  # whatever a decoder makes of damaged bytes
-        return str(problem).replace("\n", " ")[:80].split(" <_io")[0]
+        return reason(problem)
     if shrink and min(pixels.size) > shrink:
         factor = shrink / min(pixels.size)
         width, height = (max(shrink, round(side * factor)) for side in pixels.size)
@@ -257,6 +283,11 @@ def _inspect(item: Item, shrink: int) -> tuple[bytes, int, int, bool, np.ndarray
         pixels = pixels.resize((width, height), Image.Resampling.LANCZOS)
         pixels.save(encoded, "JPEG", quality=QUALITY)
         content, plain = encoded.getvalue(), True
+    if plain:
+        try:
+            decode_plain(bytearray(content))
+        except RuntimeError:
+            plain = False  # Pillow forgives what the fast decoder does not: a JPEG that lacks its last bytes
     width, height = pixels.size
     box = test_box(height, width, VIEW)
     view = pixels.resize((VIEW, VIEW), Image.Resampling.BILINEAR, box=box)

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.nn import functional
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from bnonly import seeds
 from bnonly.data import prepared, views
-from bnonly.data.pack import INDEX, pack_name
+from bnonly.data.pack import INDEX, decode_plain, pack_name
+from bnonly.data.prepare import cpus, reason
 from bnonly.data.source import ALL, Batch, Buffers, Normaliser, Share, part_of
 from bnonly.errors import UserError
 from bnonly.spec import Recipe
@@ -39,16 +39,14 @@ DRAWN = 8192
 
 
 class _Part:
-    """The training or the test images: their index, and their packs opened."""
+    """The training or the test images: their index, and their packs opened; `remedy` is for files that are damaged."""
 
-    def __init__(self, folder: Path, part: str, manifest: prepared.Manifest) -> None:
-        self._folder, self._part = folder, part
+    def __init__(self, folder: Path, part: str, manifest: prepared.Manifest, remedy: str) -> None:
+        self._folder, self._part, self._remedy = folder, part, remedy
         index = folder / f"{part}.index"
         try:
             if prepared.describe(index) != manifest.files[index.name]:
-                raise UserError(
-                    f"{index}: is not what was prepared (its SHA-256 is another); delete {folder} and prepare it again"
-                )
+                raise UserError(f"{index}: is not what was prepared (its SHA-256 is another); {remedy}")
             self.index = np.fromfile(index, INDEX)
             count = int(self.index["pack"].max()) + 1
             self._packs = [os.open(folder / pack_name(part, i), os.O_RDONLY) for i in range(count)]
@@ -69,18 +67,19 @@ class _Part:
         content = bytearray(int(row["size"]))
         got = os.preadv(self._packs[row["pack"]], [content], int(row["offset"]))
         if got != len(content) or zlib.crc32(content) != row["crc"]:
-            raise UserError(
-                f"{self._folder / pack_name(self._part, int(row['pack']))}: image {self._name(number)} is not what was "
-                f"prepared (its CRC is another); delete {self._folder} and prepare it again"
-            )
-        if row["plain"]:
-            return decode_jpeg(torch.frombuffer(content, dtype=torch.uint8), mode=ImageReadMode.RGB)
-        with Image.open(io.BytesIO(content)) as image:
-            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+            raise self._problem(number, "is not what was prepared (its CRC is another)")
+        try:
+            if row["plain"]:
+                return decode_plain(content)
+            with Image.open(io.BytesIO(content)) as image:
+                return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+        except Exception as problem:  # a decoder of another version than the one that prepared it
+            raise self._problem(number, f"cannot be decoded ({reason(problem)})") from None
 
-    def _name(self, number: int) -> str:
+    def _problem(self, number: int, what: str) -> UserError:
         names = (self._folder / f"{self._part}.names").read_text(encoding="utf-8", errors="surrogateescape")
-        return names.split("\n")[number]
+        pack = self._folder / pack_name(self._part, int(self.index[number]["pack"]))
+        return UserError(f"{pack}: image {names.split(chr(10))[number]} {what}; {self._remedy}")
 
 
 class PackSource:
@@ -95,7 +94,8 @@ class PackSource:
     device : torch.device
         Where the batches are wanted.
     workers : int, optional
-        Threads that decode; one per CPU that the process may use, unless given.
+        Threads that decode; unless given, as many as compute on a CPU, and beside a GPU, which they have to keep up
+        with, one per CPU that the process may use.
 
     Raises
     ------
@@ -105,7 +105,8 @@ class PackSource:
 
     def __init__(self, recipe: Recipe, root: Path, device: torch.device, workers: int = 0) -> None:
         manifest, folder = prepared.open_prepared(recipe.dataset, root)
-        self._train, self._test = _Part(folder, "train", manifest), _Part(folder, "test", manifest)
+        remedy = prepared.remedy(folder, recipe.dataset, root)
+        self._train, self._test = (_Part(folder, part, manifest, remedy) for part in ("train", "test"))
         self.classes = manifest.classes
         self.train_images, self.test_images = len(self._train), len(self._test)
         self.checksum = manifest.checksum
@@ -113,7 +114,7 @@ class PackSource:
         self._how, self._device = recipe.augmentation, device
         self._side = recipe.image_size or SIDE
         self._normalise = Normaliser(self.mean, self.std, self._side, device)
-        self._workers = workers or len(os.sched_getaffinity(0))
+        self._workers = workers or (torch.get_num_threads() if device.type == "cpu" else cpus())
         self._buffers = Buffers(keep=self._ahead(recipe.batch_size) + 4)
         self._sent: deque[torch.cuda.Event] = deque()
         # One image's work is too little to be divided among further threads.
