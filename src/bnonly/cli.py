@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         "--skip-unreadable", action="store_true", help="leave out images that cannot be read; the manifest lists them"
     )
     prepare.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="threads that decode (default: one per CPU)"
+        "--workers", type=_threads, default=0, metavar="N", help="threads that decode (default: one per CPU)"
     )
     prepare.add_argument("--quiet", action="store_true", help="no progress")
     train = of_cell("train", commands.train, "train one cell, or go on with it where it was stopped")

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from tests.data import sets
 from tests.data.sets import CPU
 
 from bnonly.data import archives, open_source, prepared
+from bnonly.data.meter import Meter
 from bnonly.data.prepare import prepare
 from bnonly.datasets import DATASETS
 from bnonly.errors import UserError
@@ -143,6 +145,26 @@ def test_parquet_with_a_wrong_label(label, tmp_path):
     check_refused("cifar10", source, tmp_path / "data", source / "train.parquet", *words)
 
 
+def test_parquet_with_a_label_of_64_bits(tmp_path):
+    source = sets.parquet(tmp_path / "set", "PNG")
+    table = pq.read_table(source / "train.parquet")
+    labels = pa.array([*table["label"].to_pylist()[:-1], 2**64 - 1], pa.uint64())
+    pq.write_table(table.set_column(1, "label", labels), source / "train.parquet")
+    check_refused("cifar10", source, tmp_path / "data", f"label {2**64 - 1} of image 49", "0 to 9")
+
+
+def test_parquet_whose_pages_do_not_have_their_checksum(tmp_path):
+    source = sets.parquet(tmp_path / "set", "BMP")
+    path = source / "train.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table, path, compression="none", use_dictionary=False, write_page_checksum=True)
+    content = bytearray(path.read_bytes())
+    pixels = table["img"][3].as_py()["bytes"][-1000:]
+    content[content.index(pixels) + 500] ^= 1
+    path.write_bytes(content)
+    check_refused("cifar10", source, tmp_path / "data", path, "CRC", "fetch the file again")
+
+
 def damage_parquet(source, rows):
     table = pq.read_table(source / "train.parquet").to_pylist()
     for row in rows:
@@ -159,7 +181,8 @@ def test_unreadable_images_in_parquet_are_named_and_counted(name, tmp_path):
     prepare(name, source, tmp_path / "data", skip_unreadable=True, quiet=True)
     opened = open_source(sets.recipe(name), tmp_path / "data", CPU)
     assert opened.train_images == 5 * sets.PER_BATCH - 4
-    assert len(json.loads((tmp_path / "data" / name / "manifest.json").read_text())["left_out"]) == 4
+    left_out = json.loads((tmp_path / "data" / name / "manifest.json").read_text())["left_out"]
+    assert len(left_out) == 4 and not any(" at 0x" in text for text in left_out), "the same in every process"
 
 
 def test_images_of_another_size(tmp_path, monkeypatch):
@@ -174,15 +197,15 @@ def test_jpeg_images_are_not_cifar10_and_lossless_ones_not_cifar10_jpeg(tmp_path
 
 def test_class_of_which_no_image_can_be_read(tmp_path):
     source = sets.parquet(tmp_path / "set", "PNG")
-    damage_parquet(source, range(4, 40, 10))
+    damage_parquet(source, range(4, 50, 10))
     with pytest.raises(UserError, match="class deer has no training images"):
         prepare("cifar10", source, tmp_path / "data", skip_unreadable=True, quiet=True)
 
 
 def test_too_few_images(tmp_path):
     source = sets.parquet(tmp_path / "set", "PNG")
-    pq.write_table(pq.read_table(source / "train.parquet").slice(0, 30), source / "train.parquet")
-    check_refused("cifar10", source, tmp_path / "data", source, "30 training images, cifar10 has 40")
+    pq.write_table(pq.read_table(source / "train.parquet").slice(0, 40), source / "train.parquet")
+    check_refused("cifar10", source, tmp_path / "data", source, "40 training images, cifar10 has 50")
 
 
 # Photographs, as distributed
@@ -242,6 +265,16 @@ def test_truncated_tar(tmp_path):
     check_refused("imagenet", path, tmp_path / "data", path)
 
 
+def test_tar_with_a_damaged_header(tmp_path):
+    path = sets.tar_set(tmp_path / "set")
+    with tarfile.open(path) as tar:
+        place = tar.getmember("some-name/val").offset
+    content = bytearray(path.read_bytes())
+    content[place + 150] ^= 1
+    path.write_bytes(content)
+    check_refused("imagenet", path, tmp_path / "data", path, "truncated", f"at byte {place:,}", "fetch it again")
+
+
 def test_compressed_tar(tmp_path):
     path = sets.tar_set(tmp_path / "set")
     path.write_bytes(gzip.compress(path.read_bytes()))
@@ -280,6 +313,15 @@ def test_unreadable_photographs_are_named_and_counted_until_they_are_replaced(tm
     assert open_source(sets.recipe("imagenet"), tmp_path / "data", CPU).train_images == 12
 
 
+def test_class_of_which_no_validation_image_can_be_read(tmp_path):
+    source = sets.folder_set(tmp_path / "set")
+    for image in (source / "val" / "n02").iterdir():
+        image.write_bytes(b"<html>")
+    check_refused(
+        "imagenet", source, tmp_path / "data", "class n02 has no test images", "replace", skip_unreadable=True
+    )
+
+
 # The disk
 
 
@@ -288,6 +330,13 @@ def test_no_room_is_found_out_before(name, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
     check_refused(name, SETS[name](tmp_path / "set", None), tmp_path / "data", "GB are free", "make room")
+
+
+def test_no_room_for_images_that_are_shrunk(tmp_path, monkeypatch):
+    monkeypatch.setitem(DATASETS, "imagenet-256", dataclasses.replace(DATASETS["imagenet-256"], shrink=38))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=5000))
+    check_refused("imagenet-256", sets.folder_set(tmp_path / "set"), tmp_path / "data", "GB are needed there")
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -314,6 +363,7 @@ def test_read_only_data_folder(name, tmp_path, unprivileged):
     with pytest.raises(UserError) as caught:
         prepare("imagenette10", source, data, quiet=True)
     check_one_line(caught.value, data, "cannot be written", "Permission denied")
+    assert "prepared already" in prepare(name, source, data, quiet=True)
 
 
 # Prepared data
@@ -334,13 +384,29 @@ def test_data_root_that_does_not_exist(tmp_path):
 
 def test_data_that_are_not_prepared(tmp_path):
     check_not_opened(
-        "imagenet", tmp_path, "imagenet is not prepared there", f"bnonly prepare imagenet --data {tmp_path}"
+        "imagenet", tmp_path, "imagenet is not prepared there", f"bnonly prepare imagenet --from PATH --data {tmp_path}"
     )
 
 
 def change_manifest(name, data, **changes):
     path = data / name / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"mean": [0.391, 0.482, 0.446]}, {"mean": [0.5] * 4}, {"std": []}, {"added": 1}], ids=str
+)
+def test_manifest_changed_by_hand(changes, made):
+    name, data = made
+    change_manifest(name, data, **changes)
+    check_not_opened(name, data, data / name / "manifest.json", "is not what was written", "bnonly prepare")
+
+
+def test_names_of_classes_exchanged_in_the_manifest(made):
+    name, data = made
+    names = prepared.open_prepared(name, data)[0].class_names
+    change_manifest(name, data, class_names=names[::-1])
+    check_not_opened(name, data, data / name / "manifest.json", "is not what was written")
 
 
 def test_data_prepared_by_another_version(made):
@@ -353,11 +419,12 @@ def test_data_prepared_by_another_version(made):
 
 def test_manifest_of_other_data(made):
     name, data = made
-    change_manifest(name, data, dataset="digits")
+    manifest, folder = prepared.open_prepared(name, data)
+    prepared.write_manifest(folder, dataclasses.replace(manifest, dataset="digits"))
     check_not_opened(name, data, "is the manifest of digits")
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 2}'])
 def test_damaged_manifest(content, made):
     name, data = made
     (data / name / "manifest.json").write_text(content)
@@ -411,7 +478,21 @@ def test_the_command_line_says_it_in_one_line(bnonly, tmp_path):
     ]
 
 
+def test_a_number_of_threads_that_is_none(bnonly, tmp_path):
+    done = bnonly("prepare", "cifar10", "--workers", "-3", "--data", tmp_path)
+    assert done.returncode == 2 and "-3 is no number of threads; 1 or more is wanted" in done.stderr
+
+
+def test_progress_is_cleared_before_what_follows(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with pytest.raises(UserError), Meter("preparing", 10) as meter:
+        monkeypatch.setattr("time.monotonic", lambda: float("inf"))
+        meter.add(1)
+        raise UserError("full")
+    assert "1 of 10 images" in (said := capsys.readouterr().err) and said.endswith("\r\x1b[K")
+
+
 def test_the_table_of_archives_is_complete():
     for row in archives.table().values():
         assert row.dataset in DATASETS and len(row.md5) == 32 and all(m.startswith("https://") for m in row.mirrors)
-    assert archives.downloads("cifar10") and prepared.FORMAT == 1
+    assert archives.downloads("cifar10") and prepared.FORMAT == 2

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import socketserver
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -78,7 +79,7 @@ def test_preparing_again_changes_nothing_and_preparing_anew_gives_the_same_bytes
 def test_sources_folder_is_looked_into(tmp_path, monkeypatch):
     sets.parquet(tmp_path / "originals" / "cifar10", "PNG")
     monkeypatch.setenv("BNONLY_SOURCES", str(tmp_path / "originals"))
-    assert "40 training and 8 test images" in prepare("cifar10", None, tmp_path / "data", quiet=True)
+    assert "50 training and 10 test images" in prepare("cifar10", None, tmp_path / "data", quiet=True)
 
 
 @pytest.fixture
@@ -102,6 +103,35 @@ def test_download_goes_on_to_the_next_mirror_and_cleans_up(served, tmp_path, mon
     prepare("cifar10", None, tmp_path / "data", quiet=True)
     names = {p.name for p in (tmp_path / "data" / "cifar10").iterdir()}
     assert "manifest.json" in names and ".download" not in names
+
+
+class Broken(socketserver.BaseRequestHandler):
+    """A mirror or a proxy whose answer is no HTTP, or is cut short."""
+
+    answers = (b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nonly this")
+
+    def handle(self):
+        number = int(self.request.recv(1000).split()[1][1:2])
+        self.request.sendall(self.answers[number])
+
+
+def test_mirrors_that_answer_nonsense_are_passed_over(served, tmp_path, monkeypatch):
+    folder, address = served
+    path = sets.archive(folder, monkeypatch)
+    row = archives.known("cifar10", path.name)
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Broken) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        bad = [f"http://127.0.0.1:{server.server_address[1]}/{n}/{path.name}" for n in (0, 1)]
+        for mirrors in (bad, [*bad, f"{address}/{path.name}"]):
+            changed = dataclasses.replace(row, mirrors=tuple(mirrors))
+            monkeypatch.setitem(archives.table(), ("cifar10", path.name), changed)
+            if mirrors == bad:
+                with pytest.raises(UserError, match="cannot be fetched from 2 mirrors"):
+                    prepare("cifar10", None, tmp_path / "data", quiet=True)
+                assert not [p for p in (tmp_path / "data" / "cifar10").rglob("*") if p.is_file()]
+            else:
+                assert "50 training" in prepare("cifar10", None, tmp_path / "data", quiet=True)
+        server.shutdown()
 
 
 def test_without_a_network_one_line_says_what_to_do(served, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import csv
 import socket
 from dataclasses import dataclass
 from functools import cache
+from http.client import HTTPException
 from pathlib import Path
 
 from bnonly.errors import UserError
@@ -62,7 +63,7 @@ def download(archive: Archive, folder: Path) -> Path:
             try:
                 download_url(url, str(folder), archive.file, archive.md5)
                 return path
-            except (OSError, RuntimeError, ValueError) as failure:
+            except (OSError, RuntimeError, ValueError, HTTPException) as failure:
                 problem = failure
                 if path.exists() and not check_integrity(str(path), archive.md5):
                     path.unlink()

@@ -6,7 +6,7 @@ import hashlib
 import io
 import pickle
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +16,7 @@ import numpy as np
 from bnonly.data.archives import known
 from bnonly.data.arrays import ImageArrays
 from bnonly.data.meter import Meter
+from bnonly.data.prepare import reason
 from bnonly.datasets import DATASETS
 from bnonly.errors import UserError
 
@@ -138,19 +139,19 @@ def _read_batches(opener: Callable[[str], IO[bytes]], source: Path, names: list[
             batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
             pixels, numbers = np.asarray(batch[b"data"], np.uint8), np.asarray(batch[b"labels"], np.int64)
             images.append(pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1))
-        except (pickle.UnpicklingError, KeyError, TypeError, ValueError, EOFError) as problem:
+        except (pickle.UnpicklingError, KeyError, TypeError, ValueError, OverflowError, EOFError) as problem:
             raise UserError(f"{where} is not a batch of CIFAR-10 ({problem}); extract the archive again") from None
         if len(numbers) != len(pixels):
             raise UserError(f"{where} has {len(pixels)} images and {len(numbers)} labels; extract the archive again")
-        _check_labels(numbers, where)
+        _check_labels(numbers.tolist(), where)
         labels.append(numbers)
         meter.add(len(numbers))
     return np.concatenate(images), np.concatenate(labels)
 
 
-def _check_labels(labels: np.ndarray, where: str) -> None:
-    wrong = np.flatnonzero((labels < 0) | (labels >= len(CLASS_NAMES)))
-    if len(wrong):
+def _check_labels(labels: Sequence[int], where: str) -> None:
+    wrong = [image for image, label in enumerate(labels) if not 0 <= label < len(CLASS_NAMES)]
+    if wrong:
         raise UserError(
             f"{where}: label {labels[wrong[0]]} of image {wrong[0]} is out of range, 0 to {len(CLASS_NAMES) - 1} are "
             f"wanted ({len(wrong)} such labels); fetch the file again"
@@ -183,7 +184,7 @@ def _read_parquet(files: list[Path], wants_jpeg: bool, name: str, unreadable: li
                 images.append(image)
                 labels.append(label)
             meter.add(1)
-        _check_labels(np.array(numbers, np.int64), str(path))
+        _check_labels(numbers, str(path))
     if not images:
         why = f" ({unreadable[-1]})" if unreadable else ""
         raise UserError(f"{files[0]}: holds no images that can be read{why}; fetch the file again")
@@ -195,7 +196,7 @@ def _rows(path: Path) -> Iterator[tuple[bytes | None, int | None]]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             schema = file.schema_arrow
             image = schema.field("img").type if "img" in schema.names else pa.null()
             if not (pa.types.is_struct(image) and image.get_field_index("bytes") >= 0 and "label" in schema.names):
@@ -223,7 +224,7 @@ def _decode(
         with Image.open(io.BytesIO(content)) as image:
             pixels = np.asarray(image.convert("RGB"))
     except Exception as problem:  # whatever a decoder makes of damaged bytes
-        unreadable.append(f"{what} ({problem})")
+        unreadable.append(f"{what} ({reason(problem)})")
         return None
     if pixels.shape != (SIDE, SIDE, 3):
         unreadable.append(f"{what} ({pixels.shape[1]} x {pixels.shape[0]} pixels, not {SIDE} x {SIDE})")

@@ -149,11 +149,17 @@ def _in_tar(source: Path) -> Iterator[_Entry]:
             yield *parts[-3:], str(source), member.offset_data, member.size  # type: ignore[misc]
 
 
-def _members(path: Path) -> Iterator[tarfile.TarInfo]:
-    """Yield the members of an uncompressed tar, whose bytes can be read where they are."""
+def _members(path: Path, start: int = 0) -> Iterator[tarfile.TarInfo]:
+    """Yield the members of an uncompressed tar, or of one that begins at `start` in it; all offsets are the file's."""
     try:
-        with tarfile.open(path, "r:") as tar:
-            yield from tar
+        with path.open("rb") as stream:
+            stream.seek(start)
+            with tarfile.open(fileobj=stream, mode="r:") as tar:
+                yield from tar
+                # A header that is damaged ends the iteration as the zeros do that end a tar.
+                stream.seek(tar.offset)
+                if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                    raise tarfile.ReadError(f"neither a file nor its end at byte {tar.offset:,}")
     except (tarfile.TarError, OSError, EOFError) as problem:
         with path.open("rb") as stream:
             compressed = stream.read(6).startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd"))
@@ -167,39 +173,41 @@ def _official(source: Path, notes: Path, quiet: bool) -> Plan:
         if not (source / name).is_file():
             raise UserError(f"{source / name}: no such file; the three official archives are needed together")
     _check_md5([source / name for name in (TRAIN_TAR, VAL_TAR, DEVKIT)], notes, quiet)
-    return _plan("official archives", source, _in_official(source))
+    return _plan("official archives", source, _in_official(source, quiet))
 
 
 def _check_md5(paths: list[Path], notes: Path, quiet: bool) -> None:
     noted = notes / "verified.json"
     marks = {p.name: [p.stat().st_size, p.stat().st_mtime_ns] for p in paths}
-    if noted.exists() and json.loads(noted.read_text()) == marks:
-        return
-    meter = Meter("checking MD5", sum(p.stat().st_size for p in paths), "bytes", quiet)
-    for path in paths:
-        total = hashlib.md5()
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 22):
-                total.update(block)
-                meter.add(len(block))
-        wanted = known("imagenet", path.name).md5
-        if total.hexdigest() != wanted:
-            raise UserError(
-                f"{path}: truncated or another file (MD5 {total.hexdigest()}, not {wanted}); fetch it again"
-            )
+    try:
+        if json.loads(noted.read_text()) == marks:
+            return
+    except (OSError, ValueError):  # not there, or damaged: they are looked through again
+        pass
+    with Meter("checking MD5", sum(p.stat().st_size for p in paths), "bytes", quiet) as meter:
+        for path in paths:
+            total = hashlib.md5()
+            with path.open("rb") as stream:
+                while block := stream.read(1 << 22):
+                    total.update(block)
+                    meter.add(len(block))
+            wanted = known("imagenet", path.name).md5
+            if total.hexdigest() != wanted:
+                raise UserError(
+                    f"{path}: truncated or another file (MD5 {total.hexdigest()}, not {wanted}); fetch it again"
+                )
     with atomic(noted) as out:
         out.write(json.dumps(marks).encode())
 
 
-def _in_official(source: Path) -> Iterator[_Entry]:
+def _in_official(source: Path, quiet: bool) -> Iterator[_Entry]:
     path = source / TRAIN_TAR
-    with path.open("rb") as stream:
+    with Meter("listing the images", path.stat().st_size, "bytes", quiet) as meter:
         for outer in _members(path):  # one tar a class
             name = outer.name.removesuffix(".tar")
-            stream.seek(outer.offset_data)
-            with tarfile.open(fileobj=io.BytesIO(stream.read(outer.size)), mode="r:") as inner:
-                for member in inner:
-                    yield "train", name, member.name, str(path), outer.offset_data + member.offset_data, member.size
+            for member in _members(path, outer.offset_data):
+                yield "train", name, member.name, str(path), member.offset_data, member.size
+            meter.add(outer.size)
     images = sorted((m for m in _members(source / VAL_TAR) if m.isfile()), key=lambda m: m.name)
     classes = _truth(source / DEVKIT)
     if len(classes) != len(images):
