@@ -67,7 +67,7 @@ def prepare(
         return f"{name}: comes installed, there is nothing to prepare"
     folder = root / name
     found = prepared.is_prepared(name, root)
-    if found is None:  # or nothing is to be written, and the folder may be one that only others can write
+    if found is None:  # if not, nothing is written, and the folder may be read-only
         with lock.hold(root / f".{name}", name, wait=True, doing="prepares"):
             found = prepared.is_prepared(name, root)  # by the process that was waited for
             if found is None:
