@@ -24,8 +24,8 @@ RESOLVED.pop("cluster", None)  # no result depends on where it was computed
 # Prepared data sets, shared by all runs of this clone.
 DATA = os.path.abspath(ROOT / (os.environ.get("BNONLY_DATA") or "data"))
 # Jobs run in the run's folder, which a profile may name.
-if os.environ.get("BNONLY_SOURCES"):
-    os.environ["BNONLY_SOURCES"] = os.path.abspath(ROOT / os.environ["BNONLY_SOURCES"])
+if sources := os.environ.get("BNONLY_SOURCES"):
+    os.environ.update(BNONLY_SOURCES=os.path.abspath(ROOT / sources))
 
 # The command in every rule: the package from this very tree, in the environment of the rule (--sdm conda) or in
 # Snakemake's own.
