@@ -120,15 +120,15 @@ def cell_of(name: str, regime: str, batch: int, engine: str, precision: str) -> 
     return Cell(Architecture(name, family, depth, channels), like.regime, recipe, 0, engine, precision)
 
 
-def cifar(device: Any, recipe: Any) -> Any:
-    """Return a source of random images of CIFAR-10's size."""
+def cifar(device: Any, recipe: Any, count: int = CIFAR_IMAGES) -> Any:
+    """Return a source of random images of CIFAR-10's size, and of its number unless another is given."""
     import numpy as np
 
     from bnonly.data.arrays import ArraySource, ImageArrays
 
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (CIFAR_IMAGES, 32, 32, 3), dtype=np.uint8)
-    labels = rng.integers(0, 10, CIFAR_IMAGES)
+    images = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    labels = rng.integers(0, 10, count)
     # As prepared data have it: neither side computes checksums or statistics at the start.
     known: Any = SimpleNamespace(checksum="", statistics=lambda: (np.full(3, 0.47), np.full(3, 0.25)))
     return ArraySource(ImageArrays(images, labels, images[:1000], labels[:1000], 10), recipe, device, known)

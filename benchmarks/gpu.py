@@ -80,7 +80,11 @@ def checks_of(network: str, regime: str, device: Any, small: bool) -> Iterator[C
     bf16 = dataclasses.replace(fp32, precision="bf16")
     name = f"{network} {regime}"
     # Neither the same images nor the same memory twice.
-    source: Any = Synthetic(NETWORKS[network][3], batch, 1000, device) if photographs else cifar(device, fp32.recipe)
+    source: Any = (
+        Synthetic(NETWORKS[network][3], batch, 1000, device)
+        if photographs
+        else cifar(device, fp32.recipe, 2_000 if small else 50_000)
+    )
 
     def trained(engine: Any, first: int, last: int) -> Any:
         engine.train(0, first, last, lambda: False)

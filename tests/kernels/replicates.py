@@ -23,7 +23,7 @@ from bnonly.train.fast import FastEngine, Replicates
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(
-    "digits", 2.0, 3, 0.1, (0.5,), augmentation=Augmentation(flip=True, shift=1), image_size=8, weight_decay=1e-3
+    "digits", 2.0, 3, 0.1, (0.5,), augmentation=Augmentation(flip=True, shift=1), image_size=4, weight_decay=1e-3
 )
 #: Batches of an epoch.
 LAST = 479

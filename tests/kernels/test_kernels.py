@@ -166,7 +166,7 @@ def test_the_engines_network_trains_the_same_with_kernels(network):
     [
         # Fused blocks, the model axis: then one of them goes on alone.
         (
-            ("rand2_out", "fp32", 16),
+            ("bn_short_out", "fp32", 16),
             ["in the same launches", "the same as alone, to the bit", "close to the engine without kernels"],
         ),
         # Layer by layer: one after the other.
