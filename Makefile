@@ -15,7 +15,7 @@ demo: install ## Install, then train small networks on this machine, draw every 
 	$(BIN)/snakemake --profile demo figures/all report
 
 test: install ## Install, then run the tests
-	$(BIN)/python -m pytest -n 3
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 lint: install ## Check style and types of the package and of the workflow
 	$(BIN)/ruff check .

@@ -127,7 +127,7 @@ family, depth, channels, name = sys.argv[1:]
 regime = load("config.yaml").cell("ResNet-14", name, 0)
 cell = Cell(Architecture("a", family, int(depth), int(channels)), regime.regime, regime.recipe, 0)
 torch.manual_seed(0)
-x = torch.randn(4, 3, 16, 16).contiguous(memory_format=torch.channels_last)
+x = torch.randn(4, 3, 8, 8).contiguous(memory_format=torch.channels_last)
 y = torch.randint(10, (4,))
 found = []
 for kernels in ("torch", "triton"):

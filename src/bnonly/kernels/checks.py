@@ -452,9 +452,9 @@ def tiny(device: torch.device) -> Iterator[Result]:
         yield from conv(device, torch.float32, 2, 2, (6, 5), 16, 32, stride=2, before=False)
         yield from conv(device, torch.float32, 1, 2, (6, 4), 32, 16, stride=2)
         yield from conv(device, torch.float32, 2, 2, (5, 4), 32, 16, taps=1, stride=2, before=False)
-        yield from conv(device, torch.float32, 2, 2, (4, 4), 128, 256, residual=True, shared=True)
+        yield from conv(device, torch.float32, 2, 1, (3, 4), 128, 256, residual=True, shared=True)
         yield from conv(device, torch.bfloat16, 2, 2, (5, 4), 16, 32, residual=True)
-        yield from conv(device, torch.float16, 1, 4, (8, 8), 16, 16, residual=True)
+        yield from conv(device, torch.float16, 1, 2, (6, 6), 16, 16, residual=True)
     with cut(FILLING=1, PROGRAMS=8):  # the fewer programs, the sooner the interpreter is done
         for regime in REGIMES:
             yield from check_network(device, torch.float32, regime, 8, 2, 8, 2 if regime == "all" else 1, 1e-5)
