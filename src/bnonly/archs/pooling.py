@@ -26,8 +26,8 @@ class _MaxPool(torch.autograd.Function):
         size, stride, padding = ([v, v] for v in ctx.how)
         # The input is asked for its shape and layout only; nothing reads this memory.
         x = torch.empty(ctx.shape, dtype=dy.dtype, device=dy.device, memory_format=torch.channels_last)
-        # On a GPU each pixel gathers, in order, from the windows that it is the maximum of; what refuses deterministic
-        # algorithms in some versions of torch is a warning about others.
+        # On a GPU each pixel gathers, in one order, from the windows that it is the maximum of.  A torch that counts this
+        # operation among those that add up in any order would refuse it all the same.
         mode = torch.get_deterministic_debug_mode()
         torch.set_deterministic_debug_mode("default")
         try:
