@@ -35,6 +35,21 @@ def check_goes_on(source, data, monkeypatch):
     assert {p.name for p in (data / "imagenet").iterdir()} == {*one.files, MANIFEST}
 
 
+def kill(moment, source, data, monkeypatch):
+    """Prepare, and be killed as this file gets its name."""
+    replace = os.replace
+
+    def killed(old, new):
+        if str(new) == str(data / "imagenet" / moment):
+            raise KeyboardInterrupt
+        replace(old, new)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare("imagenet", source, data, quiet=True)
+
+
 @pytest.mark.parametrize(
     "moment",
     [
@@ -50,17 +65,7 @@ def check_goes_on(source, data, monkeypatch):
 )
 def test_killed_as_a_file_gets_its_name(moment, source, tmp_path, monkeypatch):
     data = tmp_path / "data"
-    replace = os.replace
-
-    def killed(old, new):
-        if str(new) == str(data / "imagenet" / moment):
-            raise KeyboardInterrupt
-        replace(old, new)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", killed)
-        with pytest.raises(KeyboardInterrupt):
-            prepare("imagenet", source, data, quiet=True)
+    kill(moment, source, data, monkeypatch)
     with pytest.raises(UserError, match="imagenet is not prepared there"):
         open_source(sets.recipe("imagenet"), data, CPU)
     check_goes_on(source, data, monkeypatch)
@@ -100,17 +105,7 @@ def test_disk_full_at_the_end(file, source, tmp_path, monkeypatch):
 
 def test_packs_of_another_source_that_were_moved_are_removed(source, tmp_path, monkeypatch):
     data = tmp_path / "data"
-    replace = os.replace
-
-    def killed(old, new):
-        if str(new) == str(data / "imagenet" / "test-000.pack"):
-            raise KeyboardInterrupt
-        replace(old, new)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", killed)
-        with pytest.raises(KeyboardInterrupt):
-            prepare("imagenet", source, data, quiet=True)
+    kill("test-000.pack", source, data, monkeypatch)
     moved = {p.name for p in (data / "imagenet").glob("train-*.pack")}
     for image in source.glob("train/*/*"):
         image.write_bytes(sets.encode(sets.photograph(1, 20, 20), "JPEG"))

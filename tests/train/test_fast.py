@@ -381,10 +381,10 @@ def test_the_record_says_which_engine_and_precision(tmp_path):
 
 @pytest.mark.slow
 def test_whole_runs_in_bf16_are_as_accurate_paired_by_seed(tmp_path):
-    """Eight epochs of digits, five seeds: the mean difference is within its own error of nothing, and small."""
+    """Twelve epochs of digits, five seeds: the mean difference is within its own error of nothing, and small."""
     found = {}
     for precision in ("fp32", "bf16"):
-        config = mini_fast(precision, recipes__digits__epochs=8, recipes__digits__milestones=[4, 6])
+        config = mini_fast(precision, recipes__digits__epochs=12, recipes__digits__milestones=[6, 9])
         config["experiments"]["cifar-depth"]["seeds"] = list(range(5))
         for cell in (grid.resolve(config).cell("ResNet-8-c4", "all", s) for s in range(5)):
             folder = tmp_path / precision / str(cell.seed)
@@ -392,7 +392,7 @@ def test_whole_runs_in_bf16_are_as_accurate_paired_by_seed(tmp_path):
             table, _ = schemas.read(paths.metrics(folder), "metrics")
             found.setdefault(precision, []).append(table.column("test_top1").to_pylist()[-1])
     pairs = torch.tensor(found["bf16"]) - torch.tensor(found["fp32"])
-    assert min(found["fp32"]) > 0.6  # six times chance; versions of torch differ by some points after so few epochs
+    assert min(found["fp32"]) > 0.7
     assert abs(pairs.mean()) <= 0.01 + 2.8 * pairs.std() / 5**0.5
     assert pairs.abs().max() > 0, "bf16 that rounds nothing is not bf16"
 

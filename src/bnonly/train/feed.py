@@ -50,16 +50,18 @@ class _Epoch:
     """An epoch's images, augmented and normalised together when it begins: a batch is then two copies."""
 
     def __init__(self, cell: Cell, source: ArraySource, device: torch.device, dtype: torch.dtype) -> None:
-        self._seed, self._source = cell.seed, source
-        data, labels, *_ = source.stored()
-        self._images = torch.empty(data.shape, dtype=dtype, device=device)
-        self._labels = torch.empty_like(labels)
+        self._seed, self._source, self._dtype = cell.seed, source, dtype
         self._count = torch.arange(cell.recipe.batch_size, device=device)
+        # Made when first needed: a replicate that trains with others is fed by theirs.
+        self._images = self._labels = torch.empty(0, device=device)
 
     def begin(self, epoch: int, first: int) -> None:
         """See `Feed`."""
+        data, labels, *_ = self._source.stored()
+        if not len(self._images):
+            self._images, self._labels = torch.empty_like(data, dtype=self._dtype), torch.empty_like(labels)
         draws = self._source.draws(self._seed, epoch)
-        for start in range(0, len(self._labels), AT_ONCE):
+        for start in range(0, len(labels), AT_ONCE):
             part = slice(start, start + AT_ONCE)
             x, y = self._source.train_batch(draws, part)
             self._images[part].copy_(x.permute(0, 2, 3, 1))
