@@ -136,9 +136,8 @@ def test_an_image_that_only_another_decoder_could_read_is_named(tmp_path, monkey
         prepare("imagenet", source, tmp_path / "data", quiet=True)
     with pytest.raises(UserError) as caught:
         list(PackSource(recipe(), tmp_path / "data", CPU).test_batches(4))
-    assert f"test-000.pack: image n02/{path.name} cannot be decoded (decode_jpeg, Image is incomplete" in str(
-        caught.value
-    )
+    assert f"test-000.pack: image n02/{path.name} cannot be decoded (" in str(caught.value)
+    assert "Image is incomplete" in str(caught.value)  # behind the decoder's name in newer versions
     assert "bnonly prepare imagenet --from PATH" in str(caught.value) and "\n" not in str(caught.value)
 
 
