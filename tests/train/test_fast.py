@@ -291,6 +291,22 @@ def test_what_is_captured_asks_nothing_of_the_host(regime, precision, family, so
     assert not (WAITS - {"lift_fresh"}) & set(+testing.seen), testing.seen
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("regime", ["bn", "all", "rand2_out", "out"])
+def test_every_tensor_of_a_step_is_on_its_device(regime, family):
+    """PyTorch's device without data refuses tensors of another, as a GPU does; shapes and types are checked there, too."""
+    nowhere = torch.device("meta")
+    _, cell = cells(family, regime, "bf16")
+    engine = FastEngine(cell, open_source(RECIPE, ROOT, nowhere), nowhere)
+    engine._graphs = graphs = fast._Graphs([engine])
+    graphs._ready = {("train", 64): None, ("train", 29): None}  # as after captures that failed
+    step = graphs.steps(0, 21)
+    assert [step(21), step(22)] == [64, 29]
+    graphs._test(100)
+    for tensor in (*engine.changing(), *engine._parameters.leaves):
+        assert tensor.device == nowhere
+
+
 @pytest.mark.parametrize(("regime", "layer", "least"), [("bn", 8, 6), ("all", 8, 6), ("out", 5, 3)])
 def test_launches_of_a_step(regime, layer, least, source):
     """Deep networks cost what their layers launch: the difference between two depths, and what a step has beside it."""
