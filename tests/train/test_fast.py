@@ -55,7 +55,7 @@ def cells(family, regime, precision="fp32"):
 
 def distance(a, b):
     """Relative distance of two tensors."""
-    return float((a - b).norm() / (b.norm() + 1e-12))
+    return float(((a - b).norm() / (b.norm() + 1e-12)).detach())
 
 
 def check_same(mine, theirs, tolerance):

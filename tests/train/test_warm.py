@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from tests.mini import mini, write
@@ -20,9 +22,11 @@ def place(tmp_path):
     config = write(tmp_path, mini(recipes__digits__epochs=400))
     environment = {**os.environ, "BNONLY_WARM": "1", "TMPDIR": str(tmp_path)}
     yield tmp_path, config, environment
-    for line in subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True).stdout.splitlines():
-        if "bnonly.warm" in line and str(tmp_path) in line:
-            os.kill(int(line.split()[0]), signal.SIGKILL)
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended meanwhile
+            words = process.read_text(errors="replace")
+            if "bnonly.warm" in words and str(tmp_path) in words:
+                os.kill(int(process.parent.name), signal.SIGKILL)
 
 
 def command(config, folder, *options):
