@@ -1,6 +1,6 @@
 """How fast a training step is: ours, eager PyTorch with the data on the device, and the usual loop fed by a loader.
 
-    python benchmarks/engine.py                       (a CPU: 25 minutes; benchmarks/results/engine-cpu.md and .csv)
+    python benchmarks/engine.py                       (a CPU: 45 minutes; benchmarks/results/engine-cpu.md and .csv)
     python benchmarks/engine.py --device cuda         (a GPU: all networks; engine-cuda.md and .csv)
     python benchmarks/engine.py --networks ResNet-14 --regimes bn --rounds 1
 

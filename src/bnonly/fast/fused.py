@@ -190,9 +190,11 @@ class _SharedNorm(torch.autograd.Function):
     def forward(
         ctx: Any, x: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor, norm: nn.BatchNorm2d, together: Together
     ) -> Any:
-        wide = x.double()
-        count = torch.full((1,), x.numel() / x.shape[1], dtype=torch.float64, device=x.device)
-        sums = together(torch.cat((wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3)), count)))
+        # Only what is exchanged is in float64: there, sums of squares lose nothing of the deviations of float32.
+        moments = [m.double() for m in torch.var_mean(x.float(), (0, 2, 3), correction=0)]
+        here = x.numel() / x.shape[1]
+        count = torch.full((1,), here, dtype=torch.float64, device=x.device)
+        sums = together(torch.cat((here * moments[1], here * (moments[0] + moments[1].square()), count)))
         (total, squares), n = sums[:-1].chunk(2), sums[-1]
         mean = total / n
         variance = squares / n - mean.square()
