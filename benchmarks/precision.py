@@ -86,6 +86,19 @@ def main() -> int:
     options = parser.parse_args()
     if options.seeds < 2:
         parser.error("--seeds: 2 or more are wanted for an interval")
+    from bnonly.devices import choose_device
+    from bnonly.errors import UserError
+
+    try:
+        choose_device(options.device)
+        return compare(options)
+    except UserError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 2
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Train pair after pair; the table is whole after each."""
     about, end = machine(options.device), time.monotonic() + options.budget
     about += ". Test accuracy after the last epoch; the same cell and seed in fp32 and in the precision named."
     command = f"python benchmarks/precision.py {' '.join(sys.argv[1:])}".strip()

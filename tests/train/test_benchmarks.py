@@ -57,8 +57,14 @@ def test_a_program_that_takes_too_long_is_ended_with_all_it_started(tmp_path):
     assert not (tmp_path / "left").exists()
 
 
-@pytest.mark.parametrize("script", ["gpu.py", "engine.py --device cuda"])
+@pytest.mark.parametrize("script", ["gpu.py", "engine.py --device cuda", "precision.py --device cuda"])
 def test_without_a_gpu_one_line_says_so(script):
     done = run(*f"benchmarks/{script}".split())
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_data_that_are_not_there_are_one_line(tmp_path):
+    done = run("benchmarks/precision.py", "--dataset", "cifar10", "--data", tmp_path / "none", "--out", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and "--data" in done.stderr

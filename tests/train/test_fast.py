@@ -473,6 +473,54 @@ def test_too_little_memory_says_what_would_fit(source, monkeypatch):
         make_engine(cell, source, CPU)
 
 
+@pytest.mark.parametrize(
+    ("exhaust", "message"),
+    [
+        (lambda: torch.empty(2**55), "a batch of 64 does not fit the .* GB that the device has left, though about .*"),
+        (lambda: [None] * 2**60, "; try a batch of 32, or more memory"),
+    ],
+    ids=["torch", "python"],
+)
+def test_memory_that_runs_out_on_a_cpu_is_said_in_one_line(exhaust, message, tmp_path, monkeypatch):
+    """What the estimate did not foresee: PyTorch has no type of its own for it, as it has for a GPU's."""
+    cell = grid.resolve(mini_fast(recipes__digits__batch_size=64)).cell("ResNet-8-c4", "bn", 0)
+    monkeypatch.setattr(FastEngine, "train", lambda *arguments: exhaust())
+    with pytest.raises(UserError, match=message) as found:
+        train_cell(cell, tmp_path, tmp_path, "cpu", quiet=True)
+    assert "\n" not in str(found.value)
+
+    def fails(*arguments):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(FastEngine, "train", fails)
+    with pytest.raises(RuntimeError, match="something else"):
+        train_cell(cell, tmp_path, tmp_path, "cpu", quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "limits", "least"),
+    [
+        ("0::/job_7/step_0\n", {"job_7/memory.max": "3000", "job_7/step_0/memory.max": "max"}, 3000),
+        ("0::/elsewhere\n", {"memory.max": "5000"}, 5000),  # a container: what it is in is not seen from inside
+        ("4:memory:/job_7\n2:cpu:/\n0::/\n", {"memory/job_7/memory.limit_in_bytes": "4000", "memory.max": "9"}, 9),
+        ("4:memory:/job_7\n", {"memory/job_7/memory.limit_in_bytes": "4000", "cpu/memory.max": "9"}, 4000),
+        (None, {}, None),
+    ],
+)
+def test_the_limits_of_a_clusters_job_are_the_devices_size(said, limits, least, tmp_path, monkeypatch):
+    whole = memory.size(CPU)
+    for name, value in limits.items():
+        path = tmp_path / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(value + "\n")
+    if said is not None:
+        (tmp_path / "proc/self").mkdir(parents=True)
+        (tmp_path / "proc/self/cgroup").write_text(said)
+    monkeypatch.setattr(memory, "ROOT", tmp_path)
+    assert memory.size(CPU) == least if least else memory.size(CPU) >= whole
+    assert 0 <= memory.left(CPU) <= memory.size(CPU)
+
+
 def test_imagenet_resnet_200_fits_one_h200():
     """Everything trained at batch 1024 in bf16: with outputs made again it is below what the GPU has."""
     cell = PAPER.cell("ImageNet-ResNet-200", "all", 0)

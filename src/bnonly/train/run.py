@@ -198,7 +198,9 @@ def train_together(
                 for c, own in claims
             ]
             _train_runs(runs)
-        except torch.OutOfMemoryError:
+        except (MemoryError, RuntimeError) as problem:
+            if not memory.lacked(problem):
+                raise
             raise UserError(
                 f"{cells[0]} and its replicates: {len(claims)} do not fit the device's memory; train fewer together"
             ) from None
@@ -273,7 +275,9 @@ def train_share(
     source = open_source(cell.recipe, data_root, device)
     try:
         _Run(cell, folder, made, source, device, team, quiet or team.rank > 0, checkpoint_seconds, check).execute()
-    except torch.OutOfMemoryError:
+    except (MemoryError, RuntimeError) as problem:
+        if not memory.lacked(problem):
+            raise
         # The estimate thought it would fit; another program may have part of the memory.
         raise memory.too_little(cell, memory.left(device)) from None
 
