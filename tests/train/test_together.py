@@ -178,6 +178,23 @@ def test_the_bodies_of_their_graphs_do_what_each_does_alone(resident, monkeypatc
     assert len({e.totals()[0] for e in joint}) == 3
 
 
+def test_a_checkpoint_holds_no_other_replicates_values():
+    """Where what trains lies side by side: the same state as alone, in as many bytes."""
+    source = open_source(RECIPE, ROOT, CPU)
+    _, cell = cells("cifar-resnet", "all")
+    apart, joint = ([FastEngine(dataclasses.replace(cell, seed=s), source, CPU) for s in SEEDS] for _ in range(2))
+    fast._lay_side_by_side(joint)
+    for one, other in zip(apart, joint, strict=True):
+        sizes = []
+        for state in (one.state(), other.state()):
+            for part in ("trainable", "momentum"):
+                storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in state[part].values()}
+                sizes.append(sum(storages.values()))
+        assert sizes[:2] == sizes[2:]
+        for name, tensor in one.state()["trainable"].items():
+            assert torch.equal(tensor, other.state()["trainable"][name])
+
+
 def test_only_replicates_train_together(replicates, tmp_path, monkeypatch):
     other = dataclasses.replace(replicates[1], precision="bf16")
     with pytest.raises(UserError, match="only replicates, which differ in their seeds, train together"):

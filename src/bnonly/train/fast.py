@@ -151,10 +151,16 @@ class FastEngine:
         """See `Engine.state`."""
         parameters = self._parameters
         values, momentum = (v.detach().to("cpu", copy=True) for v in (parameters.values, parameters.momentum))
+
+        def own(vector: torch.Tensor) -> dict[str, torch.Tensor]:
+            named = parameters.named(vector, self._replicate)
+            # A view is saved with all that it is a view of: of one network that is its parts, of several the others', too.
+            return {n: v.clone() if parameters.replicates > 1 else v for n, v in named}
+
         return {
-            "trainable": dict(parameters.named(values, self._replicate)),
+            "trainable": own(values),
             "buffers": {n: b.to("cpu", copy=True) for n, b in regimes.buffers(self.model).items()},
-            "momentum": dict(parameters.named(momentum, self._replicate)),
+            "momentum": own(momentum),
         }
 
     @torch.no_grad()
