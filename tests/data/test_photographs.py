@@ -245,6 +245,20 @@ def test_images_are_channels_last_in_memory(data):
     assert images.is_contiguous(memory_format=torch.channels_last) and images.dtype == torch.float32
 
 
+def test_labels_are_sent_to_a_gpu_from_pinned_memory_as_images_are(data, monkeypatch):
+    """Memory that is not makes the host wait in the middle of an epoch."""
+    source = PackSource(recipe(**ALL), data, CPU, 2)
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
+    list(source.train_batches(0, 0, 4))
+    assert not pinned
+    monkeypatch.setattr(source, "_device", torch.device("cuda"))
+    monkeypatch.setattr(source, "_buffer", lambda images: torch.empty(images, 32, 32, 3))  # pinned by torch.empty there
+    batches = source._batches(source._train, source._drawn(0, 0, 4, 0, (0, 1)))
+    labels = [y for _, y in batches]
+    assert [id(t) for t in pinned] == [id(y) for y in labels] and len(labels) == 3
+
+
 def test_there_are_as_many_threads_as_the_training_has(data):
     before = torch.get_num_threads()
     torch.set_num_threads(3)

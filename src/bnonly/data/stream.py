@@ -178,7 +178,9 @@ class PackSource:
                     self._normalise(pixels, images[k])
 
         futures = [self._pool.submit(fill, start) for start in range(0, len(numbers), SHARE)]
-        return images, part.labels[torch.from_numpy(numbers)], futures
+        labels = part.labels[torch.from_numpy(numbers)]
+        # What is sent from other memory than pinned may wait for all that the GPU still has to do.
+        return images, labels.pin_memory() if self._device.type == "cuda" else labels, futures
 
     def _buffer(self, images: int) -> torch.Tensor:
         """Return room for a batch: bytes to be sent to a GPU and normalised there, or on the CPU normalised floats."""
