@@ -41,6 +41,16 @@ def test_a_wrong_gradient_is_seen():
     assert distance(wrong, right, "momentum") == pytest.approx(2)
 
 
+@pytest.mark.parametrize(("found", "status"), [(0, 0), (1, 1), (124, 1), (-11, 1)])
+def test_checks_that_do_not_end_well_show_in_the_exit_status(found, status, tmp_path, monkeypatch):
+    """A GPU's fault or a deadlock ends the process that checks."""
+    import gpu
+
+    monkeypatch.setattr(gpu, "run", lambda command, *how, **options: (found if "check" in command else 3, "", ""))
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", "cpu", "--out", str(tmp_path), "--parts", "check", "runs"])
+    assert gpu.main() == status
+
+
 def test_a_program_that_takes_too_long_is_ended_with_all_it_started(tmp_path):
     from common import run as limited
 
