@@ -347,7 +347,8 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     if options.images:
         prepare = ["-m", "bnonly", "prepare", "cifar10-jpeg", "--from", options.images, "--data", options.data]
-        run(prepare, end - time.monotonic(), capture=False)
+        if run(prepare, end - time.monotonic(), capture=False)[0]:
+            return 2  # it has said why
     for part in options.parts:
         if part == "checks" and options.device == "cpu":
             print("checks: need a GPU; in Triton's interpreter they are among the tests", flush=True)

@@ -78,3 +78,9 @@ def test_data_that_are_not_there_are_one_line(tmp_path):
     done = run("benchmarks/precision.py", "--dataset", "cifar10", "--data", tmp_path / "none", "--out", tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and "--data" in done.stderr
+
+
+def test_images_that_are_not_there_end_it_before_anything_is_measured(tmp_path):
+    done = run("benchmarks/gpu.py", "--device", "cpu", "--images", tmp_path / "none", "--out", tmp_path / "out")
+    assert done.returncode == 2 and "== " not in done.stdout
+    assert "no such file or folder" in done.stderr and done.stderr.count("\n") == 1

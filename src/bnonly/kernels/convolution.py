@@ -292,7 +292,8 @@ def weight_kernel(
             scale_in = tl.load(rstd_in + its) * channel_values(gamma_pointer, its, channel < INPUTS, 1.0, GAMMA)
             beta = channel_values(beta_pointer, its, channel < INPUTS, 0.0, BETA)
             v = normalise(a.to(tl.float32), tl.load(mean_in + its)[None, :], scale_in[None, :], beta[None, :])
-            a = tl.where(valid[:, None], tl.maximum(v, 0.0), 0.0).to(x_pointer.dtype.element_ty)
+            v = tl.maximum(v, 0.0, propagate_nan=tl.PropagateNan.ALL)
+            a = tl.where(valid[:, None], v, 0.0).to(x_pointer.dtype.element_ty)
         total = multiply(tl.trans(a), d.to(g_pointer.dtype.element_ty), total, PRECISION)
     at = ((replicate * tl.num_programs(0) + part) * (SIZE * SIZE) + tap) * INPUTS + channel
     tl.store(parts + at.to(tl.int64)[:, None] * OUTPUTS + outputs[None, :], total)

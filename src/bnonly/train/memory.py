@@ -132,7 +132,9 @@ def too_little(cell: Cell, has: int) -> UserError:
     )
     smaller = f"a batch of {batch * recipe.gpus} would fit" if foreseen else f"try a batch of {batch * recipe.gpus}"
     remedy = f"{smaller}, or" if batch > 1 else "not even a batch of 2 would fit; take"
-    return UserError(f"{cell}: a batch of {recipe.batch_size} {what}; {remedy} more memory, or more GPUs (recipe.gpus)")
+    return UserError(
+        f"{cell}: a batch of {recipe.batch_size} {what}; {remedy} more memory, or more GPUs (gpus in its recipe)"
+    )
 
 
 def crowded(cell: Cell, device: torch.device) -> bool:
