@@ -29,16 +29,23 @@ def run(command: Sequence[Any], seconds: float, capture: bool = True) -> tuple[i
         False shows what it prints at once.
     """
     pipe = subprocess.PIPE if capture else None
+    # The package need not be installed: `python -m bnonly` finds it as these scripts do.
+    path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen(
-        [sys.executable, *map(str, command)], stdout=pipe, stderr=pipe, text=True, start_new_session=True
+        [sys.executable, *map(str, command)],
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": path},
     )
     try:
         out, errors = process.communicate(timeout=max(1.0, seconds))
         return process.returncode, out or "", errors or ""
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return 124, "", f"took more than {seconds:.0f} s"
+        out, _ = process.communicate()
+        return 124, out or "", f"took more than {seconds:.0f} s"
 
 
 def machine(device: str) -> str:

@@ -27,6 +27,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import resource
 import statistics
 import sys
@@ -73,9 +74,10 @@ SEVERAL, KERNELS = ("together", "joint"), ("triton", "joint")
 #: Replicates of the paper that train side by side.
 TOGETHER = 5
 #: Seconds that a measurement may take in all; halvings of a batch that does not fit; JPEGs that a loader reads again and again.
-LONGEST, HALVINGS, PHOTOGRAPHS = 300.0, 3, 256
-#: Steps before the clock runs, the least number of them while it does, and how many a GPU is given between two looks.
-WARM_UP, LEAST_STEPS, LOOK = 3, 5, 50
+LONGEST, HALVINGS, PHOTOGRAPHS = {"cpu": 300.0, "cuda": 120.0}, 3, 256
+#: Steps before the clock runs, the least number of them while it does, how many a GPU is given between two looks, and seconds of
+#: work that these may be.
+WARM_UP, LEAST_STEPS, LOOK, AHEAD = 3, 5, 50, 0.25
 #: Images of the synthetic sets: as many as an epoch's order has to be drawn for, and few where they are large.
 CIFAR_IMAGES, LARGE_IMAGES = 50_000, 2_048
 
@@ -136,9 +138,11 @@ def cifar(device: Any, recipe: Any, count: int = CIFAR_IMAGES) -> Any:
 
 #: Trains step after step until what it asks after each of them says no.
 Steps = Callable[[Callable[[], bool]], None]
+#: Tells, once steps were taken, how they were: whether they are one CUDA graph, say.
+Facts = Callable[[], dict[str, Any]]
 
 
-def ours(cell: Any, device: Any, replicates: int = 1) -> tuple[Steps, dict[str, Any]]:
+def ours(cell: Any, device: Any, replicates: int = 1) -> tuple[Steps, Facts]:
     """Return what trains with the fast engine, or several replicates of it."""
     import dataclasses
 
@@ -168,10 +172,10 @@ def ours(cell: Any, device: Any, replicates: int = 1) -> tuple[Steps, dict[str, 
             epoch, first = divmod(done % total, whole)  # the schedule has an end
             done = epoch * whole + engine.train(epoch, first, whole, pause)
 
-    return steps, engines[0].facts()
+    return steps, engines[0].facts
 
 
-def usual(cell: Any, device: Any, loader: bool, workers: int) -> tuple[Steps, dict[str, Any]]:
+def usual(cell: Any, device: Any, loader: bool, workers: int) -> tuple[Steps, Facts]:
     """Return what trains the usual way."""
     import torch
     from torch import nn
@@ -209,7 +213,7 @@ def usual(cell: Any, device: Any, loader: bool, workers: int) -> tuple[Steps, di
             schedule.step()
             wanted = go_on()
 
-    return steps, {}
+    return steps, dict
 
 
 def on_device(batch: int, device: Any) -> Any:
@@ -313,12 +317,17 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     steps(counting(WARM_UP))
     wait()
     counted, start = 0, time.perf_counter()
+    looked, next_look, ahead = start, 1, 1
 
     def go_on() -> bool:
-        nonlocal counted
+        nonlocal counted, looked, next_look, ahead
         counted += 1
-        if counted % LOOK == 0:
+        if counted == next_look:
             wait()  # the host is ahead of a GPU: without this its clock says nothing
+            # Fifty steps of a large network, given at once, would be many times the seconds that were asked for.
+            now = time.perf_counter()
+            ahead = min(LOOK, 2 * ahead) if now - looked < AHEAD / 2 else ahead
+            looked, next_look = now, counted + ahead
         return counted < LEAST_STEPS or time.perf_counter() - start < task["seconds"]
 
     steps(go_on)
@@ -327,11 +336,16 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
         "images_per_second": replicates * counted * cell.recipe.batch_size / (time.perf_counter() - start),
         "startup_seconds": startup,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
-        **facts,
+        **facts(),
     }
     if device.type == "cuda":
         found["peak_mb"] = torch.cuda.max_memory_allocated() / 1e6
-        found |= launches(steps)
+        # Said before the profiler is asked: what happens to it must not cost the measurement.
+        print(json.dumps(found), flush=True)
+        try:
+            found |= launches(steps)
+        except Exception as problem:
+            print(f"kernels could not be counted: {problem}", file=sys.stderr)
     return found
 
 
@@ -350,21 +364,24 @@ def counting(steps: int) -> Callable[[], bool]:
 def launches(steps: Steps) -> dict[str, int]:
     """Count the kernels of a step and what the host launches for it, without what begins an epoch."""
     import torch
-    from torch.profiler import ProfilerActivity, profile
+    from torch.autograd.profiler import profile
 
     def counted(count: int) -> tuple[int, int]:
-        with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        # What `torch.profiler` calls; that one imports torch's compiler first, which takes seconds.
+        with profile(use_cpu=False, use_device="cuda") as seen:
             steps(counting(count))
             torch.cuda.synchronize()
-        events = seen.events()
+        events: Any = seen.function_events
         device = torch.autograd.DeviceType.CUDA
-        kernels = sum(1 for e in events if e.device_type == device and not e.name.startswith(("Mem", "cuda", "cu")))
+        # Calls such as cudaLaunchKernel and cuLaunchKernel are none; cudnn::..., cutlass_... and cublas... are.
+        others = re.compile("Mem|cuda[A-Z]|cu[A-Z]")
+        kernels = sum(1 for e in events if e.device_type == device and not others.match(e.name))
         started = ("cudaLaunchKernel", "cudaGraphLaunch", "cuLaunchKernel")
         return kernels, sum(1 for e in events if e.name.startswith(started))
 
     # Both begin with what an epoch begins with: the engine is asked for its steps anew.
-    few, many = counted(2), counted(12)
-    return {"kernels_per_step": (many[0] - few[0]) // 10, "launches_per_step": (many[1] - few[1]) // 10}
+    few, many = counted(2), counted(4)
+    return {"kernels_per_step": (many[0] - few[0]) // 2, "launches_per_step": (many[1] - few[1]) // 2}
 
 
 def ceilings() -> dict[str, float]:
@@ -405,10 +422,12 @@ def attempt(task: dict[str, Any], seconds: float) -> dict[str, Any]:
     """Measure in a process of its own, with a smaller batch where the memory is too small; a side that cannot run says why."""
     for _ in range(HALVINGS + 1):
         status, out, errors = run([__file__, "--one", json.dumps(task)], seconds)
-        if not status:
-            return {**task, **json.loads(out.splitlines()[-1])}
-        reason = (errors.strip().splitlines() or ["no message"])[-1][:200]
-        if not any(word in reason.lower() for word in ("out of memory", "outofmemory", "would fit")):
+        if found := [line for line in out.splitlines() if line.startswith("{") and line.endswith("}")]:
+            return {**task, **json.loads(found[-1])}
+        reason = (errors.strip().splitlines() or [f"no message, exit status {status}"])[-1]
+        small = any(word in reason.lower() for word in ("out of memory", "outofmemory", "would fit"))
+        reason = reason[:200]
+        if not small:
             break
         task = {**task, "batch": task["batch"] // 2}
     return {**task, "failed": reason}
@@ -565,7 +584,7 @@ def main() -> int:
         left = end - time.monotonic()
         if left < options.seconds:
             break
-        rows.append(attempt(task, min(left, LONGEST)))
+        rows.append(attempt(task, min(left, LONGEST[options.device])))
         last = rows[-1]
         speed = last.get("images_per_second")
         said = last.get("failed") if speed is None else f"{speed:,.0f} images/s"

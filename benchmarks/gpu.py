@@ -27,7 +27,8 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,18 @@ def distance(a: dict[str, Any], b: dict[str, Any], part: str) -> float:
     norms = [(x.double() - y.double()).norm() for x, y in zip(a[part].values(), b[part].values(), strict=True)]
     sizes = [y.double().norm() for y in b[part].values()]
     least = 1e-3 * max(sizes, default=torch.zeros(())) + 1e-12
-    return max((float(n / max(s, least)) for n, s in zip(norms, sizes, strict=True)), default=0.0)
+    return largest(float(n / max(s, least)) for n, s in zip(norms, sizes, strict=True))
 
 
 def furthest(a: dict[str, Any], b: dict[str, Any]) -> float:
     """Return the largest distance of two states."""
-    return max(distance(a, b, part) for part in a)
+    return largest(distance(a, b, part) for part in a)
+
+
+def largest(values: Iterable[float]) -> float:
+    """Return the largest value; not a number, which `max` would pass over, if one is."""
+    every = list(values)
+    return math.nan if any(map(math.isnan, every)) else max(every, default=0.0)
 
 
 def checks_of(network: str, regime: str, device: Any, small: bool) -> Iterator[Callable[[], Row]]:
@@ -206,6 +213,7 @@ def check(options: argparse.Namespace) -> int:
                     reason = (str(problem).strip() or repr(problem)).splitlines()[0][:200]
                     ok = False
                     rows.append(("?", f"{network} {regime}", math.nan, math.nan, f"{type(problem).__name__}: {reason}"))
+                    traceback.print_exc()
                 wrong += not ok
                 print(*rows[-1], flush=True)
                 heads = ("what", "cell", "distance", "allowed", "")
@@ -256,6 +264,10 @@ def runs(options: argparse.Namespace) -> int:
                 train_cell(cell, Path(folder), options.data, options.device, 2 if small else 8, quiet=True)
             except UserError as problem:
                 print(problem, flush=True)
+                continue
+            except Exception:  # the other cells are still wanted
+                print(f"{cell}, engine {engine}:", flush=True)
+                traceback.print_exc()
                 continue
             seconds = time.monotonic() - start
             table, label = schemas.read(paths.metrics(Path(folder)), "metrics")

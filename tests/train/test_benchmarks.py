@@ -51,6 +51,59 @@ def test_checks_that_do_not_end_well_show_in_the_exit_status(found, status, tmp_
     assert gpu.main() == status
 
 
+@pytest.mark.parametrize("place", range(3))
+def test_not_a_number_is_no_small_distance(place):
+    import torch
+    from gpu import distance, furthest
+
+    right = {part: {n: torch.ones(4) for n in "abc"} for part in ("momentum", "buffers")}
+    wrong = {part: {n: v.clone() for n, v in right[part].items()} for part in right}
+    wrong["buffers"]["abc"[place]][1] = float("nan")
+    assert not distance(wrong, right, "buffers") <= 1e9
+    assert not furthest(wrong, right) <= 1e9
+    assert furthest(right, right) == 0
+
+
+def test_programs_find_the_package_without_its_being_installed(monkeypatch):
+    from common import run as limited
+
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    status, out, errors = limited(["-c", "import bnonly; print(bnonly.__file__)"], 60)
+    assert status == 0, errors
+    assert out.startswith(str(ROOT / "src"))
+
+
+@pytest.mark.parametrize(
+    ("end", "found"),
+    [
+        ("print(json.dumps({'images_per_second': 8.0}))", {"images_per_second": 8.0}),
+        ("os.kill(os.getpid(), 11)", {"images_per_second": 7.0}),
+        ("time.sleep(60)", {"images_per_second": 7.0}),
+    ],
+)
+def test_a_measurement_survives_what_happens_after_it(tmp_path, monkeypatch, end, found):
+    import engine
+
+    script = tmp_path / "measures.py"
+    script.write_text(f"import json, os, time\nprint(json.dumps({{'images_per_second': 7.0}}), flush=True)\n{end}\n")
+    monkeypatch.setattr(engine, "__file__", str(script))
+    assert engine.attempt({"batch": 8}, 3) == {"batch": 8, **found}
+
+
+def test_a_batch_that_does_not_fit_is_halved_whatever_the_length_of_the_message(tmp_path, monkeypatch):
+    import engine
+
+    script = tmp_path / "measures.py"
+    script.write_text(
+        "import json, sys\n"
+        "task = json.loads(sys.argv[2])\n"
+        "if task['batch'] > 2: sys.exit('x' * 300 + '; a batch of 2 would fit')\n"
+        "print(json.dumps({'images_per_second': 1.0}))\n"
+    )
+    monkeypatch.setattr(engine, "__file__", str(script))
+    assert engine.attempt({"batch": 8}, 30) == {"batch": 2, "images_per_second": 1.0}
+
+
 def test_a_program_that_takes_too_long_is_ended_with_all_it_started(tmp_path):
     from common import run as limited
 
