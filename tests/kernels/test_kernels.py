@@ -55,6 +55,39 @@ def test_a_wrong_result_is_seen():
     assert not Result("", error(right * float("nan"), right), 1e9).ok
 
 
+@pytest.mark.parametrize("errors", [[float("nan"), 1.0, 2.0], [1.0, float("nan"), 2.0], [2.0, 1.0, float("nan")]])
+def test_not_a_number_is_the_largest_of_errors(errors):
+    from bnonly.kernels.checks import Result, _largest
+
+    assert not Result("", _largest(errors), 1e9).ok
+    assert _largest([1.0, 2.0, 0.5]) == 2 and _largest([]) == 0
+
+
+def test_every_case_of_the_benchmark_is_compiled(monkeypatch):
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    import kernels as benchmark
+
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function, **how: compile_(function, backend="eager", **how))
+    from torch._dynamo import config
+    from torch._dynamo.utils import counters
+
+    before = config.recompile_limit, config.fail_on_recompile_limit_hit
+    try:
+        setting = benchmark.Setting(torch.device("cpu"), torch.float32)
+        counters.clear()
+        for size in range(3, 15):
+
+            def stock(x):
+                return x.relu() + 1
+
+            benchmark.compiled(setting, stock)(torch.ones(size))
+        assert counters["stats"]["unique_graphs"] == 12
+    finally:
+        config.recompile_limit, config.fail_on_recompile_limit_hit = before
+        torch._dynamo.reset()
+
+
 @pytest.mark.slow
 def test_kernels_build_for_an_h200_without_spilling(tmp_path):
     done = run(
