@@ -181,10 +181,11 @@ def checks_of(network: str, regime: str, device: Any, small: bool) -> Iterator[C
 
     def joint() -> Row:
         cells = [dataclasses.replace(bf16, engine="triton", seed=s) for s in range(3)]
-        alone = trained(make_engine(cells[0], source, device), 0, steps)
+        # The one in the middle: its parameters begin behind another's, wherever in memory that is.
+        alone = trained(make_engine(cells[1], source, device), 0, steps)
         three: list[Any] = [make_engine(c, source, device) for c in cells]
         Replicates(three).train(0, 0, steps, lambda: False)
-        return "kernels: in the same launches against alone, bf16", name, furthest(three[0].state(), alone), 0.0
+        return "kernels: in the same launches against alone, bf16", name, furthest(three[1].state(), alone), 0.0
 
     yield joint
 

@@ -351,6 +351,8 @@ def copy_bandwidth() -> float:
 
 def timed(calls: list[Call], replays: int) -> tuple[list[float], int]:
     """Return microseconds a call of each replay of a graph of all calls, and how many kernels a call launches."""
+    from bnonly.train.graph import recover
+
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
         for call in [*calls, *calls]:
@@ -363,10 +365,14 @@ def timed(calls: list[Call], replays: int) -> tuple[list[float], int]:
         # Calls such as cudaLaunchKernel and cuLaunchKernel are none; cudnn::..., cutlass_... and cublas... are.
         calls_of = re.compile("cuda[A-Z]|cu[A-Z]")
         launched = sum(e.device_type == device and not calls_of.match(e.name) for e in profile.events())
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=stream):
-            for call in calls:
-                call()
+        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
+        try:
+            with torch.cuda.graph(graph, pool=pool, stream=stream):
+                for call in calls:
+                    call()
+        except Exception:
+            recover(pool)  # the other sides and cases are still wanted
+            raise
         found = []
         for number in range(replays + 3):
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -381,13 +387,19 @@ def timed(calls: list[Call], replays: int) -> tuple[list[float], int]:
 
 def measure(case: Case, replays: int, bandwidth: float) -> Iterator[dict[str, Any]]:
     """Time each side of a case, one after the other on the same sets of inputs."""
-    sets = [case.make() for _ in range(max(1, min(64, round(ROTATED / case.size))))]
+    try:
+        sets = [case.make() for _ in range(max(1, min(64, round(ROTATED / case.size))))]
+    except Exception as problem:  # the other cases are still wanted
+        print(f"{case.name} {case.shape}: {(str(problem) or repr(problem)).splitlines()[0]}", file=sys.stderr)
+        return
     for side in sets[0]:
         row: dict[str, Any] = {"case": case.name, "shape": case.shape, "side": side}
         try:
             found, launched = timed([s[side] for s in sets], replays)
         except Exception as problem:  # out of some resource, say: the other sides are still wanted
-            print(f"{case.name} {case.shape} {side}: {str(problem).splitlines()[0]}", file=sys.stderr)
+            print(
+                f"{case.name} {case.shape} {side}: {(str(problem) or repr(problem)).splitlines()[0]}", file=sys.stderr
+            )
             continue
         low, middle, high = statistics.quantiles(found, n=4)
         share = case.bytes / (middle * 1e-6) / bandwidth

@@ -75,13 +75,28 @@ class Captured:
         finally:
             torch.cuda.set_stream(current)  # a capture that fails leaves its own
             current.wait_stream(side)
-            if begun:  # and torch's allocator in it, so that it would free nothing more
-                with suppress(Exception):
-                    torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), self.pool)
+            if begun:
+                recover(self.pool)
 
     def __call__(self) -> None:
         """Run it once; the host does not wait."""
         self._graph.replay()
+
+
+def recover(pool: Any) -> None:
+    """Undo what a capture that failed leaves behind in torch, of which nothing else would end it.
+
+    Parameters
+    ----------
+    pool : object
+        The memory it was given.
+    """
+    device = torch.cuda.current_device()
+    with suppress(Exception):  # the allocator is still in that memory, and would free nothing more
+        torch._C._cuda_endAllocateToPool(device, pool)
+    with suppress(Exception):  # the generator still counts for that graph, and would draw nothing more
+        generator = torch.cuda.default_generators[device]
+        generator.graphsafe_set_state(generator.clone_state())
 
 
 def _warmed_up(body: Callable[[], None], state: Sequence[torch.Tensor]) -> bool:
