@@ -24,11 +24,13 @@ import argparse
 import dataclasses
 import gc
 import math
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -340,6 +342,23 @@ def program(part: str, options: argparse.Namespace, minutes: float) -> list[Any]
     return ["-m", "bnonly.kernels.checks"]
 
 
+@contextmanager
+def building(capability: tuple[int, int]) -> Iterator[None]:
+    """Have kernels of `check` built meanwhile, on several cores: it needs them later than it begins, and builds on one."""
+    started = []
+    for dtype in ("bf16", "fp32"):
+        for only in ("^ResNet-14, BN", "^ResNet-14, all", "^(?!ResNet)"):
+            how = ["--compile", 10 * capability[0] + capability[1], "--dtype", dtype, "--only", only]
+            command = map(str, [sys.executable, Path(__file__).parent / "kernels.py", *how])
+            started.append(subprocess.Popen([*command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    try:
+        yield
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
 def main() -> int:
     """Run the parts."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -358,24 +377,29 @@ def main() -> int:
         return {"check": check, "runs": runs}[options.parts[0]](options)
     end, status = time.monotonic() + 60 * options.minutes, 0
     options.out.mkdir(parents=True, exist_ok=True)
-    if options.images:
-        prepare = ["-m", "bnonly", "prepare", "cifar10-jpeg", "--from", options.images, "--data", options.data]
-        if run(prepare, end - time.monotonic(), capture=False)[0]:
-            return 2  # it has said why
-    for part in options.parts:
-        if part == "checks" and options.device == "cpu":
-            print("checks: need a GPU; in Triton's interpreter they are among the tests", flush=True)
-            continue
-        left = end - time.monotonic()
-        if left < 5:
-            print(f"{part}: no time left", flush=True)
-            continue
-        share = left if part == options.parts[-1] else left * SHARES[part]
-        print(f"== {part}, {share:.0f} s", flush=True)
-        # A little less than its share, so that it ends by itself.
-        found, _, errors = run(program(part, options, 0.95 * share / 60), share, capture=False)
-        print(f"{part}: {'done' if not found else errors or f'exit status {found}'}", flush=True)
-        status = status or int(part == "check" and found != 0)
+    with ExitStack() as builds:
+        if "check" in options.parts and options.device == "cuda":
+            builds.enter_context(building(torch.cuda.get_device_capability()))
+        if options.images:
+            prepare = ["-m", "bnonly", "prepare", "cifar10-jpeg", "--from", options.images, "--data", options.data]
+            if run(prepare, end - time.monotonic(), capture=False)[0]:
+                return 2  # it has said why
+        for part in options.parts:
+            if part == "checks" and options.device == "cpu":
+                print("checks: need a GPU; in Triton's interpreter they are among the tests", flush=True)
+                continue
+            left = end - time.monotonic()
+            if left < 5:
+                print(f"{part}: no time left", flush=True)
+                continue
+            share = left if part == options.parts[-1] else left * SHARES[part]
+            print(f"== {part}, {share:.0f} s", flush=True)
+            # A little less than its share, so that it ends by itself.
+            found, _, errors = run(program(part, options, 0.95 * share / 60), share, capture=False)
+            print(f"{part}: {'done' if not found else errors or f'exit status {found}'}", flush=True)
+            status = status or int(part == "check" and found != 0)
+            if part == "check":
+                builds.close()  # nothing beside what is timed
     return status
 
 

@@ -120,6 +120,25 @@ def test_a_program_that_takes_too_long_is_ended_with_all_it_started(tmp_path):
     assert not (tmp_path / "left").exists()
 
 
+def test_what_is_built_ahead_is_ended_with_what_needs_it(monkeypatch):
+    import gpu
+
+    commands, running = [], []
+
+    def started(command, **how):
+        commands.append(command[1:])
+        running.append(real([sys.executable, "-c", "import time; time.sleep(60)"], **how))
+        return running[-1]
+
+    real = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", started)
+    with gpu.building((9, 0)):
+        assert all(p.poll() is None for p in running)
+    assert all(p.poll() is not None for p in running)
+    assert len(commands) == 6
+    assert all(c[0].endswith("kernels.py") and c[1:3] == ["--compile", "90"] for c in commands)
+
+
 @pytest.mark.parametrize("script", ["gpu.py", "engine.py --device cuda", "precision.py --device cuda"])
 def test_without_a_gpu_one_line_says_so(script):
     done = run(*f"benchmarks/{script}".split())
