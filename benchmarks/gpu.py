@@ -222,10 +222,22 @@ def check(options: argparse.Namespace) -> int:
                 heads = ("what", "cell", "distance", "allowed", "")
                 lines = [f"{wrong} of {len(rows)} wrong.", "", *markdown(heads, rows)]
                 write(options.out / f"check-{options.device}.md", "Checks of the engines", command(), about, lines)
+                if not ok and device.type == "cuda" and not usable():
+                    print("the GPU is lost to this process: no more checks", flush=True)
+                    return 1
             gc.collect()
             if device.type == "cuda":
                 torch.cuda.empty_cache()
     return int(wrong > 0)
+
+
+def usable() -> bool:
+    """Whether the GPU still does what it is asked: after an illegal access, say, it does not until the process ends."""
+    try:
+        torch.cuda.synchronize()
+        return bool(torch.ones((), device="cuda") == 1)
+    except Exception:
+        return False
 
 
 def runs(options: argparse.Namespace) -> int:
