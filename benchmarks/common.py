@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results"
+#: Names of what a profiler sees that are calls, such as cudaLaunchKernel, and no kernels, such as cudnn::... and cutlass_...
+CALLS = re.compile("cuda[A-Z]|cu[A-Z]")
 
 
 def run(command: Sequence[Any], seconds: float, capture: bool = True) -> tuple[int, str, str]:

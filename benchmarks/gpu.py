@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,8 @@ def distance(a: dict[str, Any], b: dict[str, Any], part: str) -> float:
 
     Or of a thousandth of the largest one: a bias in front of a BatchNorm has a gradient of nothing but rounding errors.
     """
+    from bnonly.kernels.checks import largest
+
     norms = [(x.double() - y.double()).norm() for x, y in zip(a[part].values(), b[part].values(), strict=True)]
     sizes = [y.double().norm() for y in b[part].values()]
     least = 1e-3 * max(sizes, default=torch.zeros(())) + 1e-12
@@ -64,18 +66,14 @@ def distance(a: dict[str, Any], b: dict[str, Any], part: str) -> float:
 
 def furthest(a: dict[str, Any], b: dict[str, Any]) -> float:
     """Return the largest distance of two states."""
+    from bnonly.kernels.checks import largest
+
     return largest(distance(a, b, part) for part in a)
-
-
-def largest(values: Iterable[float]) -> float:
-    """Return the largest value; not a number, which `max` would pass over, if one is."""
-    every = list(values)
-    return math.nan if any(map(math.isnan, every)) else max(every, default=0.0)
 
 
 def checks_of(network: str, regime: str, device: Any, small: bool) -> Iterator[Callable[[], Row]]:
     """Yield comparisons of a network under a regime; each trains what it compares."""
-    from engine import NETWORKS, Synthetic, cell_of, cifar
+    from sides import NETWORKS, Synthetic, cell_of, cifar
 
     from bnonly.train.engine import ReferenceEngine, make_engine
     from bnonly.train.fast import FastEngine, Replicates
@@ -245,7 +243,7 @@ def usable() -> bool:
 
 def runs(options: argparse.Namespace) -> int:
     """Train whole cells on real images, the first with both engines and the rest with the faster one."""
-    from engine import cell_of
+    from sides import cell_of
 
     from bnonly import paths, schemas
     from bnonly.errors import UserError

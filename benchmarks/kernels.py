@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import RESULTS, ROOT, write, write_csv
+from common import CALLS, RESULTS, ROOT, write, write_csv
 from torch.nn import functional
 
 sys.path.insert(0, str(ROOT / "src"))
@@ -362,9 +362,7 @@ def timed(calls: list[Call], replays: int) -> tuple[list[float], int]:
             calls[0]()
             torch.cuda.synchronize()
         device = torch.autograd.DeviceType.CUDA
-        # Calls such as cudaLaunchKernel and cuLaunchKernel are none; cudnn::..., cutlass_... and cublas... are.
-        calls_of = re.compile("cuda[A-Z]|cu[A-Z]")
-        launched = sum(e.device_type == device and not calls_of.match(e.name) for e in profile.events())
+        launched = sum(e.device_type == device and not CALLS.match(e.name) for e in profile.events())
         graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
         try:
             with torch.cuda.graph(graph, pool=pool, stream=stream):

@@ -55,10 +55,10 @@ def test_a_wrong_result_is_seen():
 
 @pytest.mark.parametrize("errors", [[float("nan"), 1.0, 2.0], [1.0, float("nan"), 2.0], [2.0, 1.0, float("nan")]])
 def test_not_a_number_is_the_largest_of_errors(errors):
-    from bnonly.kernels.checks import Result, _largest
+    from bnonly.kernels.checks import Result, largest
 
-    assert not Result("", _largest(errors), 1e9).ok
-    assert _largest([1.0, 2.0, 0.5]) == 2 and _largest([]) == 0
+    assert not Result("", largest(errors), 1e9).ok
+    assert largest([1.0, 2.0, 0.5]) == 2 and largest([]) == 0
 
 
 def test_every_case_of_the_benchmark_is_compiled(monkeypatch):

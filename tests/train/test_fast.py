@@ -4,6 +4,7 @@ import dataclasses
 import warnings
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -353,6 +354,24 @@ def test_a_capture_that_fails_is_said_and_changes_no_number(source, monkeypatch)
     check_same(plain.state(), graphed.state(), 1e-6)
 
 
+def test_a_capture_that_failed_leaves_neither_allocator_nor_generator_in_it(monkeypatch):
+    ended, put = [], []
+    generator = SimpleNamespace(clone_state=lambda: "as it was", graphsafe_set_state=put.append)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "default_generators", (generator,))
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", lambda *of: ended.append(of), raising=False)
+    graph.recover((0, 7))
+    assert ended == [(0, (0, 7))]
+    assert put == ["as it was"]
+
+    def fails(*of):
+        raise RuntimeError("not recording")
+
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", fails, raising=False)
+    graph.recover((0, 7))  # the capture had ended by itself
+    assert put == ["as it was"] * 2
+
+
 def mini_fast(precision="fp32", **changes):
     return mini(engine="fast", precision=precision, **changes)
 
@@ -527,23 +546,3 @@ def test_imagenet_resnet_200_fits_one_h200():
     h200 = 141e9
     assert (cell.recipe.batch_size, cell.precision) == (1024, "bf16")
     assert memory.CROWDED * h200 < memory.needed(cell) < h200
-
-
-def test_a_capture_that_failed_leaves_neither_allocator_nor_generator_in_it(monkeypatch):
-    from types import SimpleNamespace
-
-    ended, put = [], []
-    generator = SimpleNamespace(clone_state=lambda: "as it was", graphsafe_set_state=put.append)
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    monkeypatch.setattr(torch.cuda, "default_generators", (generator,))
-    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", lambda *of: ended.append(of), raising=False)
-    graph.recover((0, 7))
-    assert ended == [(0, (0, 7))]
-    assert put == ["as it was"]
-
-    def fails(*of):
-        raise RuntimeError("not recording")
-
-    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", fails, raising=False)
-    graph.recover((0, 7))  # the capture had ended by itself
-    assert put == ["as it was"] * 2

@@ -14,7 +14,7 @@ import copy
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -412,7 +412,7 @@ def check_network(
                 extra += (ours.grad is None) != (theirs.grad is None)
             else:
                 found.append(error(ours.grad, theirs.grad))
-    yield Result(f"{what} gradients", _largest(found), limit * 3)
+    yield Result(f"{what} gradients", largest(found), limit * 3)
     yield Result(f"{what} which gradients", extra, 0)
     moved = [
         error(b, c)
@@ -420,10 +420,10 @@ def check_network(
         for (n, b), c in zip(model.named_buffers(), other.buffers(), strict=True)
         if "running" in n
     ]
-    yield Result(f"{what} running statistics", _largest(moved), limit)
+    yield Result(f"{what} running statistics", largest(moved), limit)
 
 
-def _largest(errors: Sequence[float]) -> float:
+def largest(errors: Iterable[float]) -> float:
     """Return the largest error; not a number, which `max` would pass over, if one is."""
     return max(errors, key=lambda e: (math.isnan(e), e), default=0.0)
 
