@@ -28,11 +28,17 @@ min_version("9.20")
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
 
-from bnonly import configuration, datasets, grid, manifest, outputs, paths, spec, store, warm
+from bnonly import paths
 from bnonly.cluster import batches, preflight
 from bnonly.cluster.requests import Requests
+from bnonly.commands import fork_server
+from bnonly.config.layers import Layers, merge, name_of, read_yaml
 from bnonly.errors import UserError
-from bnonly.figures import request
+from bnonly.figures import manifest, needs, outputs
+from bnonly.grid import datasets
+from bnonly.grid.cell import NAME
+from bnonly.grid.resolve import resolve
+from bnonly.results import cache as finished
 
 
 include: "workflow/rules/configuration.smk"

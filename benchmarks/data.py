@@ -36,7 +36,7 @@ COLUMNS = ("dataset", "side", "workers", "images_per_second", "images_per_cpu_se
 
 def recipe_of(dataset: str) -> Any:
     """Return batch size and augmentation of a data set (Appendix B)."""
-    from bnonly.spec import Augmentation, Recipe
+    from bnonly.grid.cell import Augmentation, Recipe
 
     crops = dataset == "imagenette10"
     return Recipe(dataset, 1, BATCH, 0.1, (), augmentation=Augmentation(True, 0 if crops else 4, crops))

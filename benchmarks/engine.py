@@ -9,9 +9,9 @@ and optimiser.  Every measurement is a process of its own; the sides take turns 
 does meets all of them.  A ratio is the median of the rounds' ratios, with the lowest and the highest.
 
 ours           the fast engine: images on the device, fused layers, one flat optimiser step; on a GPU one CUDA graph
-triton         the same with the kernels of bnonly.kernels (GPUs only)
+triton         the same with the kernels of bnonly.engines.triton (GPUs only)
 together       five replicates of it side by side in one graph, their images added up (GPUs only, small images)
-joint          five replicates in the same launches of bnonly.kernels, likewise
+joint          five replicates in the same launches of bnonly.engines.triton, likewise
 free           ours without deterministic algorithms (GPUs only)
 eager          PyTorch the usual way: images on the device, augmented in batches, channels last, autocast, torch.optim.SGD
 loader         the usual loop: torchvision's data set, per-image transforms, DataLoader, fp32 as PyTorch has it (on a GPU
@@ -51,7 +51,7 @@ SIDES: dict[str, tuple[tuple[Side, ...], tuple[Side, ...]]] = {
     ),
 }
 ALL_SIDES = ("ours", "triton", "together", "joint", "free", "eager", "loader")
-#: Sides that train several replicates, and those that compute with the kernels of `bnonly.kernels`.
+#: Sides that train several replicates, and those that compute with the kernels of `bnonly.engines.triton`.
 SEVERAL, KERNELS = ("together", "joint"), ("triton", "joint")
 #: Replicates of the paper that train side by side.
 TOGETHER = 5
@@ -67,7 +67,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     began = time.perf_counter()
     import torch
 
-    from bnonly.devices import be_reproducible, choose_device
+    from bnonly.engines.devices import be_reproducible, choose_device
 
     torch.set_num_threads(task["threads"])
     device = choose_device(task["device"])

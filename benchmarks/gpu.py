@@ -11,7 +11,7 @@ runs        cells of the `quick` profile on real CIFAR-10, of whatever form is p
 engine      benchmarks/engine.py
 precision   benchmarks/precision.py
 kernels     benchmarks/kernels.py, behind a first check
-checks      python -m bnonly.kernels.checks, at full size: minutes of compiling
+checks      python -m bnonly.engines.triton.checks, at full size: minutes of compiling
 
 `--images` is a folder with CIFAR-10 as Parquet files, prepared first.  Every part is a process of its own, which is ended with all
 that it started when its share of the time is over; tables are whole after every row.  The exit status is 1 if `check` found anything
@@ -56,7 +56,7 @@ def distance(a: dict[str, Any], b: dict[str, Any], part: str) -> float:
 
     Or of a thousandth of the largest one: a bias in front of a BatchNorm has a gradient of nothing but rounding errors.
     """
-    from bnonly.kernels.checks import largest
+    from bnonly.engines.triton.checks import largest
 
     norms = [(x.double() - y.double()).norm() for x, y in zip(a[part].values(), b[part].values(), strict=True)]
     sizes = [y.double().norm() for y in b[part].values()]
@@ -66,7 +66,7 @@ def distance(a: dict[str, Any], b: dict[str, Any], part: str) -> float:
 
 def furthest(a: dict[str, Any], b: dict[str, Any]) -> float:
     """Return the largest distance of two states."""
-    from bnonly.kernels.checks import largest
+    from bnonly.engines.triton.checks import largest
 
     return largest(distance(a, b, part) for part in a)
 
@@ -75,8 +75,8 @@ def checks_of(network: str, regime: str, device: Any, small: bool) -> Iterator[C
     """Yield comparisons of a network under a regime; each trains what it compares."""
     from sides import NETWORKS, Synthetic, cell_of, cifar
 
-    from bnonly.train.engine import ReferenceEngine, make_engine
-    from bnonly.train.fast import FastEngine, Replicates
+    from bnonly.engines.engine import ReferenceEngine, make_engine
+    from bnonly.engines.fast.engine import FastEngine, Replicates
 
     photographs = NETWORKS[network][0] == "imagenet-resnet"
     batch = (8 if photographs else 16) if small else (64 if photographs else 128)
@@ -195,7 +195,7 @@ def checks_of(network: str, regime: str, device: Any, small: bool) -> Iterator[C
 
 def check(options: argparse.Namespace) -> int:
     """Compare, and write the table after every comparison; return 1 if something is wrong."""
-    from bnonly.devices import be_reproducible, choose_device
+    from bnonly.engines.devices import be_reproducible, choose_device
 
     device = choose_device(options.device)
     be_reproducible("fp32")
@@ -245,8 +245,9 @@ def runs(options: argparse.Namespace) -> int:
     """Train whole cells on real images, the first with both engines and the rest with the faster one."""
     from sides import cell_of
 
-    from bnonly import paths, schemas
+    from bnonly import paths
     from bnonly.errors import UserError
+    from bnonly.results import parquet
     from bnonly.train.run import train_cell
 
     small = options.device == "cpu"
@@ -286,7 +287,7 @@ def runs(options: argparse.Namespace) -> int:
                 traceback.print_exc()
                 continue
             seconds = time.monotonic() - start
-            table, label = schemas.read(paths.metrics(Path(folder)), "metrics")
+            table, label = parquet.read(paths.metrics(Path(folder)), "metrics")
         last = table.slice(table.num_rows - 1).to_pylist()[0]
         speed.setdefault(engine, last["images_per_second"])
         a_layer = max(
@@ -354,7 +355,7 @@ def program(part: str, options: argparse.Namespace, minutes: float) -> list[Any]
         return (
             [here / "kernels.py", "--compile", 90, "--only", "SGD"] if small else [here / "kernels.py", "--first", *out]
         )
-    return ["-m", "bnonly.kernels.checks"]
+    return ["-m", "bnonly.engines.triton.checks"]
 
 
 @contextmanager

@@ -4,7 +4,7 @@
     python benchmarks/kernels.py --interpret   no GPU: tiny checks in Triton's interpreter, every case below run once
     python benchmarks/kernels.py --compile 90  no GPU: build for such a GPU; registers, spills, shared memory of each kernel
 
-Every kernel is compared with torch in float64 first (bnonly.kernels.checks: minutes of compiling; with --first only one is);
+Every kernel is compared with torch in float64 first (bnonly.engines.triton.checks: minutes of compiling; with --first only one is);
 nothing is timed if one fails.  Each case is
 captured in a CUDA graph over several sets of inputs, together several times the cache, and the graph is replayed; the
 time is the median over replays and the spread their quartiles.  Bytes are what the kernels must move; the share is of the copy
@@ -111,8 +111,8 @@ def compiled(setting: Setting, function: Callable[..., Any]) -> Callable[..., An
 
 def bn_cases(setting: Setting) -> Iterator[Case]:
     """BatchNorm + ReLU (+ add), forward and backward."""
-    from bnonly.kernels import shapes
-    from bnonly.kernels.batchnorm import bn_relu
+    from bnonly.engines.triton import shapes
+    from bnonly.engines.triton.batchnorm import bn_relu
 
     all_shapes = [(BATCH, 16, 32, 32), (BATCH, 32, 16, 16), (BATCH, 64, 8, 8), (BATCH, 128, 32, 32), (256, 256, 56, 56)]
     for shape in [(2, 16, 4, 4)] if setting.tiny else all_shapes:
@@ -152,7 +152,7 @@ def bn_cases(setting: Setting) -> Iterator[Case]:
 
 def layer_cases(setting: Setting) -> Iterator[Case]:
     """A frozen convolution with BatchNorm + ReLU (+ add): the fused kernels, forward, and forward and backward."""
-    from bnonly.kernels import batchnorm, convolution, shapes
+    from bnonly.engines.triton import batchnorm, convolution, shapes
 
     layers = [(16, 16, 32, 1), (32, 32, 16, 1), (64, 64, 8, 1), (16, 32, 32, 2), (128, 128, 32, 1)]
     images = 2 if setting.tiny else BATCH
@@ -222,8 +222,8 @@ def layer_cases(setting: Setting) -> Iterator[Case]:
 
 def network_cases(setting: Setting) -> Iterator[Case]:
     """All blocks of a CIFAR ResNet, forward and backward; beside them PyTorch under autocast."""
-    from bnonly.archs.cifar_resnet import CifarResNet
-    from bnonly.kernels.resnet import FusedBlocks
+    from bnonly.engines.triton.resnet import FusedBlocks
+    from bnonly.networks.cifar_resnet import CifarResNet
 
     images, side = (2, 8) if setting.tiny else (BATCH, 32)
     chosen = [(8, "BN", 2)] if setting.tiny else [(d, g, r) for d in (14, 110) for g in ("BN", "all") for r in (1, 5)]
@@ -267,9 +267,9 @@ def network_cases(setting: Setting) -> Iterator[Case]:
 def other_cases(setting: Setting) -> Iterator[Case]:
     """The optimiser's step and the augmentation."""
     from bnonly.data.arrays import augment
-    from bnonly.data.source import Normaliser
-    from bnonly.kernels import augmentation
-    from bnonly.kernels.optimiser import sgd_step
+    from bnonly.data.batches import Normaliser
+    from bnonly.engines.triton import augmentation
+    from bnonly.engines.triton.optimiser import sgd_step
 
     device = setting.device
     for count in (50,) if setting.tiny else (8_000, 1_730_000):
@@ -351,7 +351,7 @@ def copy_bandwidth() -> float:
 
 def timed(calls: list[Call], replays: int) -> tuple[list[float], int]:
     """Return microseconds a call of each replay of a graph of all calls, and how many kernels a call launches."""
-    from bnonly.train.graph import recover
+    from bnonly.engines.fast.graph import recover
 
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
@@ -512,7 +512,7 @@ def build_all(capability: int, dtype: torch.dtype, only: str) -> None:
 
 def interpret() -> int:
     """Run the checks and every case once in Triton's interpreter."""
-    from bnonly.kernels import checks
+    from bnonly.engines.triton import checks
 
     failed = checks.main(["--interpret"])
     setting = Setting(torch.device("cpu"), torch.float32, tiny=True, compiled=False)
@@ -539,7 +539,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.interpret:
         return interpret()
-    from bnonly.kernels import checks
+    from bnonly.engines.triton import checks
 
     if options.compile is not None:
         build_all(options.compile, checks.DTYPES[options.dtype], options.only)

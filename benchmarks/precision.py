@@ -32,10 +32,10 @@ def cell_of(options: argparse.Namespace, regime: str, seed: int, precision: str)
     """Return a cell: the demo's schedule for digits, the paper's otherwise, cut to a number of epochs."""
     import dataclasses
 
-    from bnonly import grid
-    from bnonly.spec import Cell
+    from bnonly.grid.cell import Cell
+    from bnonly.grid.resolve import load_grid
 
-    paper = grid.load(ROOT / "config.yaml")
+    paper = load_grid(ROOT / "config.yaml")
     like = paper.cell(options.network, regime, 0)
     recipe = dataclasses.replace(like.recipe, dataset=options.dataset)
     if options.dataset == "digits":
@@ -50,14 +50,15 @@ def cell_of(options: argparse.Namespace, regime: str, seed: int, precision: str)
 
 def train(cell: Any, options: argparse.Namespace) -> dict[str, float]:
     """Train a cell; return its last accuracy and loss, and the time."""
-    from bnonly import paths, schemas
+    from bnonly import paths
+    from bnonly.results import parquet
     from bnonly.train.run import train_cell
 
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         train_cell(cell, Path(folder), options.data, options.device, options.threads, quiet=True)
         seconds = time.perf_counter() - began
-        table, _ = schemas.read(paths.metrics(Path(folder)), "metrics")
+        table, _ = parquet.read(paths.metrics(Path(folder)), "metrics")
     row = table.slice(table.num_rows - 1).to_pylist()[0]
     return {"top1": 100 * row["test_top1"], "loss": row["test_loss"], "seconds": seconds}
 
@@ -86,7 +87,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.seeds < 2:
         parser.error("--seeds: 2 or more are wanted for an interval")
-    from bnonly.devices import choose_device
+    from bnonly.engines.devices import choose_device
     from bnonly.errors import UserError
 
     try:

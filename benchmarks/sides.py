@@ -62,10 +62,10 @@ def cell_of(name: str, regime: str, batch: int, engine: str, precision: str) -> 
     """Return the cell of the paper's configuration, or one like it: the regime by the paper's words."""
     import dataclasses
 
-    from bnonly import grid
-    from bnonly.spec import Architecture, Cell
+    from bnonly.grid.cell import Architecture, Cell
+    from bnonly.grid.resolve import load_grid
 
-    paper = grid.load(ROOT / "config.yaml")
+    paper = load_grid(ROOT / "config.yaml")
     family, depth, channels, side, _ = NETWORKS[name]
     like = next(
         c
@@ -100,8 +100,8 @@ def ours(cell: Any, device: Any, replicates: int = 1) -> tuple[Steps, Facts]:
     """Return what trains with the fast engine, or several replicates of it."""
     import dataclasses
 
-    from bnonly.train.engine import make_engine
-    from bnonly.train.fast import Replicates
+    from bnonly.engines.engine import make_engine
+    from bnonly.engines.fast.engine import Replicates
 
     side, classes = NETWORKS[cell.architecture.name][3], 1000 if cell.recipe.dataset == "imagenet" else 10
     photographs = cell.architecture.family == "imagenet-resnet"
@@ -134,7 +134,7 @@ def usual(cell: Any, device: Any, loader: bool, workers: int) -> tuple[Steps, Fa
     import torch
     from torch import nn
 
-    from bnonly import regimes
+    from bnonly.networks import regimes
 
     torch.backends.cudnn.benchmark = device.type == "cuda"
     photographs = cell.architecture.family == "imagenet-resnet"

@@ -1,3 +1,3 @@
-from bnonly.cli import main
+from bnonly.commands.cli import main
 
 raise SystemExit(main())

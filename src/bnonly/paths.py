@@ -75,7 +75,7 @@ def failure(folder: Path) -> Path:
 
 
 def finished(digest: str) -> Path:
-    """Where a finished cell's files are kept, under the digest of what was asked for (`bnonly.store`)."""
+    """Where a finished cell's files are kept, under the digest of what was asked for (`bnonly.results.cache`)."""
     return RESULTS / ".finished" / digest
 
 

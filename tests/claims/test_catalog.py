@@ -12,9 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from tests.figures import synthetic
 
-from bnonly import grid, outputs, paths, schemas
-from bnonly.claims import catalog, reader, run, table, verdicts, vocabulary
+from bnonly import paths
 from bnonly.errors import UserError
+from bnonly.figures import outputs
+from bnonly.grid.resolve import Grid, load_grid, resolve
+from bnonly.paper import catalog, reader, vocabulary
+from bnonly.results import parquet
+from bnonly.verdicts import judge, table, verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = next((p / "shared/paper/claims.csv" for p in ROOT.parents if (p / "shared/paper/claims.csv").exists()), None)
@@ -24,14 +28,14 @@ ERRATA = {"R012", "R050", "R053", "R059", "R112", "R149", "R157", "R161", "R162"
 
 
 @pytest.fixture(scope="module")
-def paper() -> grid.Grid:
-    return grid.load(ROOT / "config.yaml")
+def paper() -> Grid:
+    return load_grid(ROOT / "config.yaml")
 
 
 @pytest.fixture(scope="module")
 def nothing(paper, tmp_path_factory):
     """The verdicts on a folder without results."""
-    return run.judge(paper, root=tmp_path_factory.mktemp("nothing"))[1]
+    return judge.judge(paper, root=tmp_path_factory.mktemp("nothing"))[1]
 
 
 @needs_shared
@@ -70,7 +74,7 @@ def test_regimes_are_those_of_the_configuration(paper):
 
 def test_without_results_every_result_is_missing(paper, nothing):
     found = table.count(nothing, ["result"])
-    assert found[verdicts.NOT_RUN] + found[verdicts.INCONSISTENT] == sum(found.values()) == 130
+    assert found[verdict.NOT_RUN] + found[verdict.INCONSISTENT] == sum(found.values()) == 130
     for decision in nothing:
         if decision.claim.kind == "result":
             assert decision.missing and not decision.cells
@@ -89,17 +93,17 @@ def test_without_results_every_result_is_missing(paper, nothing):
 
 def test_counts_hold_but_for_the_errata(nothing):
     counts = {d.claim.id: d for d in nothing if d.claim.kind == "count"}
-    assert {i for i, d in counts.items() if d.verdict != verdicts.HOLDS} == ERRATA & set(counts)
+    assert {i for i, d in counts.items() if d.verdict != verdict.HOLDS} == ERRATA & set(counts)
     # What is called inconsistent is refuted by the exact counts, not only said to be.
     assert all("does not hold" in counts[i].finding for i in ERRATA & set(counts))
-    assert {d.claim.id for d in nothing if d.verdict == verdicts.INCONSISTENT} == ERRATA
+    assert {d.claim.id for d in nothing if d.verdict == verdict.INCONSISTENT} == ERRATA
 
 
 def test_settings_are_those_of_the_configuration(nothing):
     settings = [d for d in nothing if d.claim.kind == "setting"]
     assert len(settings) == 19
     assert {d.finding for d in settings} == {"the configuration follows it"}
-    assert {d.verdict for d in settings} == {verdicts.NOT_RUN}
+    assert {d.verdict for d in settings} == {verdict.NOT_RUN}
 
 
 def test_every_rule_and_reduction_is_used():
@@ -133,16 +137,16 @@ def test_numbers_as_printed(text, value, half):
 def test_plausible_results_are_decided(paper, tmp_path):
     """Invented results of the whole heart of the paper: every verdict names what it rests on."""
     synthetic.write(tmp_path, paper, ["fig02", "fig09"])
-    _, decisions = run.judge(paper, root=tmp_path)
+    _, decisions = judge.judge(paper, root=tmp_path)
     by_id = {d.claim.id: d for d in decisions}
     for claim in ("R003", "R029", "R030", "R031", "R119"):
-        assert by_id[claim].verdict == verdicts.HOLDS
-    assert by_id["R028"].verdict == verdicts.FAILS  # 64.8 % in these results, 69.5 % in print
+        assert by_id[claim].verdict == verdict.HOLDS
+    assert by_id["R028"].verdict == verdict.FAILS  # 64.8 % in these results, 69.5 % in print
     assert by_id["R024"].cells == tuple(f"ResNet-110/all/seed{s}" for s in range(5))
-    assert by_id["R079"].verdict == verdicts.NOT_RUN  # the gammas are not there
-    assert {d.verdict for d in decisions if d.claim.kind == "setting"} == {verdicts.HOLDS}
+    assert by_id["R079"].verdict == verdict.NOT_RUN  # the gammas are not there
+    assert {d.verdict for d in decisions if d.claim.kind == "setting"} == {verdict.HOLDS}
     found = Counter(d.verdict for d in decisions)
-    assert found[verdicts.NOT_APPLICABLE] == 0 and sum(found.values()) == 325
+    assert found[verdict.NOT_APPLICABLE] == 0 and sum(found.values()) == 325
 
 
 def test_the_files(nothing, tmp_path):
@@ -174,7 +178,7 @@ def test_verdict_files_that_are_none(tmp_path):
     path.write_bytes(b"PAR1")
     with pytest.raises(UserError, match="damaged or not Parquet"):
         table.read(path)
-    pq.write_table(schemas.SCHEMAS["clamping"].empty_table(), path)
+    pq.write_table(parquet.SCHEMAS["clamping"].empty_table(), path)
     with pytest.raises(UserError, match="not those of verdicts"):
         table.read(path)
 
@@ -185,22 +189,22 @@ def test_verdict_files_that_are_none(tmp_path):
 def test_figures_show_what_the_paper_states_only_if_asked(paper):
     assert "stated" not in outputs.ask(paper, "fig02")
     config = {**synthetic.paper_config(), "paper_values": True}
-    asked = outputs.ask(grid.resolve(config), "fig02")
+    asked = outputs.ask(resolve(config), "fig02")
     points = {(s["architecture"], s["regime"], s["metric"]): s["value"] for s in asked["stated"]}
     assert points["ResNet-110", "bn", "top1"] == 69.5 and points["ImageNet-ResNet-200", "out", "top5"] == 2.7
     assert len(points) == len(asked["stated"])  # each once
     assert ("ResNet-434", "bn", "top1") not in points  # our reading of "comparable networks", not a statement
-    assert "stated" not in outputs.ask(grid.resolve(config), "fig04")
+    assert "stated" not in outputs.ask(resolve(config), "fig04")
 
 
 def test_other_data_show_no_values_of_the_paper():
     config = {**synthetic.small_config(), "paper_values": True}
-    assert "stated" not in outputs.ask(grid.resolve(config), "fig02")
+    assert "stated" not in outputs.ask(resolve(config), "fig02")
 
 
 @pytest.mark.parametrize("name", ["fig02", "fig03", "fig05"])
 def test_stated_values_are_drawn_and_recorded(name, tmp_path):
-    found = grid.resolve({**synthetic.paper_config(), "paper_values": True})
+    found = resolve({**synthetic.paper_config(), "paper_values": True})
     synthetic.write(tmp_path, found, [name])
     from bnonly.figures import render
 

@@ -10,10 +10,11 @@ import yaml
 from tests.figures import synthetic
 
 from bnonly import paths
-from bnonly.claims import catalog, run, verdicts
-from bnonly.claims.verdicts import FAILS, HOLDS, NOT_APPLICABLE, NOT_RUN, UNDECIDED
 from bnonly.errors import UserError
-from bnonly.grid import Grid, resolve
+from bnonly.grid.resolve import Grid, resolve
+from bnonly.paper import catalog
+from bnonly.verdicts import judge, verdict
+from bnonly.verdicts.verdict import FAILS, HOLDS, NOT_APPLICABLE, NOT_RUN, UNDECIDED
 
 DEPTHS = ("ResNet-14", "ResNet-32", "ResNet-56")
 WIDTHS = ("WRN-14-2", "WRN-14-4", "WRN-14-8")
@@ -115,8 +116,8 @@ def make(root: Path, grid: Grid, metric: str, values: dict[str, float], sd: floa
                 synthetic.write_one(root, cell, kind, most=CHANNELS, **known)
 
 
-def decide_one(tmp_path: Path, grid: Grid, *tests: dict, **keys) -> verdicts.Decision:
-    return run.judge(grid, claims(tmp_path, *tests, **keys), tmp_path)[1][0]
+def decide_one(tmp_path: Path, grid: Grid, *tests: dict, **keys) -> verdict.Decision:
+    return judge.judge(grid, claims(tmp_path, *tests, **keys), tmp_path)[1][0]
 
 
 def line(regime: str, *values: float, networks=DEPTHS) -> dict[str, float]:
@@ -239,9 +240,9 @@ def test_metrics(tmp_path, grid, metric, value, wrong, more):
 
 def test_distance_from_a_normal_distribution(tmp_path, grid):
     test = {"rule": "at_most", "to": 0.1, "metric": "gamma_normal_distance", "of": "cifar-depth/ResNet-14/bn"}
-    for value, verdict in ((0, HOLDS), (1, FAILS)):
+    for value, expected in ((0, HOLDS), (1, FAILS)):
         make(tmp_path, grid, "gamma_normal_distance", {"ResNet-14/bn": value}, 0)
-        assert decide_one(tmp_path, grid, test).verdict == verdict
+        assert decide_one(tmp_path, grid, test).verdict == expected
 
 
 def test_failed_runs_are_counted(tmp_path, grid):
@@ -385,12 +386,12 @@ def test_a_run_may_leave_out_experiments_and_networks(tmp_path, kept, networks):
     for cell in grid.cells.values():
         if cell.regime.name in ("all", "bn", "rand2"):
             synthetic.write_one(tmp_path, cell, "metrics")
-    decisions = run.judge(grid, root=tmp_path)[1]
+    decisions = judge.judge(grid, root=tmp_path)[1]
     assert len(decisions) == 325
     assert {d.verdict for d in decisions if d.claim.kind == "result"} <= {
         NOT_APPLICABLE,
         NOT_RUN,
-        verdicts.INCONSISTENT,
+        verdict.INCONSISTENT,
     }
 
 
@@ -415,12 +416,12 @@ def test_a_network_of_the_same_name_is_not_the_papers(tmp_path):
 def test_an_inconsistent_claim_shows_arithmetic_and_finding(tmp_path, grid):
     make(tmp_path, grid, "top1", {"ResNet-14/bn": 60})
     found = decide_one(tmp_path, grid, {"rule": "equals", "to": 50, **ONE}, inconsistent="1 + 1 = 3")
-    assert found.verdict == verdicts.INCONSISTENT and "1 + 1 = 3" in found.reason
+    assert found.verdict == verdict.INCONSISTENT and "1 + 1 = 3" in found.reason
     assert found.finding == "as printed, of these results: does not hold"
 
 
 def test_prior_work_is_not_rerun(tmp_path, grid):
-    assert decide_one(tmp_path, grid, external="of others").verdict == verdicts.EXTERNAL
+    assert decide_one(tmp_path, grid, external="of others").verdict == verdict.EXTERNAL
 
 
 # Bad input.
@@ -494,7 +495,7 @@ def test_a_claims_file_that_is_none(tmp_path, grid):
         path.write_text(text)
         catalog.load.cache_clear()
         with pytest.raises(UserError, match=message):
-            run.judge(grid, path, tmp_path)
+            judge.judge(grid, path, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -513,7 +514,7 @@ def test_results_of_two_engines_or_data_sets_are_refused(tmp_path, change, messa
     theirs = resolve(base)
     make(tmp_path, theirs, "top1", {"ResNet-32/bn": 60})
     with pytest.raises(UserError, match=message) as mistake:
-        run.judge(mine, root=tmp_path)
+        judge.judge(mine, root=tmp_path)
     assert "ResNet-32/bn/seed0/metrics.parquet" in str(mistake.value) and "\n" not in str(mistake.value)
 
 
@@ -521,7 +522,7 @@ def test_data_of_one_name_but_other_content_are_refused(tmp_path, grid):
     make(tmp_path, grid, "top1", {"ResNet-14/bn": 60})
     synthetic.write_one(tmp_path, grid.cell("ResNet-32", "bn", 0), "metrics", data_sha256="1" * 64)
     with pytest.raises(UserError, match="was trained on other cifar10 data than"):
-        run.judge(grid, root=tmp_path)
+        judge.judge(grid, root=tmp_path)
 
 
 def test_damaged_and_stale_files_count_as_missing_and_are_named(tmp_path, grid):
@@ -530,7 +531,7 @@ def test_damaged_and_stale_files_count_as_missing_and_are_named(tmp_path, grid):
     found = config()
     found["regimes"]["bn"]["override"] = {"lr": 0.2}
     synthetic.write_one(tmp_path, resolve(found).cell("ResNet-14", "bn", 1), "metrics")
-    measured, _ = run.judge(grid, root=tmp_path)
+    measured, _ = judge.judge(grid, root=tmp_path)
     assert set(measured.unusable) == {("ResNet-14", "bn", 0), ("ResNet-14", "bn", 1)}
     assert (
         "damaged" in measured.unusable["ResNet-14", "bn", 0] and "recipe.lr" in measured.unusable["ResNet-14", "bn", 1]

@@ -148,7 +148,9 @@ def test_drawing_never_imports_torch(name, path):
     found = {m.split(".")[0] for m in imported(path, everywhere=True)}
     assert not found & {"torch", "torchvision"}
     assert not {
-        m for m in imported(path, everywhere=True) if m.startswith(("bnonly.train", "bnonly.regimes", "bnonly.data."))
+        m
+        for m in imported(path, everywhere=True)
+        if m.startswith(("bnonly.train", "bnonly.networks.regimes", "bnonly.data."))
     }
 
 

@@ -11,15 +11,17 @@ import pytest
 from tests.figures.synthetic import write_one
 from tests.mini import mini, write
 
-from bnonly import cli, cost, grid, paths
+from bnonly import cost, paths
+from bnonly.commands import cli
 from bnonly.cost import measured, table
 from bnonly.cost.estimate import CONSTANTS, step_seconds_per_image
 from bnonly.cost.gpus import GPUS, PRECISIONS, cpu, find_gpu, of_configuration
 from bnonly.cost.measured import Measured, Throughput
 from bnonly.errors import UserError
+from bnonly.grid.resolve import load_grid, resolve
 
 ROOT = Path(__file__).parents[2]
-PAPER = grid.load(ROOT / "config.yaml", {"engine": "reference", "precision": "fp32"})
+PAPER = load_grid(ROOT / "config.yaml", {"engine": "reference", "precision": "fp32"})
 OWN = {
     "mine": {
         "memory_gb": 10,
@@ -87,7 +89,7 @@ def test_cores_add_up():
 
 
 def test_a_kind_of_ones_own():
-    own = of_configuration(grid.resolve(mini(gpus=OWN)).gpus)
+    own = of_configuration(resolve(mini(gpus=OWN)).gpus)
     for name in ("mine", "NVIDIA mine", "our card (V2)"):
         assert find_gpu(name, own).name == "mine"
     assert own[0].matrix_flops == {"fp32": 10e12, "tf32": 10e12, "bf16": 40e12, "fp16": 10e12}
@@ -107,12 +109,12 @@ def test_a_kind_of_ones_own():
 )
 def test_a_kind_with_mistakes(change, message):
     with pytest.raises(UserError) as problem:
-        grid.resolve(mini(gpus={"mine": {**OWN["mine"], **change}}))
+        resolve(mini(gpus={"mine": {**OWN["mine"], **change}}))
     assert message in str(problem.value)
 
 
 def test_a_kind_does_not_change_a_cell():
-    assert grid.resolve(mini(gpus=OWN)).cells == grid.resolve(mini()).cells
+    assert resolve(mini(gpus=OWN)).cells == resolve(mini()).cells
 
 
 def runs(factors, device="h200", **changes):
@@ -172,8 +174,8 @@ def test_longest_first():
 
 
 def test_a_cell_on_several_gpus_takes_the_hours_of_all_of_them():
-    alone = grid.load(ROOT / "config.yaml")
-    four = grid.load(ROOT / "config.yaml", {"recipes": {"imagenet": {"gpus": 4}}})
+    alone = load_grid(ROOT / "config.yaml")
+    four = load_grid(ROOT / "config.yaml", {"recipes": {"imagenet": {"gpus": 4}}})
     key, gpu = ("ImageNet-ResNet-200", "all", 0), find_gpu("a100-80")
     one, shared = (cost.estimate(g.cells[key], gpu) for g in (alone, four))
     assert one.seconds / 4 < shared.seconds < one.seconds / 3 and shared.memory_bytes < one.memory_bytes / 3
@@ -214,7 +216,7 @@ def test_the_fast_engine_computes_in_bf16_on_a_gpu():
     found = table.costs(PAPER, keys, kinds, engine="fast")["kinds"]
     assert [k["precision"] for k in found] == [["bf16"], ["fp32"]]
     assert table.costs(PAPER, keys, kinds, engine="fast", precision="tf32")["kinds"][0]["precision"] == ["tf32"]
-    own = grid.load(ROOT / "config.yaml", {"engine": "fast", "precision": "tf32"})
+    own = load_grid(ROOT / "config.yaml", {"engine": "fast", "precision": "tf32"})
     for engine, precision in ((None, "tf32"), ("fast", "tf32"), ("reference", "fp32")):
         assert table.costs(own, keys, kinds, engine=engine)["kinds"][0]["precision"] == [precision]
 
@@ -250,7 +252,7 @@ def run(tmp_path, monkeypatch):
     """A run with results that took given times on a T4; the command line in it."""
     config = write(tmp_path, mini())
     monkeypatch.chdir(tmp_path)
-    cells = grid.resolve(mini()).cells
+    cells = resolve(mini()).cells
     for key in [("ResNet-8-c4", "bn", 0), ("ResNet-14-c4", "bn", 0), ("ResNet-8-c4", "all", 0)]:
         one = 1 / (3 * step_seconds_per_image(cells[key], find_gpu("t4")))
         write_one(tmp_path, cells[key], "metrics", images_per_second=[0.0, one], seconds=[0.0, 1.0])
@@ -264,13 +266,13 @@ def run(tmp_path, monkeypatch):
 
 def relabel(path, **changes):
     """Change what a metrics file says of itself, and its checksum with it."""
-    from bnonly import schemas
-    from bnonly.spec import parse
+    from bnonly.grid.cell import parse_cell
+    from bnonly.results import parquet
 
-    content, label = schemas.read(path, "metrics")
-    cell = parse(json.dumps(label["cell"], sort_keys=True, separators=(",", ":")))
+    content, label = parquet.read(path, "metrics")
+    cell = parse_cell(json.dumps(label["cell"], sort_keys=True, separators=(",", ":")))
     rest = {k: v for k, v in label.items() if k not in ("kind", "digest", "cell", "sha256")}
-    schemas.write(path, "metrics", content.to_pydict(), cell, {**rest, **changes})
+    parquet.write(path, "metrics", content.to_pydict(), cell, {**rest, **changes})
 
 
 def test_runs_are_measured_and_kept(run, capsys, tmp_path):
@@ -278,7 +280,7 @@ def test_runs_are_measured_and_kept(run, capsys, tmp_path):
     (kind,) = json.loads(capsys.readouterr().out)["kinds"]
     assert kind["measured_share"] == 1 and kind["error_factor"] == pytest.approx(1)
     assert measured.load().correction(
-        grid.resolve(mini()).cell("ResNet-8-c4", "rand2", 0), find_gpu("t4")
+        resolve(mini()).cell("ResNet-8-c4", "rand2", 0), find_gpu("t4")
     ).factor == pytest.approx(3)
     kept = paths.throughputs().read_text()
     path = paths.metrics(paths.cell_dir("ResNet-8-c4", "bn", 0))
@@ -300,7 +302,7 @@ def test_a_run_on_an_unknown_device_or_on_two_corrects_nothing(run, changes):
 
 
 def test_a_run_on_a_cpu_counts_by_the_core(run):
-    cells = grid.resolve(mini()).cells
+    cells = resolve(mini()).cells
     key = ("ResNet-8-c4", "bn", 0)
     relabel(paths.metrics(paths.cell_dir(*key)), device="cpu", device_name="Some CPU", threads=4)
     found = measured.scan().correction(cells["ResNet-8-c4", "rand2", 0], cpu(16)).factor

@@ -8,20 +8,22 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bnonly import configuration, grid, regimes
-from bnonly.cost import estimate, find_gpu, work
+from bnonly.config.layers import read_yaml
+from bnonly.cost import estimate, find_gpu
+from bnonly.cost.counting import step, step_of, work
 from bnonly.cost.estimate import limit_images_per_second
-from bnonly.cost.layers import network
-from bnonly.cost.work import step, step_of
-from bnonly.datasets import DATASETS
+from bnonly.engines.fast.network import Network
+from bnonly.engines.fast.parameters import Parameters
 from bnonly.errors import UserError
-from bnonly.families import FAMILIES
-from bnonly.fast.network import Network
-from bnonly.fast.parameters import Parameters
-from bnonly.spec import Architecture, Cell, Recipe
+from bnonly.grid.cell import Architecture, Cell, Recipe
+from bnonly.grid.datasets import DATASETS
+from bnonly.grid.families import FAMILIES
+from bnonly.grid.plan import network
+from bnonly.grid.resolve import load_grid
+from bnonly.networks import regimes
 
 ROOT = Path(__file__).parents[2]
-PAPER = grid.load(ROOT / "config.yaml", {"engine": "reference", "precision": "fp32"})
+PAPER = load_grid(ROOT / "config.yaml", {"engine": "reference", "precision": "fp32"})
 #: One of those that train the same; every k is counted alike.
 REGIMES = {
     r.name: r
@@ -46,7 +48,7 @@ NETWORKS = [
 def test_every_family_is_enumerated_and_an_unknown_one_says_where():
     assert {n[0] for n in NETWORKS} == set(FAMILIES)
     with pytest.raises(
-        UserError, match=r"x: the operations of family 'mine' are unknown.* bnonly\.cost\.layers\.network"
+        UserError, match=r"x: the operations of family 'mine' are unknown.* bnonly\.grid\.plan\.network"
     ):
         network(Architecture("x", "mine", 8, 16), CLASSES, 8)
 
@@ -228,7 +230,7 @@ def test_disk_of_a_run(tmp_path_factory, bnonly):
     for command in (("train", "--quiet"), ("analyse",)):
         done = bnonly("--profile", "demo", "-C", folder, command[0], "ResNet-14", "bn_out", *command[1:])
         assert done.returncode == 0, done.stderr
-    cell = grid.load(ROOT / "config.yaml", configuration.read_yaml(ROOT / "workflow/profiles/demo/grid.yaml")).cell(
+    cell = load_grid(ROOT / "config.yaml", read_yaml(ROOT / "workflow/profiles/demo/grid.yaml")).cell(
         "ResNet-14", "bn_out", 0
     )
     size = sum(p.stat().st_size for p in (folder / "results/ResNet-14/bn_out/seed0").glob("[!.]*"))

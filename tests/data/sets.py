@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from bnonly.data import archives, cifar
-from bnonly.datasets import DATASETS
-from bnonly.spec import Augmentation, Recipe
+from bnonly.grid.cell import Augmentation, Recipe
+from bnonly.grid.datasets import DATASETS
 
 CPU = torch.device("cpu")
 PER_BATCH = 10  # of each of the five training batches, and of the test batch

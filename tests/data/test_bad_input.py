@@ -19,8 +19,8 @@ from tests.data.sets import CPU
 from bnonly.data import archives, open_source, prepared
 from bnonly.data.meter import Meter
 from bnonly.data.prepare import prepare
-from bnonly.datasets import DATASETS
 from bnonly.errors import UserError
+from bnonly.grid.datasets import DATASETS
 
 pytestmark = pytest.mark.usefixtures("small")
 

@@ -15,11 +15,11 @@ from tests.data import sets
 from tests.data.sets import CPU
 
 from bnonly import seeds
-from bnonly.data import folders, open_source, pack, views
+from bnonly.data import crops, folders, open_source, pack
 from bnonly.data.prepare import prepare
 from bnonly.data.stream import PackSource
-from bnonly.datasets import DATASETS
 from bnonly.errors import UserError
+from bnonly.grid.datasets import DATASETS
 
 pytestmark = pytest.mark.usefixtures("small")
 ALL = {"flip": True, "crop": True, "image_size": 32}
@@ -165,11 +165,11 @@ def test_crops_are_torchvisions_algorithm():
     height, width = generator.integers(20, 600, 300), generator.integers(20, 600, 300)
     height[:4], width[:4] = (3000, 20, 1, 500), (20, 3000, 1, 500)
     images = torch.arange(300)
-    boxes = views.random_boxes(5, 9, images, height, width)
+    boxes = crops.random_boxes(5, 9, images, height, width)
     for k in range(300):
         assert boxes[k].tolist() == scalar_box(5, 9, k, int(height[k]), int(width[k]))
     some = images[::7]
-    assert (views.random_boxes(5, 9, some, height[::7], width[::7]) == boxes[::7]).all()
+    assert (crops.random_boxes(5, 9, some, height[::7], width[::7]) == boxes[::7]).all()
     share = boxes[4:, 2] * boxes[4:, 3] / (height[4:] * width[4:])
     assert share.min() < 0.15 and share.max() > 0.9
 
@@ -182,7 +182,7 @@ def test_training_images_are_crops_resized_mirrored_and_normalised(data):
     images = torch.cat([x for x, _ in source.train_batches(2, 4, 5)])
     labels = torch.cat([y for _, y in source.train_batches(2, 4, 5)])
     rows = source._train.index[order.numpy()]
-    boxes = views.random_boxes(2, 4, order, rows["height"], rows["width"])
+    boxes = crops.random_boxes(2, 4, order, rows["height"], rows["width"])
     flips = seeds.words(2, "augment", 4, order)[0] >= 2**31
     for k, number in enumerate(order.tolist()):
         image = functional.resized_crop(source._train.decode(number), *boxes[k].tolist(), [32, 32], antialias=True)

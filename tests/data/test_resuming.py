@@ -8,12 +8,12 @@ import pytest
 from tests.data import sets
 from tests.data.sets import CPU
 
-from bnonly import lock
 from bnonly.data import open_source, pack
 from bnonly.data import prepare as module
 from bnonly.data.prepare import prepare
 from bnonly.data.prepared import MANIFEST, open_prepared
 from bnonly.errors import UserError
+from bnonly.results import lock
 
 pytestmark = pytest.mark.usefixtures("small")
 

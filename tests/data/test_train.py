@@ -5,9 +5,10 @@ import pytest
 from tests.data import sets
 from tests.mini import mini, write
 
-from bnonly import cli, schemas
+from bnonly.commands import cli
 from bnonly.data.prepare import prepare
 from bnonly.data.prepared import open_prepared
+from bnonly.results import parquet
 
 pytestmark = pytest.mark.usefixtures("small")
 
@@ -38,6 +39,6 @@ def test_a_cell_is_trained_on_prepared_data(name, tmp_path, monkeypatch):
     )
     monkeypatch.chdir(tmp_path)
     assert cli.main(["--config", str(config), "--data", str(tmp_path / "data"), "train", "N", "bn", "--quiet"]) == 0
-    table, label = schemas.read(tmp_path / "results/N/bn/seed0/metrics.parquet", "metrics")
+    table, label = parquet.read(tmp_path / "results/N/bn/seed0/metrics.parquet", "metrics")
     assert table["iteration"].to_pylist() == [0, 2] and np.isfinite(table["test_loss"]).all()
     assert label["data"]["sha256"] == open_prepared(name, tmp_path / "data")[0].checksum

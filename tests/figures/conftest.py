@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.figures import synthetic
 
-from bnonly.grid import Grid, resolve
+from bnonly.grid.resolve import Grid, resolve
 
 
 @pytest.fixture(autouse=True)

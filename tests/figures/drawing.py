@@ -9,8 +9,8 @@ from tests.figures import synthetic
 
 from bnonly import paths
 from bnonly.figures import catalog, render
-from bnonly.figures.request import request
-from bnonly.grid import Grid, resolve
+from bnonly.figures.needs import request
+from bnonly.grid.resolve import Grid, resolve
 
 FIGURES = [f"fig{i:02d}" for i in range(1, 26)]
 #: One figure of each kind of page.
@@ -42,7 +42,7 @@ PAPER = {
 
 
 def asked(grid: Grid, name: str) -> dict:
-    return request(grid, name, catalog.needs(name))
+    return request(grid, name, catalog.FIGURES.needs(name))
 
 
 def composed(root: Path, grid: Grid, name: str):

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import yaml
 
-from bnonly import paths, schemas
-from bnonly.families import IMAGENET_BLOCKS, VGG_LAYERS
-from bnonly.figures import catalog
-from bnonly.figures.request import FILES, request
-from bnonly.grid import Grid, resolve
-from bnonly.spec import Architecture, Cell
+from bnonly import paths
+from bnonly.figures.catalog import FIGURES
+from bnonly.figures.needs import FILES, request
+from bnonly.grid.cell import Architecture, Cell
+from bnonly.grid.families import IMAGENET_BLOCKS, VGG_LAYERS
+from bnonly.grid.resolve import Grid, resolve
+from bnonly.results import parquet
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -248,8 +249,8 @@ def write(
     """
     diverged = diverged or {}
     wanted = {}
-    for name in figures or catalog.names():
-        for panel in request(grid, name, catalog.needs(name))["panels"]:
+    for name in figures or FIGURES.names():
+        for panel in request(grid, name, FIGURES.needs(name))["panels"]:
             for folder, by_regime in panel["cells"].items():
                 for regime, seeds in by_regime.items():
                     for seed in seeds:
@@ -311,4 +312,4 @@ def write_one(
             columns["gamma_end"][:] = columns["beta_end"][:] = np.nan
     columns |= known
     path = root / FILES[kind](paths.cell_dir(*cell.key))
-    schemas.write(path, kind, columns, cell, label)
+    parquet.write(path, kind, columns, cell, label)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,22 +28,22 @@ from tests.figures.drawing import (
 from bnonly import paths
 from bnonly.errors import UserError
 from bnonly.figures import catalog, render
-from bnonly.figures.request import Need
-from bnonly.grid import Grid, resolve
+from bnonly.figures.needs import Need
+from bnonly.grid.resolve import Grid, resolve
 
 
 def test_the_catalog_has_the_papers_figures():
-    assert catalog.names() == FIGURES
+    assert catalog.FIGURES.names() == FIGURES
 
 
 def test_an_unknown_figure_is_answered_with_the_nearest():
     with pytest.raises(UserError, match="did you mean 'fig05'"):
-        catalog.needs("figure05")
+        catalog.FIGURES.needs("figure05")
 
 
 @pytest.mark.parametrize("number", PAPER)
 def test_a_figure_needs_what_the_papers_shows(number):
-    needs = catalog.needs(f"fig{number:02d}")
+    needs = catalog.FIGURES.needs(f"fig{number:02d}")
     experiments, regimes = PAPER[number]
     assert tuple(n.experiment for n in needs) == experiments
     assert {n.regimes for n in needs} == {tuple(regimes.split())}
@@ -50,7 +52,7 @@ def test_a_figure_needs_what_the_papers_shows(number):
 
 
 def test_figure_10_needs_small_networks_too():
-    assert catalog.needs("fig10") == (Need(DEPTH, ("bn",)), Need(WIDTH, ("bn",)), Need(SMALL, ("all",)))
+    assert catalog.FIGURES.needs("fig10") == (Need(DEPTH, ("bn",)), Need(WIDTH, ("bn",)), Need(SMALL, ("all",)))
 
 
 @pytest.mark.parametrize(
@@ -58,16 +60,15 @@ def test_figure_10_needs_small_networks_too():
     [("clamping", [6]), ("activations", [7, 23, 24, 25]), ("batchnorm", [4, 5, *range(15, 23)])],
 )
 def test_only_some_figures_read_more_than_metrics(kind, figures):
-    readers = [name for name in FIGURES if any(kind in need.files for need in catalog.needs(name))]
+    readers = [name for name in FIGURES if any(kind in need.files for need in catalog.FIGURES.needs(name))]
     assert readers == [f"fig{i:02d}" for i in figures]
 
 
 def test_modules_the_workflow_imports_are_light():
     code = (
         "import sys\n"
-        "from bnonly.figures import catalog\n"
-        "from bnonly.tables import catalog as tables\n"
-        "[c.code_digest(n) and c.needs(n) for c in (catalog, tables) for n in c.names()]\n"
+        "from bnonly.figures.catalog import FIGURES, TABLES\n"
+        "[c.code_digest(n) and c.needs(n) for c in (FIGURES, TABLES) for n in c.names()]\n"
         "print([m for m in ('matplotlib', 'pandas', 'numpy', 'torch', 'pyarrow', 'scipy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -76,7 +77,7 @@ def test_modules_the_workflow_imports_are_light():
 
 def test_drawing_imports_no_torch_and_no_pyplot():
     code = (
-        "import sys, bnonly.figures.render, bnonly.tables.render\n"
+        "import sys, bnonly.figures.render, bnonly.figures.tables.render\n"
         "print([m for m in ('torch', 'matplotlib.pyplot') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -85,33 +86,33 @@ def test_drawing_imports_no_torch_and_no_pyplot():
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_is_needs_and_draw_and_nothing_else(name):
-    module = catalog.module(name)
+    module = catalog.FIGURES.module(name)
     own = {k for k, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__}
     assert own == {"draw"}
-    assert catalog.title(name).startswith(f"Figure {int(name[3:])}: ")
+    assert catalog.FIGURES.title(name).startswith(f"Figure {int(name[3:])}: ")
     source = Path(module.__file__).read_text()
     assert "figures.fig" not in source, "a figure imports another"
 
 
-def test_a_figures_code_is_its_own_file_and_the_shared_ones(tmp_path, monkeypatch):
-    for path in catalog.CATALOG.folder.glob("*.py"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    monkeypatch.setattr(catalog.CATALOG, "folder", tmp_path)
-    before = {n: catalog.code_digest(n) for n in FIGURES}
+def test_a_figures_code_is_its_own_file_and_the_shared_ones(tmp_path):
+    shutil.copytree(catalog.HERE, tmp_path, dirs_exist_ok=True)
+    shared = tuple(tmp_path / p.relative_to(catalog.HERE) for p in catalog.FIGURES.shared)
+    figures = dataclasses.replace(catalog.FIGURES, folder=tmp_path, shared=shared)
+    before = {n: figures.code_digest(n) for n in FIGURES}
     assert len(set(before.values())) == len(FIGURES)
 
     def changed(file: str) -> set[str]:
         path = tmp_path / file
         content = path.read_bytes()
         path.write_bytes(content + b"# edited\n")
-        found = {n for n in FIGURES if catalog.code_digest(n) != before[n]}
+        found = {n for n in FIGURES if figures.code_digest(n) != before[n]}
         path.write_bytes(content)
         return found
 
     assert changed("fig05.py") == {"fig05"}
-    assert changed("style.py") == set(FIGURES)
-    assert changed("data.py") == set(FIGURES)
-    assert changed("request.py") == set()
+    assert changed("drawing/style.py") == set(FIGURES)
+    assert changed("values.py") == set(FIGURES)
+    assert changed("needs.py") == set()
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -161,9 +162,9 @@ def test_experiments_that_a_run_leaves_out_are_left_out_and_named(small, name):
     with render.look():
         sheet = render.compose(asked(without(WIDTH, IMAGENET), name), root)
     assert len(sheet.axes) == 1
-    lacking = [e for e in (WIDTH, IMAGENET) if e in [n.experiment for n in catalog.needs(name)]]
+    lacking = [e for e in (WIDTH, IMAGENET) if e in [n.experiment for n in catalog.FIGURES.needs(name)]]
     assert any(f"Experiments left out: {', '.join(lacking)}." in " ".join(t.split()) for t in texts(sheet))
-    assert set(sheet.numbers["panel"]) == {n.experiment for n in catalog.needs(name)} - {WIDTH, IMAGENET}
+    assert set(sheet.numbers["panel"]) == {n.experiment for n in catalog.FIGURES.needs(name)} - {WIDTH, IMAGENET}
 
 
 def test_with_one_row_of_four_gone_the_others_keep_their_place(small):

@@ -13,10 +13,12 @@ from tests.figures import synthetic
 from tests.figures.drawing import DEPTH, IMAGENET, WIDTH, composed, numbers, texts, tiny
 
 from bnonly.errors import UserError
-from bnonly.figures import catalog, render, scatter
-from bnonly.figures.data import Results, summary
-from bnonly.figures.densities import bin_edges
-from bnonly.figures.request import Need, request
+from bnonly.figures import render
+from bnonly.figures.catalog import FIGURES
+from bnonly.figures.drawing import scatter
+from bnonly.figures.drawing.densities import bin_edges
+from bnonly.figures.needs import Need, request
+from bnonly.figures.values import Results, summary
 
 
 def test_accuracies_in_the_csv_are_means_and_sample_deviations(tmp_path):
@@ -174,7 +176,7 @@ def test_constant_gammas_and_runs_without_any_finite_value_are_drawn(tmp_path):
     for name in ("fig15", "fig05"):
         with render.look():
             data, sheet = Results(request(grid, name, need), tmp_path), render.Sheet()
-            catalog.module(name).draw(sheet, data)
+            FIGURES.module(name).draw(sheet, data)
             sheet.finish()
             sheet.figure.savefig(io.BytesIO(), format="pdf")
         assert any("not finite" in t or "without a finite value" in t for t in texts(sheet))

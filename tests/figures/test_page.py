@@ -10,10 +10,11 @@ import pytest
 from tests.figures import synthetic
 from tests.figures.drawing import DEPTH, FIGURES, KINDS, PAPER, asked, composed, texts
 
-from bnonly.figures import render, style
-from bnonly.figures.data import Architecture
-from bnonly.figures.lines import ticks, y_limits
-from bnonly.grid import resolve
+from bnonly.figures import render
+from bnonly.figures.drawing import style
+from bnonly.figures.drawing.lines import ticks, y_limits
+from bnonly.figures.values import Architecture
+from bnonly.grid.resolve import resolve
 
 #: With the paper's networks these pages are laid out as others are.
 TWINS = ["fig12", "fig14", "fig16", "fig18", "fig20", "fig22", "fig24", "fig25"]

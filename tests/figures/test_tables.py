@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from tests.figures import synthetic
 
-from bnonly import outputs, paths
+from bnonly import paths
 from bnonly.errors import UserError
-from bnonly.figures.request import Need, cells, files, request
-from bnonly.grid import Grid, resolve
-from bnonly.tables import catalog, counts, layout, render
+from bnonly.figures import outputs
+from bnonly.figures.catalog import COUNTED, TABLES
+from bnonly.figures.needs import Need, cells, files, request
+from bnonly.figures.tables import counts, layout, render
+from bnonly.grid.resolve import Grid, resolve
 
 HEAD = "architecture,family,depth,channels,classes,total,batchnorm,output,shortcut\n"
 COUNTS = {
@@ -43,7 +45,7 @@ def root(tmp_path) -> Path:
 
 def made(root: Path, grid: Grid, name: str) -> dict[str, str]:
     """The content of a table's files, by suffix."""
-    written = render.render(request(grid, name, catalog.needs(name)), root=root)
+    written = render.render(request(grid, name, TABLES.needs(name)), root=root)
     assert written == [root / paths.table(name, suffix) for suffix in paths.TABLE_FORMATS]
     return {path.suffix[1:]: path.read_text() for path in written}
 
@@ -87,16 +89,16 @@ def test_appendix_c_prints_two_decimals():
 
 
 def test_the_catalog():
-    assert catalog.names() == ["table1", "table_b", "table_c1", "table_c2", "text_only"]
-    assert set(catalog.COUNTED) < set(catalog.names())
+    assert TABLES.names() == ["table1", "table_b", "table_c1", "table_c2", "text_only"]
+    assert set(COUNTED) < set(TABLES.names())
     with pytest.raises(UserError, match="did you mean 'table_b'"):
-        catalog.needs("tableb")
-    assert len({catalog.code_digest(n) for n in catalog.names()}) == 5
+        TABLES.needs("tableb")
+    assert len({TABLES.code_digest(n) for n in TABLES.names()}) == 5
 
 
 def test_tables_of_architectures_read_no_results(grid):
     for name in ("table1", "table_b", "table_c1", "table_c2"):
-        assert files(request(grid, name, catalog.needs(name))) == []
+        assert files(request(grid, name, TABLES.needs(name))) == []
 
 
 def test_table_1_prints_rounded_and_keeps_exact_counts(root, grid):
@@ -157,7 +159,7 @@ def test_another_configuration_and_other_data_are_named(root, grid):
 
 
 def test_text_only_pairs_by_seed(tmp_path, grid):
-    asked = request(grid, "text_only", catalog.needs("text_only"))
+    asked = request(grid, "text_only", TABLES.needs("text_only"))
     accuracies = {
         ("ResNet-8", "bn", 0): 0.50,
         ("ResNet-8", "bn", 1): 0.60,
@@ -181,7 +183,7 @@ def test_text_only_pairs_by_seed(tmp_path, grid):
 
 
 def test_text_only_asks_for_no_more_references_than_it_compares(grid):
-    needs = catalog.needs("text_only")
+    needs = TABLES.needs("text_only")
     assert [n.experiment for n in needs] == ["text-depth", "cifar-depth", "text-width", "cifar-width"]
     asked = request(grid, "text_only", needs)
     depth = asked["panels"][1]
@@ -230,7 +232,7 @@ def test_text_only_compares_what_the_run_has(tmp_path):
     config = synthetic.small_config()
     del config["experiments"]["text-depth"]
     grid = resolve(config)
-    asked = request(grid, "text_only", catalog.needs("text_only"))
+    asked = request(grid, "text_only", TABLES.needs("text_only"))
     assert [p["experiment"] for p in asked["panels"]] == ["text-width", "cifar-width"]
     for folder, regime, seed, _ in cells(asked):
         synthetic.write_one(tmp_path, grid.cell(folder, regime, int(seed)), "metrics")

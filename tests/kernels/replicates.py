@@ -15,11 +15,12 @@ os.environ["TRITON_INTERPRET"] = "1"
 import torch
 
 from bnonly.data import open_source
-from bnonly.grid import load
-from bnonly.kernels import checks
-from bnonly.spec import Architecture, Augmentation, Cell, Recipe
-from bnonly.train import fast, graph
-from bnonly.train.fast import FastEngine, Replicates
+from bnonly.engines.fast import engine as fast_engine
+from bnonly.engines.fast import graph
+from bnonly.engines.fast.engine import FastEngine, Replicates
+from bnonly.engines.triton import checks
+from bnonly.grid.cell import Architecture, Augmentation, Cell, Recipe
+from bnonly.grid.resolve import load_grid
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(
@@ -43,29 +44,29 @@ class Replayed:
 def engine(cell, source):
     """An engine as on a GPU, its steps taken as bodies of graphs."""
     made = FastEngine(cell, source, CPU)
-    made._graphs = fast._Graphs([made])
+    made._graphs = fast_engine._Graphs([made])
     return made
 
 
 def main(regime, precision, channels):
-    fast.kernels = lambda cell, device: "triton" if cell.engine == "triton" else "torch"
-    fast.Captured, graph.WARM_UP = Replayed, 0
+    fast_engine.kernels = lambda cell, device: "triton" if cell.engine == "triton" else "torch"
+    fast_engine.Captured, graph.WARM_UP = Replayed, 0
     source = open_source(RECIPE, Path(), CPU)
-    like = load("config.yaml").cell("ResNet-14", regime, 0).regime
+    like = load_grid("config.yaml").cell("ResNet-14", regime, 0).regime
     architecture = Architecture("a", "cifar-resnet", 8, int(channels))
     cells = [Cell(architecture, like, RECIPE, s, "triton", precision) for s in (0, 1)]
     alone, together = ([engine(c, source) for c in cells] for _ in range(2))
     for each in alone:
         each.train(0, LAST - 2, LAST, lambda: False)
     joint = Replicates(together)
-    joint._graphs = fast._Graphs(together)
+    joint._graphs = fast_engine._Graphs(together)
     if joint._graphs._replicas is not None:
         print("in the same launches")
     joint.train(0, LAST - 2, LAST - 1, lambda: False)
     if precision == "fp32":  # the interpreter rounds bf16 in a way of its own, so that a copy made again is another
         for each in together:
-            fast._lay_side_by_side([each])
-            each._graphs = fast._Graphs([each])
+            fast_engine._lay_side_by_side([each])
+            each._graphs = fast_engine._Graphs([each])
             each.train(0, LAST - 1, LAST, lambda: False)
     else:
         joint.train(0, LAST - 1, LAST, lambda: False)

@@ -10,8 +10,8 @@ import torch
 from packaging.version import Version
 from tests.conftest import ROOT
 
-from bnonly import kernels
-from bnonly.kernels import shapes
+from bnonly.engines import triton
+from bnonly.engines.triton import shapes
 
 if importlib.util.find_spec("triton") is None:
     pytest.skip("Triton is not installed", allow_module_level=True)
@@ -34,7 +34,7 @@ def run(*arguments, **options):
 @pytest.mark.slow
 def test_kernels_compute_what_torch_does():
     """All in one test: they take most of a minute, whichever are asked for."""
-    done = run("-m", "bnonly.kernels.checks", "--interpret")
+    done = run("-m", "bnonly.engines.triton.checks", "--interpret")
     assert done.returncode in (0, 1), done.stderr
     *lines, last = done.stdout.splitlines()
     assert last == "all passed" and not [line for line in lines if not line.startswith("ok ")]
@@ -45,7 +45,7 @@ def test_kernels_compute_what_torch_does():
 
 
 def test_a_wrong_result_is_seen():
-    from bnonly.kernels.checks import Result, error
+    from bnonly.engines.triton.checks import Result, error
 
     right = torch.randn(50)
     assert Result("", error(right, right), 0).ok
@@ -55,7 +55,7 @@ def test_a_wrong_result_is_seen():
 
 @pytest.mark.parametrize("errors", [[float("nan"), 1.0, 2.0], [1.0, float("nan"), 2.0], [2.0, 1.0, float("nan")]])
 def test_not_a_number_is_the_largest_of_errors(errors):
-    from bnonly.kernels.checks import Result, largest
+    from bnonly.engines.triton.checks import Result, largest
 
     assert not Result("", largest(errors), 1e9).ok
     assert largest([1.0, 2.0, 0.5]) == 2 and largest([]) == 0
@@ -103,7 +103,7 @@ def test_kernels_build_for_an_h200_without_spilling(tmp_path):
     assert all(int(r[4]) <= 227 * 1024 for r in rows)
 
 
-@pytest.mark.parametrize("command", [("-m", "bnonly.kernels.checks"), ("benchmarks/kernels.py",)])
+@pytest.mark.parametrize("command", [("-m", "bnonly.engines.triton.checks"), ("benchmarks/kernels.py",)])
 def test_without_a_gpu_one_line_says_so(command):
     done = run(*command)
     assert done.returncode == 2
@@ -112,8 +112,8 @@ def test_without_a_gpu_one_line_says_so(command):
 
 
 def test_kernels_are_not_for_cpus():
-    assert not kernels.available(torch.device("cpu"))
-    assert "not a CUDA device" in kernels.why_not(torch.device("cpu"))
+    assert not triton.available(torch.device("cpu"))
+    assert "not a CUDA device" in triton.why_not(torch.device("cpu"))
 
 
 @pytest.mark.parametrize("count", [1, 7, 2048, 131072, 3211264])
@@ -148,14 +148,14 @@ import os, sys
 os.environ["TRITON_INTERPRET"] = "1"
 import torch
 from torch.nn import functional
-from bnonly import regimes
-from bnonly.fast.network import Network
-from bnonly.fast.parameters import Parameters
-from bnonly.grid import load
-from bnonly.kernels import checks
-from bnonly.spec import Architecture, Cell
+from bnonly.networks import regimes
+from bnonly.engines.fast.network import Network
+from bnonly.engines.fast.parameters import Parameters
+from bnonly.grid.resolve import load_grid
+from bnonly.engines.triton import checks
+from bnonly.grid.cell import Architecture, Cell
 family, depth, channels, name = sys.argv[1:]
-regime = load("config.yaml").cell("ResNet-14", name, 0)
+regime = load_grid("config.yaml").cell("ResNet-14", name, 0)
 cell = Cell(Architecture("a", family, int(depth), int(channels)), regime.regime, regime.recipe, 0)
 torch.manual_seed(0)
 x = torch.randn(4, 3, 8, 8).contiguous(memory_format=torch.channels_last)

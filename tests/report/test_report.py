@@ -12,18 +12,20 @@ import pytest
 from tests.figures import synthetic
 from tests.report import browser
 
-from bnonly import grid, outputs, paths
-from bnonly.claims import catalog
-from bnonly.counts import write_counts
-from bnonly.report.run import report
+from bnonly import paths
+from bnonly.figures import outputs
+from bnonly.grid.resolve import Grid, load_grid, resolve
+from bnonly.networks.counts import write_counts
+from bnonly.paper import catalog
 from bnonly.report.words import duration
+from bnonly.report.write import report
 
 ROOT = Path(__file__).resolve().parents[2]
 DRAWN = ["fig02", "fig03", "fig15"]
 
 
-def small(**changes) -> grid.Grid:
-    return grid.resolve({**synthetic.small_config(), **changes})
+def small(**changes) -> Grid:
+    return resolve({**synthetic.small_config(), **changes})
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def made(tmp_path_factory) -> Path:
         write_counts(outputs.architectures(found))
         for name in [*DRAWN, "table1"]:
             outputs.render(outputs.ask(found, name))
-    return root / report(found, grid.load(ROOT / "config.yaml"), root=root).relative_to(root)
+    return root / report(found, load_grid(ROOT / "config.yaml"), root=root).relative_to(root)
 
 
 @pytest.fixture(scope="module")
@@ -93,12 +95,12 @@ def test_divergence_is_told(text):
 
 def test_the_same_results_make_the_same_file(made):
     before = made.read_bytes()
-    report(small(title="demo <run> & more"), grid.load(ROOT / "config.yaml"), root=made.parent)
+    report(small(title="demo <run> & more"), load_grid(ROOT / "config.yaml"), root=made.parent)
     assert made.read_bytes() == before
 
 
 def test_a_report_without_results_is_a_report(tmp_path):
-    paper = grid.load(ROOT / "config.yaml")
+    paper = load_grid(ROOT / "config.yaml")
     page = report(paper, paper, root=tmp_path).read_text(encoding="utf-8")
     seen = words(page)
     assert "Nothing has been trained yet: 130 claims wait for results" in seen
@@ -109,7 +111,7 @@ def test_a_report_without_results_is_a_report(tmp_path):
 
 
 def test_a_run_with_the_papers_data_says_how_much_holds(tmp_path):
-    paper = grid.load(ROOT / "config.yaml")
+    paper = load_grid(ROOT / "config.yaml")
     synthetic.write(tmp_path, paper, ["fig09"])
     seen = words(report(paper, paper, root=tmp_path).read_text(encoding="utf-8"))
     assert re.search(r"\d+ of the \d+ claims that were run hold", seen)

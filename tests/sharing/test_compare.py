@@ -12,11 +12,14 @@ from scipy import stats
 from tests.figures.synthetic import write_one
 from tests.mini import mini
 
-from bnonly import cli, compare, grid, paths, schemas
-from bnonly.spec import Cell
+from bnonly import paths
+from bnonly.commands import cli, compare
+from bnonly.grid.cell import Cell
+from bnonly.grid.resolve import resolve
+from bnonly.results import parquet
 
 SEEDS = [0, 1, 2, 3]
-CELLS = grid.resolve(mini(**{"experiments__cifar-depth__seeds": SEEDS})).cells
+CELLS = resolve(mini(**{"experiments__cifar-depth__seeds": SEEDS})).cells
 NOISE = [0.010, -0.012, 0.004, -0.002]
 
 
@@ -196,9 +199,9 @@ def test_bad_folders(tmp_path, capsys, make, message):
 def test_results_of_another_version_are_named(tmp_path):
     path = tmp_path / "a" / paths.metrics(paths.cell_dir("ResNet-8-c4", "bn", 0))
     write_one(tmp_path / "a", CELLS["ResNet-8-c4", "bn", 0], "metrics")
-    table, label = schemas.read(path, "metrics")
+    table, label = parquet.read(path, "metrics")
     rest = {k: v for k, v in label.items() if k not in ("kind", "digest", "cell", "sha256")}
-    schemas.write(path, "metrics", table.to_pydict(), CELLS["ResNet-8-c4", "bn", 0], {**rest, "cell": {"old": 1}})
+    parquet.write(path, "metrics", table.to_pydict(), CELLS["ResNet-8-c4", "bn", 0], {**rest, "cell": {"old": 1}})
     with pytest.raises(compare.UserError, match="metrics.parquet: was made by another version of bnonly"):
         compare.read_side(tmp_path / "a")
 

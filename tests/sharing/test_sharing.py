@@ -14,11 +14,15 @@ import pytest
 from tests.figures.synthetic import write_one
 from tests.mini import mini, write
 
-from bnonly import cli, configuration, grid, lock, paths, sharing, store
+from bnonly import paths
+from bnonly.commands import cli, sharing
+from bnonly.config.layers import merge, read_yaml
 from bnonly.errors import UserError
+from bnonly.grid.resolve import resolve
+from bnonly.results import cache, lock
 
 CONFIG = mini()
-GRID = grid.resolve(CONFIG)
+GRID = resolve(CONFIG)
 TRAINED = "results/ResNet-8-c4/bn/seed0"
 
 
@@ -103,7 +107,7 @@ def test_an_archive_holds_the_run_and_checks_with_sha256sum(made, tmp_path):
         str(paths.cell_dir(*k)): c.digest() for k, c in GRID.cells.items() if k != ("ResNet-14-c4", "rand2", 0)
     }
     assert manifest["left_out"]["unfinished"] == {"missing": 1} and manifest["provenance"]["status"] == {"finished": 5}
-    assert grid.resolve(manifest["configuration"]).cells == GRID.cells
+    assert resolve(manifest["configuration"]).cells == GRID.cells
 
 
 def test_the_same_results_make_the_same_archive(made, call):
@@ -132,7 +136,7 @@ def test_an_import_restores_every_result_and_says_what_can_be_drawn(made, call, 
     assert not list(Path().glob(".import*"))
     assert call("verify", "ResNet-8-c4", "bn")[0] == 0
     # Of a whole cell a second copy is kept, as after a training; of one without weights there is none.
-    assert [store.holds(GRID.cell("ResNet-8-c4", r, 0).digest()) for r in ("bn", "all")] == [True, False]
+    assert [cache.holds(GRID.cell("ResNet-8-c4", r, 0).digest()) for r in ("bn", "all")] == [True, False]
     when = {p.name: p.stat().st_mtime for p in Path(TRAINED).iterdir()}
     assert max(when[n] for n in sharing.TRAINED) < min(when[n] for n in sharing.ANALYSED)
     assert "0 trainings imported, 5 were here already" in call("import", made / "all.zip")[1]
@@ -168,7 +172,7 @@ def sizes(name):
 
 def test_analyses_of_another_configuration_are_not_exported(made, call):
     shutil.copytree(made / "results", "results")
-    other = grid.resolve(mini(recipes__digits__lr=0.3)).cell("ResNet-8-c4", "bn", 0)
+    other = resolve(mini(recipes__digits__lr=0.3)).cell("ResNet-8-c4", "bn", 0)
     write_one(Path(), other, "clamping")
     assert call("export", "stale.zip")[0] == 0
     with zipfile.ZipFile("stale.zip") as archive:
@@ -328,8 +332,8 @@ def test_the_archives_own_configuration(made, call, tmp_path):
     assert status == 0 and "5 trainings imported" in out
     run = Path.cwd()
     assert f"draw with: snakemake --profile {run}/profile -- figures/all" in out
-    both = configuration.merge(base, configuration.read_yaml(run / "profile/grid.yaml"))
-    assert both == CONFIG and configuration.read_yaml(run / "profile/config.yaml")["directory"] == str(run)
+    both = merge(base, read_yaml(run / "profile/grid.yaml"))
+    assert both == CONFIG and read_yaml(run / "profile/config.yaml")["directory"] == str(run)
     status, out, _ = call("--profile", run / "profile", "status", config=config / "config.yaml")
     assert "cifar-depth" in out and out.splitlines()[1].split()[1:3] == ["6", "5"]
 
@@ -389,7 +393,7 @@ def test_an_overlay_is_the_difference():
     base = {"a": 1, "b": {"c": 2, "d": [1, 2]}, "e": 3, "f": {"x": 1}}
     wanted = {"a": 1, "b": {"c": 5, "g": 1}, "f": 7, "h": {"y": 2}}
     over = sharing.overlay(base, wanted)
-    assert configuration.merge(base, over) == wanted and over == {
+    assert merge(base, over) == wanted and over == {
         "b": {"c": 5, "d": None, "g": 1},
         "e": None,
         "f": 7,

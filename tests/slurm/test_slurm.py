@@ -23,7 +23,10 @@ import pytest
 import yaml
 from tests.slurm.cluster import CannotStart, Cluster
 
-from bnonly import configuration, grid, paths, schemas
+from bnonly import paths
+from bnonly.config.layers import merge, read_yaml
+from bnonly.grid.resolve import resolve
+from bnonly.results import parquet
 
 ROOT = Path(__file__).parents[2]
 FAULTS = Path(__file__).parent / "faults"
@@ -77,17 +80,17 @@ class Run:
 
     def configure(self, **changes) -> None:
         """Write the configuration, for the workflow as a file over its own, for `bnonly` as a whole."""
-        over = configuration.merge({**SMALL, "cluster": CLUSTER}, changes)
+        over = merge({**SMALL, "cluster": CLUSTER}, changes)
         self.overlay.write_text(
             yaml.safe_dump({**over, "experiments": {**SMALL["experiments"], **over["experiments"]}})
         )
-        whole = configuration.merge(
-            configuration.read_yaml(ROOT / "config.yaml"),
-            configuration.read_yaml(ROOT / "workflow/profiles/demo/grid.yaml"),
+        whole = merge(
+            read_yaml(ROOT / "config.yaml"),
+            read_yaml(ROOT / "workflow/profiles/demo/grid.yaml"),
         )
-        whole = configuration.merge(whole, configuration.read_yaml(self.overlay))
+        whole = merge(whole, read_yaml(self.overlay))
         self.config.write_text(yaml.safe_dump(whole))
-        self.grid = grid.resolve(whole)
+        self.grid = resolve(whole)
 
     def plan(self, plan: dict) -> None:
         (self.faults / "plan.json").write_text(json.dumps(plan))
@@ -127,7 +130,7 @@ class Run:
         return next(c["state"] for c in self.status()["cells"] if c["cell"] == cell)
 
     def label(self, cell: str) -> dict:
-        return schemas.read_label(paths.metrics(self.folder / "results" / cell))
+        return parquet.read_label(paths.metrics(self.folder / "results" / cell))
 
     def begun(self, cell: str) -> list[list[str]]:
         """(job, GPU) of every training that has been started."""
@@ -249,7 +252,7 @@ def check_a_time_limit_costs_nothing(story):
     assert label["resumed"] == len(label["sessions"]) - 1 >= 1
     log = (story.folder / "logs/train" / f"{SLOW}.log").read_text()
     assert "stopped by a signal, checkpoint saved" in log and "continues at epoch" in log
-    metrics = schemas.read(paths.metrics(story.folder / "results" / SLOW), "metrics")[0]
+    metrics = parquet.read(paths.metrics(story.folder / "results" / SLOW), "metrics")[0]
     assert metrics.column("epoch").to_pylist() == [0, 1, 2, 3, 4]
 
 

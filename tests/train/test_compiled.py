@@ -9,14 +9,14 @@ from tests.train.test_fast import CPU, FAMILIES, PAPER, RECIPE, ROOT, cells, che
 from torch import nn
 from torch.nn import functional
 
-from bnonly import regimes
 from bnonly.analysis.run import verify_cell
 from bnonly.data import open_source
-from bnonly.fast import choice, compiled, fused
-from bnonly.fast.network import Network
-from bnonly.fast.parameters import Parameters
-from bnonly.train.engine import ReferenceEngine
-from bnonly.train.fast import FastEngine
+from bnonly.engines.engine import ReferenceEngine
+from bnonly.engines.fast import choice, fused, numba_batchnorm
+from bnonly.engines.fast.engine import FastEngine
+from bnonly.engines.fast.network import Network
+from bnonly.engines.fast.parameters import Parameters
+from bnonly.networks import regimes
 from bnonly.train.run import train_cell
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
@@ -91,7 +91,7 @@ def test_the_number_of_threads_changes_no_bit(dtype):
     inputs = [torch.randn(33, 16, 16, 16).to(dtype) for _ in range(4)]
     found = []
     for threads in (1, 2, 1):
-        compiled.use_threads(threads)
+        numba_batchnorm.use_threads(threads)
         assert torch.get_num_threads() == threads, "Numba's threads are not PyTorch's"
         found.append(applied(inputs))
     for one, two, again in zip(*found, strict=True):
@@ -112,7 +112,7 @@ def test_bfloat16_is_rounded_as_pytorch_rounds():
         with torch.no_grad():
             norm.weight.fill_(scale)
         wanted = (held.float() * torch.tensor(scale)).to(torch.bfloat16)
-        found = compiled.apply_running(held.clone(), norm, None, relu=False)
+        found = numba_batchnorm.apply_running(held.clone(), norm, None, relu=False)
         assert torch.equal(torch.nan_to_num(found.float(), 7.0), torch.nan_to_num(wanted.float(), 7.0))
 
 
@@ -124,7 +124,7 @@ def test_what_is_not_a_number_stays_none(dtype):
     y = applied([x, None, x, x])[0]
     assert y[:, 5].isnan().all() and not y[:, :5].isnan().any()
     norm = nn.BatchNorm2d(16)
-    assert compiled.apply_running(x.clone(), norm, None, relu=True)[3, 5, 1, 1].isnan()
+    assert numba_batchnorm.apply_running(x.clone(), norm, None, relu=True)[3, 5, 1, 1].isnan()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -184,8 +184,8 @@ def test_without_numba_it_is_said_and_trained_anyway(source, always, monkeypatch
     import sys
 
     _, cell = cells("cifar-resnet", "bn")
-    monkeypatch.setitem(sys.modules, "bnonly.fast.compiled", None)
-    monkeypatch.delattr("bnonly.fast.compiled", raising=False)
+    monkeypatch.setitem(sys.modules, "bnonly.engines.fast.numba_batchnorm", None)
+    monkeypatch.delattr("bnonly.engines.fast.numba_batchnorm", raising=False)
     with pytest.warns(UserWarning, match="slower than it could, since Numba cannot be used"):
         engine = FastEngine(cell, source, CPU)
     assert engine.facts()["kernels"] == "torch"
@@ -200,7 +200,7 @@ def test_with_a_numba_that_does_not_work_it_is_said_and_trained_anyway(problem, 
     def fails(dtype):
         raise problem
 
-    monkeypatch.setattr(compiled, "try_out", fails)
+    monkeypatch.setattr(numba_batchnorm, "try_out", fails)
     with pytest.warns(UserWarning, match="slower than it could, since Numba cannot be used: (.*No|RuntimeError)"):
         engine = FastEngine(cell, source, CPU)
     engine.train(0, 0, 1, lambda: False)
@@ -209,9 +209,11 @@ def test_with_a_numba_that_does_not_work_it_is_said_and_trained_anyway(problem, 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_interrupted_it_is_the_same_to_the_bit_and_verified(precision, tmp_path, always, monkeypatch):
     import bnonly.train.run as run
-    from bnonly import grid, paths, schemas
+    from bnonly import paths
+    from bnonly.grid.resolve import resolve
+    from bnonly.results import parquet
 
-    cell = grid.resolve(mini(engine="fast", precision=precision)).cell("ResNet-8-c4", "rand2", 0)
+    cell = resolve(mini(engine="fast", precision=precision)).cell("ResNet-8-c4", "rand2", 0)
     kept = []
     save = run.checkpoint.save
     monkeypatch.setattr(run.checkpoint, "save", lambda path, *rest: (save(path, *rest), kept.append(path.read_bytes())))
@@ -222,7 +224,7 @@ def test_interrupted_it_is_the_same_to_the_bit_and_verified(precision, tmp_path,
     paths.checkpoint(folder, cell.digest()).write_bytes(kept[11])
     train_cell(cell, folder, tmp_path, "cpu", quiet=True)
     assert paths.weights(folder).read_bytes() == paths.weights(tmp_path / "whole").read_bytes()
-    label = schemas.read_label(paths.metrics(folder))
+    label = parquet.read_label(paths.metrics(folder))
     assert [s["kernels"] for s in label["sessions"]] == ["numba", "numba"]
     verified = verify_cell(folder, cell, tmp_path, "cpu")
     assert verified.recorded == verified.rebuilt

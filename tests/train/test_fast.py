@@ -14,22 +14,27 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bnonly import families, grid, paths, regimes, schemas
+from bnonly import paths
 from bnonly.analysis.run import verify_cell
-from bnonly.archs.pooling import max_pool
 from bnonly.data import open_source
+from bnonly.engines import memory
+from bnonly.engines.engine import ReferenceEngine, make_engine
+from bnonly.engines.fast import engine as fast_engine
+from bnonly.engines.fast import fused, graph
+from bnonly.engines.fast.engine import FastEngine
+from bnonly.engines.fast.network import Network
+from bnonly.engines.fast.parameters import Parameters
 from bnonly.errors import UserError
-from bnonly.fast import fused
-from bnonly.fast.network import Network
-from bnonly.fast.parameters import Parameters
-from bnonly.spec import Architecture, Cell, Recipe
-from bnonly.train import fast, graph, memory
-from bnonly.train.engine import ReferenceEngine, make_engine
-from bnonly.train.fast import FastEngine
+from bnonly.grid import families
+from bnonly.grid.cell import Architecture, Cell, Recipe
+from bnonly.grid.resolve import load_grid, resolve
+from bnonly.networks import regimes
+from bnonly.networks.pooling import max_pool
+from bnonly.results import parquet
 from bnonly.train.run import train_cell
 
 ROOT = Path(__file__).parents[2]
-PAPER = grid.load(ROOT / "config.yaml")
+PAPER = load_grid(ROOT / "config.yaml")
 REGIMES = {c.regime.name: c.regime for c in PAPER.cells.values()}
 CPU = torch.device("cpu")
 FAMILIES = {
@@ -222,9 +227,9 @@ class Replayed:
 def test_the_bodies_of_the_graphs_do_what_the_plain_loop_does(regime, precision, source, monkeypatch):
     """Places, rates and totals kept on the device: whole batches, the short one, a second epoch, testing."""
     _, cell = cells("cifar-resnet", regime, precision)
-    monkeypatch.setattr(fast, "Captured", Replayed)
+    monkeypatch.setattr(fast_engine, "Captured", Replayed)
     plain, graphed = FastEngine(cell, source, CPU), FastEngine(cell, source, CPU)
-    graphed._graphs = fast._Graphs([graphed])
+    graphed._graphs = fast_engine._Graphs([graphed])
     before = Replayed.made
     for engine in (plain, graphed):
         engine.train(0, 20, 23, lambda: False)
@@ -279,7 +284,7 @@ WAITS = {
 def test_what_is_captured_asks_nothing_of_the_host(regime, precision, family, source):
     _, cell = cells(family, regime, precision)
     engine = FastEngine(cell, source, CPU)
-    graphs = fast._Graphs([engine])
+    graphs = fast_engine._Graphs([engine])
     graphs.steps(0, 0)
     with Asked() as training:
         graphs._train(64)
@@ -299,7 +304,7 @@ def test_every_tensor_of_a_step_is_on_its_device(regime, family):
     nowhere = torch.device("meta")
     _, cell = cells(family, regime, "bf16")
     engine = FastEngine(cell, open_source(RECIPE, ROOT, nowhere), nowhere)
-    engine._graphs = graphs = fast._Graphs([engine])
+    engine._graphs = graphs = fast_engine._Graphs([engine])
     graphs._ready = {("train", 64): None, ("train", 29): None}  # as after captures that failed
     step = graphs.steps(0, 21)
     assert [step(21), step(22)] == [64, 29]
@@ -316,7 +321,7 @@ def test_launches_of_a_step(regime, layer, least, source):
         cell = dataclasses.replace(
             cells("cifar-resnet", regime, "bf16")[1], architecture=Architecture("a", "cifar-resnet", depth, 4)
         )
-        graphs = fast._Graphs([engine := FastEngine(cell, source, CPU)])
+        graphs = fast_engine._Graphs([engine := FastEngine(cell, source, CPU)])
         graphs.steps(0, 0)
         with Asked() as step:
             graphs._train(64)
@@ -329,9 +334,9 @@ def test_launches_of_a_step(regime, layer, least, source):
 
 def test_streamed_batches_go_through_the_graphs_inputs(source, monkeypatch):
     _, cell = cells("cifar-resnet", "bn")
-    monkeypatch.setattr(fast, "Captured", Replayed)
+    monkeypatch.setattr(fast_engine, "Captured", Replayed)
     plain, graphed = FastEngine(cell, source, CPU), FastEngine(cell, source, CPU)
-    graphed._graphs = fast._Graphs([graphed])
+    graphed._graphs = fast_engine._Graphs([graphed])
     graphed._graphs._arrays = None
     for engine in (plain, graphed):
         engine.train(0, 20, 23, lambda: False)
@@ -344,9 +349,9 @@ def test_a_capture_that_fails_is_said_and_changes_no_number(source, monkeypatch)
     def fails(body, state, pool):
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
-    monkeypatch.setattr(fast, "Captured", fails)
+    monkeypatch.setattr(fast_engine, "Captured", fails)
     plain, graphed = FastEngine(cell, source, CPU), FastEngine(cell, source, CPU)
-    graphed._graphs = fast._Graphs([graphed])
+    graphed._graphs = fast_engine._Graphs([graphed])
     plain.train(0, 0, 3, lambda: False)
     with pytest.warns(UserWarning, match="could not be captured as a CUDA graph .*stream is capturing.*slower") as said:
         graphed.train(0, 0, 3, lambda: False)
@@ -381,7 +386,7 @@ def test_interrupted_anywhere_it_is_the_same_to_the_bit(precision, tmp_path, mon
     """A checkpoint at every iteration, and the rest trained by a new engine from each of some of them."""
     import bnonly.train.run as run
 
-    cell = grid.resolve(mini_fast(precision)).cell("ResNet-8-c4", "all", 0)
+    cell = resolve(mini_fast(precision)).cell("ResNet-8-c4", "all", 0)
     train_cell(cell, tmp_path / "whole", tmp_path, "cpu", quiet=True)
     kept = []
     save = run.checkpoint.save
@@ -402,13 +407,13 @@ def test_interrupted_anywhere_it_is_the_same_to_the_bit(precision, tmp_path, mon
         paths.checkpoint(folder, cell.digest()).write_bytes(kept[i])
         train_cell(cell, folder, tmp_path, "cpu", quiet=True)
         assert paths.weights(folder).read_bytes() == wanted
-        assert schemas.read_label(paths.metrics(folder))["resumed"] == 1
+        assert parquet.read_label(paths.metrics(folder))["resumed"] == 1
 
 
 def test_the_record_says_which_engine_and_precision(tmp_path):
-    cell = grid.resolve(mini_fast("bf16")).cell("ResNet-8-c4", "bn", 0)
+    cell = resolve(mini_fast("bf16")).cell("ResNet-8-c4", "bn", 0)
     train_cell(cell, tmp_path, tmp_path, "cpu", quiet=True)
-    label = schemas.read_label(paths.metrics(tmp_path))
+    label = parquet.read_label(paths.metrics(tmp_path))
     assert (label["cell"]["engine"], label["cell"]["precision"]) == ("fast", "bf16")
     assert label["sessions"][0]["cuda_graphs"] is False
     assert verify_cell(tmp_path, cell, tmp_path, "cpu").agrees
@@ -421,10 +426,10 @@ def test_whole_runs_in_bf16_are_as_accurate_paired_by_seed(tmp_path):
     for precision in ("fp32", "bf16"):
         config = mini_fast(precision, recipes__digits__epochs=12, recipes__digits__milestones=[6, 9])
         config["experiments"]["cifar-depth"]["seeds"] = list(range(5))
-        for cell in (grid.resolve(config).cell("ResNet-8-c4", "all", s) for s in range(5)):
+        for cell in (resolve(config).cell("ResNet-8-c4", "all", s) for s in range(5)):
             folder = tmp_path / precision / str(cell.seed)
             train_cell(cell, folder, tmp_path, "cpu", quiet=True)
-            table, _ = schemas.read(paths.metrics(folder), "metrics")
+            table, _ = parquet.read(paths.metrics(folder), "metrics")
             found.setdefault(precision, []).append(table.column("test_top1").to_pylist()[-1])
     pairs = torch.tensor(found["bf16"]) - torch.tensor(found["fp32"])
     assert min(found["fp32"]) > 0.7
@@ -462,7 +467,7 @@ def test_kernels_that_cannot_run_are_refused(source):
 
 def test_a_precision_needs_the_fast_engine():
     with pytest.raises(UserError, match="precision is 'bf16'; the reference engine computes in fp32"):
-        grid.resolve(mini(precision="bf16"))
+        resolve(mini(precision="bf16"))
 
 
 def test_no_batches_are_counted_and_no_warning_is_given(source):
@@ -502,7 +507,7 @@ def test_too_little_memory_says_what_would_fit(source, monkeypatch):
 )
 def test_memory_that_runs_out_on_a_cpu_is_said_in_one_line(exhaust, message, tmp_path, monkeypatch):
     """What the estimate did not foresee: PyTorch has no type of its own for it, as it has for a GPU's."""
-    cell = grid.resolve(mini_fast(recipes__digits__batch_size=64)).cell("ResNet-8-c4", "bn", 0)
+    cell = resolve(mini_fast(recipes__digits__batch_size=64)).cell("ResNet-8-c4", "bn", 0)
     monkeypatch.setattr(FastEngine, "train", lambda *arguments: exhaust())
     with pytest.raises(UserError, match=message) as found:
         train_cell(cell, tmp_path, tmp_path, "cpu", quiet=True)

@@ -8,12 +8,15 @@ import pytest
 from tests.mini import mini, write
 from tests.train.test_training import results
 
-from bnonly import cli, grid, paths, store
+from bnonly import paths
+from bnonly.commands import cli
 from bnonly.errors import UserError
+from bnonly.grid.resolve import resolve
+from bnonly.results import cache
 from bnonly.train.run import train_cell
 
 CONFIG = mini(recipes__digits__epochs=1, recipes__digits__milestones=[], recipes__digits__batch_size=512)
-CELL = grid.resolve(CONFIG).cell("ResNet-8-c4", "all", 0)
+CELL = resolve(CONFIG).cell("ResNet-8-c4", "all", 0)
 FOLDER = paths.cell_dir(*CELL.key)
 
 
@@ -95,7 +98,7 @@ def test_full_from_any_write_on(lacks, train, tmp_path):
         assert not left and not list((run / paths.RESULTS).rglob("*.tmp"))
         assert train(run)[:2] == (0, "")
         assert results(run / FOLDER) == whole
-        assert store.holds(CELL.digest())
+        assert cache.holds(CELL.digest())
 
 
 def test_how_far_it_has_come_need_not_be_written(train, tmp_path):
@@ -126,8 +129,8 @@ def test_half_a_copy_is_not_left_in_the_store(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "metrics.parquet").write_bytes(b"whole")
     monkeypatch.setattr(os, "link", refuse)
-    monkeypatch.setattr(store.shutil, "copyfile", half)
+    monkeypatch.setattr(cache.shutil, "copyfile", half)
     kept = paths.finished(CELL.digest())
     with pytest.raises(UserError, match=f"^{kept}: cannot be written: No space left on device$"):
-        store.keep(CELL.digest(), [tmp_path / "metrics.parquet"])
+        cache.keep(CELL.digest(), [tmp_path / "metrics.parquet"])
     assert list(kept.iterdir()) == []

@@ -12,11 +12,14 @@ import torch
 from tests.mini import mini, write
 from torch.nn import functional
 
-from bnonly import grid, paths, regimes, schemas, weights
+from bnonly import paths
 from bnonly.data import open_source
+from bnonly.engines.engine import Sgd, make_engine
 from bnonly.errors import UserError
-from bnonly.schedule import Schedule
-from bnonly.train.engine import Sgd, make_engine
+from bnonly.grid.resolve import resolve
+from bnonly.grid.schedule import Schedule
+from bnonly.networks import regimes, weights
+from bnonly.results import parquet
 from bnonly.train.run import train_cell
 
 CPU = torch.device("cpu")
@@ -25,7 +28,7 @@ SLOW = {"engine": "fast", "recipes__digits__lr": 0.01}
 
 
 def cell_of(regime="bn", **changes):
-    return grid.resolve(mini(**SLOW, **changes)).cell("ResNet-8-c4", regime, 0)
+    return resolve(mini(**SLOW, **changes)).cell("ResNet-8-c4", regime, 0)
 
 
 def train(cell, folder, **options):
@@ -55,10 +58,10 @@ def test_synchronised_it_is_the_run_of_one_process(regime, epochs, tolerance, tm
     one = train(cell_of(regime, **schedule), tmp_path / "one")
     two = cell_of(regime, recipes__digits__gpus=2, recipes__digits__batchnorm="synchronised", **schedule)
     check_close(train(two, tmp_path / "two"), one, tolerance)
-    label, by_one = (schemas.read_label(paths.metrics(tmp_path / w)) for w in ("two", "one"))
+    label, by_one = (parquet.read_label(paths.metrics(tmp_path / w)) for w in ("two", "one"))
     assert label["sessions"][0]["gpus"] == 2 and label["cell"]["recipe"]["batchnorm"] == "synchronised"
     assert label["data"] == by_one["data"] and "gpus" not in by_one["cell"]["recipe"]
-    tables = [schemas.read(paths.metrics(tmp_path / w), "metrics")[0].to_pydict() for w in ("two", "one")]
+    tables = [parquet.read(paths.metrics(tmp_path / w), "metrics")[0].to_pydict() for w in ("two", "one")]
     for key in ("iteration", "lr"):
         assert tables[0][key] == tables[1][key]
     assert tables[0]["train_loss"][1:] == pytest.approx(tables[1]["train_loss"][1:], rel=0.01)
@@ -102,7 +105,7 @@ def start(folder, config):
 def test_asked_to_stop_all_stop_and_go_on(tmp_path):
     config = mini(**SLOW, recipes__digits__gpus=2, recipes__digits__epochs=5, recipes__digits__milestones=[3])
     path = write(tmp_path, config)
-    cell = grid.resolve(config).cell("ResNet-8-c4", "bn", 0)
+    cell = resolve(config).cell("ResNet-8-c4", "bn", 0)
     folder = tmp_path / "run" / paths.cell_dir(*cell.key)
     process = start(tmp_path / "run", path)
     deadline = time.monotonic() + 120
@@ -117,7 +120,7 @@ def test_asked_to_stop_all_stop_and_go_on(tmp_path):
     process = start(tmp_path / "run", path)
     said = process.communicate(timeout=240)[1]
     assert process.returncode == 0, said
-    label = schemas.read_label(paths.metrics(folder))
+    label = parquet.read_label(paths.metrics(folder))
     assert label["resumed"] == 1 and label["status"] == "finished"
     whole = train(cell, tmp_path / "whole")
     assert all(torch.equal(v, whole[n]) for n, v in trained_in(folder).items())
@@ -142,7 +145,7 @@ def test_what_is_wrong_is_one_line(tmp_path):
 )
 def test_configurations_that_cannot_be(changes, message):
     with pytest.raises(UserError, match=message):
-        grid.resolve(mini(**{**SLOW, **changes}))
+        resolve(mini(**{**SLOW, **changes}))
 
 
 def test_a_last_batch_too_small_for_all_processes(tmp_path):

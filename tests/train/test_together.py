@@ -10,12 +10,16 @@ import torch
 from tests.mini import mini, write
 from tests.train.test_fast import CPU, RECIPE, ROOT, Replayed, cells
 
-from bnonly import grid, lock, paths, schemas, store
+from bnonly import paths
 from bnonly.cluster import batches
 from bnonly.data import open_source
+from bnonly.engines import memory
+from bnonly.engines.fast import engine as fast_engine
+from bnonly.engines.fast.engine import FastEngine, Replicates
 from bnonly.errors import UserError
-from bnonly.train import checkpoint, failure, fast, memory, run
-from bnonly.train.fast import FastEngine, Replicates
+from bnonly.grid.resolve import resolve
+from bnonly.results import cache, failure, lock, parquet
+from bnonly.train import checkpoint, run
 from bnonly.train.run import Stopped, train_cell, train_together
 
 SEEDS = (0, 1, 2)
@@ -29,7 +33,7 @@ def configuration(**changes):
 def replicates(tmp_path, monkeypatch):
     """Three cells, in a run's folder of their own."""
     monkeypatch.chdir(tmp_path)
-    resolved = grid.resolve(configuration())
+    resolved = resolve(configuration())
     return [resolved.cell("ResNet-8-c4", "rand2", s) for s in SEEDS]
 
 
@@ -49,7 +53,7 @@ def weights(replicates):
 
 
 def sessions(cell):
-    return [s["together"] for s in schemas.read_label(paths.metrics(paths.cell_dir(*cell.key)))["sessions"]]
+    return [s["together"] for s in parquet.read_label(paths.metrics(paths.cell_dir(*cell.key)))["sessions"]]
 
 
 def test_each_is_what_it_is_alone(replicates, alone, tmp_path):
@@ -57,7 +61,7 @@ def test_each_is_what_it_is_alone(replicates, alone, tmp_path):
     assert weights(replicates) == alone and len(set(alone)) == 3
     for cell in replicates:
         assert sessions(cell) == [3]
-        table, _ = schemas.read(paths.metrics(paths.cell_dir(*cell.key)), "metrics", cell=cell)
+        table, _ = parquet.read(paths.metrics(paths.cell_dir(*cell.key)), "metrics", cell=cell)
         assert table.num_rows == 3
     assert not list(tmp_path.glob("results/**/*.checkpoint*"))
 
@@ -111,7 +115,7 @@ def test_one_that_diverges_leaves_the_others(replicates, alone, tmp_path, monkey
 
     monkeypatch.setattr(FastEngine, "totals", broken)
     train_together(replicates, tmp_path, "cpu", quiet=True)
-    status = [schemas.read_label(paths.metrics(paths.cell_dir(*c.key)))["status"] for c in replicates]
+    status = [parquet.read_label(paths.metrics(paths.cell_dir(*c.key)))["status"] for c in replicates]
     assert status == ["finished", "diverged", "finished"]
     found = weights(replicates)
     assert (found[0], found[2]) == (alone[0], alone[2])
@@ -145,7 +149,7 @@ def test_what_is_finished_is_safe_from_another_ones_failure(replicates, tmp_path
     monkeypatch.setattr(FastEngine, "totals", broken)
     with pytest.raises(OSError, match="no more"):
         train_together(replicates, tmp_path, "cpu", quiet=True, keep="too")
-    assert [store.holds(c.digest()) for c in replicates] == [True, False, False]
+    assert [cache.holds(c.digest()) for c in replicates] == [True, False, False]
     assert not any(failure.read(paths.cell_dir(*c.key)) for c in replicates)
     for cell in replicates:
         with lock.hold(paths.cell_dir(*cell.key), str(cell)):
@@ -158,10 +162,10 @@ def test_the_bodies_of_their_graphs_do_what_each_does_alone(resident, monkeypatc
     source = open_source(RECIPE, ROOT, CPU)
     _, cell = cells("cifar-resnet", "rand2_out")
     three = [dataclasses.replace(cell, seed=s) for s in SEEDS]
-    monkeypatch.setattr(fast, "Captured", Replayed)
+    monkeypatch.setattr(fast_engine, "Captured", Replayed)
     apart, joint = ([FastEngine(c, source, CPU) for c in three] for _ in range(2))
     replicates = Replicates(joint)
-    replicates._graphs = fast._Graphs(joint)
+    replicates._graphs = fast_engine._Graphs(joint)
     if not resident:
         replicates._graphs._arrays = None
     before = Replayed.made
@@ -183,7 +187,7 @@ def test_a_checkpoint_holds_no_other_replicates_values():
     source = open_source(RECIPE, ROOT, CPU)
     _, cell = cells("cifar-resnet", "all")
     apart, joint = ([FastEngine(dataclasses.replace(cell, seed=s), source, CPU) for s in SEEDS] for _ in range(2))
-    fast._lay_side_by_side(joint)
+    fast_engine._lay_side_by_side(joint)
     for one, other in zip(apart, joint, strict=True):
         sizes = []
         for state in (one.state(), other.state()):

@@ -16,13 +16,16 @@ import pytest
 import torch
 from tests.mini import mini, write
 
-from bnonly import grid, paths, regimes, schemas, store, weights
+from bnonly import paths
 from bnonly.analysis.run import analyse_cell, verify_cell
+from bnonly.engines.engine import Sgd
 from bnonly.errors import UserError
-from bnonly.schedule import Schedule
+from bnonly.grid.resolve import load_grid, resolve
+from bnonly.grid.schedule import Schedule
+from bnonly.networks import regimes, weights
+from bnonly.results import cache, parquet
 from bnonly.train.checkpoint import load as load_checkpoint
 from bnonly.train.checkpoint import save as save_checkpoint
-from bnonly.train.engine import Sgd
 from bnonly.train.run import train_cell
 
 #: Columns of the metrics that say how fast a run was; all others must be equal to the bit.
@@ -30,7 +33,7 @@ TIMES = {"seconds", "images_per_second"}
 
 
 def cell_of(regime="bn", **changes):
-    return grid.resolve(mini(**changes)).cell("ResNet-8-c4", regime, 0)
+    return resolve(mini(**changes)).cell("ResNet-8-c4", regime, 0)
 
 
 def train(cell, folder, **options):
@@ -45,13 +48,13 @@ def finished(tmp_path_factory):
 
 def results(folder):
     """Everything a run computes, to the bit."""
-    table, label = schemas.read(paths.metrics(folder), "metrics")
+    table, label = parquet.read(paths.metrics(folder), "metrics")
     kept = {n: table.column(n).to_numpy().tobytes() for n in table.column_names if n not in TIMES}
     return kept, label["status"], paths.batchnorm(folder).read_bytes(), paths.weights(folder).read_bytes()
 
 
 def test_metrics_have_an_epoch_a_row_and_provenance(finished):
-    table, label = schemas.read(paths.metrics(finished), "metrics", cell=cell_of())
+    table, label = parquet.read(paths.metrics(finished), "metrics", cell=cell_of())
     assert table.column("epoch").to_pylist() == [0, 1, 2]
     assert table.column("iteration").to_pylist() == [0, 12, 24]
     assert table.column("lr").to_pylist()[1:] == pytest.approx([0.1, 0.01])
@@ -66,7 +69,7 @@ def test_metrics_have_an_epoch_a_row_and_provenance(finished):
 
 
 def test_batchnorm_file_has_every_channel_at_start_and_end(finished):
-    table, _ = schemas.read(paths.batchnorm(finished), "batchnorm", cell=cell_of())
+    table, _ = parquet.read(paths.batchnorm(finished), "batchnorm", cell=cell_of())
     assert table.num_rows == 2 * sum([4, 4, 4, 8, 8, 8, 16, 16, 16]) // 2
     rows = table.to_pydict()
     assert all(0 <= g <= 1 for g in rows["gamma_start"]) and set(rows["beta_start"]) == {0.0}
@@ -79,7 +82,7 @@ def test_same_cell_twice_is_the_same_to_the_bit(finished, tmp_path):
 
 
 def test_another_seed_is_another_run(finished, tmp_path):
-    other = grid.resolve(mini(experiments__cifar_depth__seeds=[1])).cell("ResNet-8-c4", "bn", 1)
+    other = resolve(mini(experiments__cifar_depth__seeds=[1])).cell("ResNet-8-c4", "bn", 1)
     assert results(train(other, tmp_path))[0]["test_loss"] != results(finished)[0]["test_loss"]
 
 
@@ -105,12 +108,13 @@ KILLED = """
 import json, os, signal, sys
 from contextlib import contextmanager
 from pathlib import Path
-from bnonly import schemas, spec
-from bnonly.train.engine import Sgd
+from bnonly.grid.cell import parse_cell
+from bnonly.results import parquet
+from bnonly.engines.engine import Sgd
 from bnonly.train.run import train_cell
 
-folder, cell, keep = Path(sys.argv[1]), spec.parse(sys.argv[2]), sys.argv[4]
-real = schemas.atomic
+folder, cell, keep = Path(sys.argv[1]), parse_cell(sys.argv[2]), sys.argv[4]
+real = parquet.atomic
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -143,7 +147,7 @@ def train(name, count, stage):
                 die()
         if now == "renamed":
             die()
-    schemas.atomic = atomic
+    parquet.atomic = atomic
     train_cell(cell, folder, folder, device_name="cpu", quiet=True, checkpoint_seconds=0, keep=keep)
 
 for moment in json.loads(sys.argv[3]):
@@ -166,7 +170,7 @@ def test_killed_at_any_moment_it_continues_to_the_same_result(regime, epochs, lr
     """kill -9 before, within and after the write of every file; then the run is what it would have been."""
     monkeypatch.chdir(tmp_path)  # the store is in the current folder
     long = mini(recipes__digits__epochs=epochs, recipes__digits__milestones=[3, 5], recipes__digits__lr=lr)
-    cell = grid.resolve(long).cell("ResNet-8-c4", regime, 0)
+    cell = resolve(long).cell("ResNet-8-c4", regime, 0)
     whole = train(cell, tmp_path / "whole")
     # A run that diverges is over in its first epoch, after 11 checkpoints.
     draw, farthest = random.Random(regime), 2 if lr > 1 else 9
@@ -184,8 +188,8 @@ def test_killed_at_any_moment_it_continues_to_the_same_result(regime, epochs, lr
 
     train(cell, folder, checkpoint_seconds=0, keep=keep)
     assert results(made) == results(whole)
-    assert store.holds(cell.digest()) == bool(keep)
-    label = schemas.read_label(paths.metrics(made))
+    assert cache.holds(cell.digest()) == bool(keep)
+    label = parquet.read_label(paths.metrics(made))
     assert label["status"] == ("diverged" if lr > 1 else "finished")
     # The sessions whose work is in the result: those that came to a checkpoint (of those that finish, the first), and the last.
     wrote = [count - 1 + (stage == "renamed") > 0 for name, count, stage in moments if name == ".checkpoint"]
@@ -197,7 +201,7 @@ def test_killed_at_any_moment_it_continues_to_the_same_result(regime, epochs, lr
 def test_asked_to_stop_it_saves_and_says_so(tmp_path, number):
     long = mini(recipes__digits__epochs=400)
     config = write(tmp_path, long)
-    cell = grid.resolve(long).cell("ResNet-8-c4", "bn", 0)
+    cell = resolve(long).cell("ResNet-8-c4", "bn", 0)
     folder = tmp_path / "run" / paths.cell_dir(*cell.key)
     process = start(tmp_path / "run", config, "--quiet")
     checkpoint = paths.checkpoint(folder, cell.digest())
@@ -239,12 +243,12 @@ def test_when_checkpoints_are_written_makes_no_difference(tmp_path):
 def test_diverged_is_a_result(tmp_path):
     cell = cell_of("all", recipes__digits__lr=1e30, recipes__digits__epochs=5)
     folder = train(cell, tmp_path)
-    table, label = schemas.read(paths.metrics(folder), "metrics", cell=cell)
+    table, label = parquet.read(paths.metrics(folder), "metrics", cell=cell)
     assert label["status"] == "diverged" and "in epoch 1" in label["reason"]
     assert label["epochs_done"] < 5
     assert 0 <= table.column("test_top1").to_pylist()[-1] < 0.3
     analyse_cell(folder, cell, tmp_path, "cpu")
-    clamped, _ = schemas.read(paths.clamping(folder), "clamping", cell=cell)
+    clamped, _ = parquet.read(paths.clamping(folder), "clamping", cell=cell)
     assert clamped.num_rows == 4
 
 
@@ -256,11 +260,11 @@ def test_divergence_in_the_last_iteration_is_noticed(engine, tmp_path):
         folder = train(
             cell_of("all", recipes__digits__lr=1e38, **one), tmp_path / str(seconds), checkpoint_seconds=seconds
         )
-        table, label = schemas.read(paths.metrics(folder), "metrics")
+        table, label = parquet.read(paths.metrics(folder), "metrics")
         assert table.column("iteration").to_pylist() == [0, 1]
         assert math.isfinite(table.column("train_loss").to_pylist()[-1])
         assert (label["status"], label["reason"]) == ("diverged", "test loss is nan after the last iteration")
-    label = schemas.read_label(paths.metrics(train(cell_of("all", **one), tmp_path / "mild")))
+    label = parquet.read_label(paths.metrics(train(cell_of("all", **one), tmp_path / "mild")))
     assert (label["status"], label["reason"]) == ("finished", None)
 
 
@@ -277,20 +281,20 @@ def test_a_trained_value_that_is_not_finite_is_a_divergence(tmp_path, monkeypatc
             self._parameters[1].data[0] = -math.inf
 
     monkeypatch.setattr(Sgd, "step", last_breaks)
-    table, label = schemas.read(paths.metrics(train(cell_of(), tmp_path)), "metrics")
+    table, label = parquet.read(paths.metrics(train(cell_of(), tmp_path)), "metrics")
     assert math.isfinite(table.column("test_loss").to_pylist()[-1])
     assert (label["status"], label["reason"]) == ("diverged", "bn1.bias is not finite after the last iteration")
 
 
 def test_analysis_of_a_cell(finished):
     analyse_cell(finished, cell_of(), finished, "cpu")
-    clamped = schemas.read(paths.clamping(finished), "clamping", cell=cell_of())[0].to_pydict()
-    last = schemas.read(paths.metrics(finished), "metrics")[0].to_pylist()[-1]
-    gammas = schemas.read(paths.batchnorm(finished), "batchnorm")[0].column("gamma_end").to_pylist()
+    clamped = parquet.read(paths.clamping(finished), "clamping", cell=cell_of())[0].to_pydict()
+    last = parquet.read(paths.metrics(finished), "metrics")[0].to_pylist()[-1]
+    gammas = parquet.read(paths.batchnorm(finished), "batchnorm")[0].column("gamma_end").to_pylist()
     assert clamped["threshold"] == [0.0, 0.01, 0.05, 0.1]
     assert clamped["test_top1"][0] == last["test_top1"]
     assert clamped["clamped"] == [sum(abs(g) < t for g in gammas) for t in clamped["threshold"]]
-    zero = schemas.read(paths.activations(finished), "activations", cell=cell_of())[0].to_pydict()
+    zero = parquet.read(paths.activations(finished), "activations", cell=cell_of())[0].to_pydict()
     # The stem's ReLU, then two a block, each as wide as its group.
     assert len(zero["zero"]) == 4 + 2 * (4 + 8 + 16)
     assert sorted(set(zero["relu_index"])) == list(range(7))
@@ -310,7 +314,7 @@ def test_pr_zero_is_the_share_of_zeros(finished):
             model(images)
     expected = (torch.cat(outputs) == 0).double().mean(dim=(0, 2, 3)).tolist()
     analyse_cell(finished, cell, finished, "cpu")
-    rows = schemas.read(paths.activations(finished), "activations")[0].to_pylist()
+    rows = parquet.read(paths.activations(finished), "activations")[0].to_pylist()
     found = [r["zero"] for r in rows if r["relu"] == "blocks.1.relu1"]
     assert found == pytest.approx(expected, abs=1e-12)
 
@@ -381,14 +385,14 @@ def test_weights_of_another_configuration_are_not_finished(finished, tmp_path):
 
 
 def test_bn_only_resnet_110_is_tens_of_kilobytes(tmp_path):
-    cell = grid.load(Path(__file__).parents[2] / "config.yaml").cell("ResNet-110", "bn", 0)
+    cell = load_grid(Path(__file__).parents[2] / "config.yaml").cell("ResNet-110", "bn", 0)
     weights.save(tmp_path / "w", cell, 10, "0" * 64, regimes.make(cell, 10))
     assert 4 * 4 * 4144 < (tmp_path / "w").stat().st_size < 70_000  # four values a channel
 
 
 FILES = {
-    "metrics": (paths.metrics, lambda p, c: schemas.read(p, "metrics", cell=c)),
-    "batchnorm": (paths.batchnorm, lambda p, c: schemas.read(p, "batchnorm", cell=c)),
+    "metrics": (paths.metrics, lambda p, c: parquet.read(p, "metrics", cell=c)),
+    "batchnorm": (paths.batchnorm, lambda p, c: parquet.read(p, "batchnorm", cell=c)),
     "weights": (paths.weights, lambda p, c: weights.rebuild(p, c)),
 }
 
@@ -436,9 +440,9 @@ def test_unreadable_is_not_called_damaged(finished, monkeypatch):
     def refuse(*arguments, **options):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(schemas.pq, "read_table", refuse)
+    monkeypatch.setattr(parquet.pq, "read_table", refuse)
     with pytest.raises(UserError, match="metrics.parquet: cannot be read: Permission denied$"):
-        schemas.read(paths.metrics(finished), "metrics")
+        parquet.read(paths.metrics(finished), "metrics")
 
 
 def test_analysis_on_other_data_is_refused(finished, monkeypatch):
@@ -457,9 +461,9 @@ def small(kind, path):
     if kind == "weights":
         weights.save(path, cell, 10, "0" * 64, regimes.make(cell, 10))
         return lambda: {n: t.tolist() for n, t in weights.load(path)[0].items()}
-    columns = {n: ["relu1", "relu2"] if n == "relu" else [1, 2] for n in schemas.SCHEMAS[kind].names}
-    schemas.write(path, kind, columns, cell)
-    return lambda: schemas.read(path, kind, cell=cell)[0].to_pydict()
+    columns = {n: ["relu1", "relu2"] if n == "relu" else [1, 2] for n in parquet.SCHEMAS[kind].names}
+    parquet.write(path, kind, columns, cell)
+    return lambda: parquet.read(path, kind, cell=cell)[0].to_pydict()
 
 
 @pytest.mark.parametrize("kind", ["clamping", "activations", "weights"])
@@ -534,10 +538,10 @@ def test_full_disk(finished, tmp_path):
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 from pathlib import Path
-from bnonly import schemas
+from bnonly.results import parquet
 from bnonly.errors import UserError
 try:
-    with schemas.atomic(Path({str(path)!r})) as stream:
+    with parquet.atomic(Path({str(path)!r})) as stream:
         stream.write(bytes(5000))
 except UserError as problem:
     print(problem)
@@ -573,7 +577,7 @@ def test_full_disk_while_training(tmp_path, bnonly):
 
 
 def test_schedule_of_the_paper():
-    paper = grid.load(Path(__file__).parents[2] / "config.yaml")
+    paper = load_grid(Path(__file__).parents[2] / "config.yaml")
     cifar = Schedule(paper.cell("ResNet-14", "bn", 0).recipe, 50_000)
     assert (cifar.per_epoch, cifar.total) == (391, 391 * 160)
     assert [cifar.lr(391 * e) for e in (0, 79, 80, 119, 120, 159)] == pytest.approx(

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from tests.mini import mini, write
 
-from bnonly import grid, paths
+from bnonly import paths
+from bnonly.grid.resolve import resolve
 
 CELL = ("ResNet-8-c4", "bn")
 
@@ -25,7 +26,7 @@ def place(tmp_path):
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):  # it has ended meanwhile
             words = process.read_text(errors="replace")
-            if "bnonly.warm" in words and str(tmp_path) in words:
+            if "bnonly.commands.fork_server" in words and str(tmp_path) in words:
                 os.kill(int(process.parent.name), signal.SIGKILL)
 
 
@@ -57,7 +58,7 @@ def start(place, *options):
 
 
 def wait_for_checkpoint(place):
-    cell = grid.resolve(mini(recipes__digits__epochs=400)).cell(*CELL, 0)
+    cell = resolve(mini(recipes__digits__epochs=400)).cell(*CELL, 0)
     path = paths.checkpoint(place[0] / "run" / paths.cell_dir(*cell.key), cell.digest())
     deadline = time.monotonic() + 60
     while not path.exists() and time.monotonic() < deadline:

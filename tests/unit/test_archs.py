@@ -5,10 +5,10 @@ import torch
 import torchvision
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from bnonly import families
-from bnonly.archs import build
 from bnonly.errors import UserError
-from bnonly.spec import Architecture
+from bnonly.grid import families
+from bnonly.grid.cell import Architecture
+from bnonly.networks import build
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50, 101, 200])
@@ -51,7 +51,7 @@ def test_smallest_images_are_those_the_configuration_is_checked_against():
 
 
 def test_an_unknown_family_is_not_taken_for_another():
-    with pytest.raises(UserError, match=r"x: nothing builds family 'mine'; .* bnonly\.archs\.build"):
+    with pytest.raises(UserError, match=r"x: nothing builds family 'mine'; .* bnonly\.networks\.build"):
         build(Architecture("x", "mine", 18, 64), 10)
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from tests.mini import mini, write
 
-from bnonly import cli, grid, paths
-from bnonly.train import failure
+from bnonly import paths
+from bnonly.commands import cli
+from bnonly.grid.resolve import resolve
+from bnonly.results import failure
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,7 +74,7 @@ def test_verify_confirms_the_accuracy(call):
 def test_cells_are_listed_with_their_digests(call):
     status, out, err = call("cells")
     assert status == 0 and err.strip() == "6 cells"
-    cell = grid.resolve(mini()).cell("ResNet-14-c4", "rand2", 0)
+    cell = resolve(mini()).cell("ResNet-14-c4", "rand2", 0)
     assert f"{cell.digest()} results/ResNet-14-c4/rand2/seed0" in out.splitlines()
 
 
@@ -95,7 +97,7 @@ def test_status_counts_the_cells(call, run_folder):
 
 def test_status_for_programs(call, run_folder):
     """Every cell has a state; a failure its reason, log and remedy."""
-    cell = grid.resolve(mini()).cell("ResNet-14-c4", "bn", 0)
+    cell = resolve(mini()).cell("ResNet-14-c4", "bn", 0)
     folder = paths.cell_dir(*cell.key)
     log = paths.train_log(*cell.key)
     log.parent.mkdir(parents=True)
@@ -181,7 +183,7 @@ def test_threads_are_a_number(threads, capsys):
 
 
 def test_a_specification_cannot_leave_the_results(call):
-    cell = grid.resolve(mini()).cell("ResNet-8-c4", "bn", 0).canonical()
+    cell = resolve(mini()).cell("ResNet-8-c4", "bn", 0).canonical()
     status, _, err = call("train", "--spec", cell.replace('"ResNet-8-c4"', '"../escaped"'))
     assert status == 2 and "names are letters, digits" in err
 

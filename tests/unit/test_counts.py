@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from bnonly import families, grid, regimes
-from bnonly.archs import build
-from bnonly.spec import Architecture
+from bnonly.grid import families
+from bnonly.grid.cell import Architecture
+from bnonly.grid.resolve import load_grid
+from bnonly.networks import build, regimes
 
 ROOT = Path(__file__).parents[2]
 FACTS = {r["architecture"]: r for r in csv.DictReader((ROOT / "tests/facts/parameter_counts.csv").open())}
-GRID = grid.load(ROOT / "config.yaml")
+GRID = load_grid(ROOT / "config.yaml")
 CIFAR = [n for n, r in FACTS.items() if r["family"].startswith("CIFAR")]
 
 #: Regime to the column of the facts that counts what it trains.

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from tests.mini import mini, write
 
-from bnonly import grid, outputs
-from bnonly.configuration import Layers
+from bnonly.config.layers import Layers
 from bnonly.errors import UserError
-from bnonly.spec import differences, parse
+from bnonly.figures import outputs
+from bnonly.grid.cell import differences, parse_cell
+from bnonly.grid.resolve import load_grid, resolve
 
 ROOT = Path(__file__).parents[2]
-PAPER = grid.load(ROOT / "config.yaml")
+PAPER = load_grid(ROOT / "config.yaml")
 
 
 def test_the_paper_is_266_trainings_and_1220_runs():
@@ -42,49 +43,47 @@ def test_every_cell_has_its_own_identity_and_survives_json():
     digests = {c.digest() for c in PAPER.cells.values()}
     assert len(digests) == len(PAPER.cells)
     for cell in list(PAPER.cells.values())[::97]:
-        assert parse(cell.canonical()) == cell
+        assert parse_cell(cell.canonical()) == cell
 
 
 def test_order_of_keys_and_comments_do_not_matter(tmp_path):
     config = mini()
-    a = grid.load(write(tmp_path, config))
+    a = load_grid(write(tmp_path, config))
     config["recipes"]["digits"] = dict(reversed(config["recipes"]["digits"].items()))
     path = write(tmp_path, config)
     path.write_text("# a comment\n" + path.read_text())
-    b = grid.load(path)
+    b = load_grid(path)
     assert {k: c.digest() for k, c in a.cells.items()} == {k: c.digest() for k, c in b.cells.items()}
 
 
 def test_identity_of_known_cells():
     """Golden digests: results already made would be orphaned if these changed without a new `spec.PROTOCOL`."""
-    plain = grid.load(ROOT / "config.yaml", {"engine": "reference", "precision": "fp32"})
+    plain = load_grid(ROOT / "config.yaml", {"engine": "reference", "precision": "fp32"})
     for by, golden in ((PAPER, GOLDEN), (plain, GOLDEN_REFERENCE)):
         assert by.cell("ResNet-110", "bn", 0).digest() == golden["ResNet-110"]
         assert by.cell("ImageNet-ResNet-50", "rand2", 2).digest() == golden["ImageNet-ResNet-50"]
 
 
 def test_one_number_scales_the_schedule():
-    small = grid.load(ROOT / "config.yaml", {"scale": 0.05}).cell("ResNet-14", "bn", 0).recipe
+    small = load_grid(ROOT / "config.yaml", {"scale": 0.05}).cell("ResNet-14", "bn", 0).recipe
     assert (small.epochs, small.milestones) == (8.0, (4.0, 6.0))
 
 
 def test_a_regime_can_override_the_recipe():
-    changed = grid.resolve(mini(regimes__bn__override={"lr": 0.5}))
+    changed = resolve(mini(regimes__bn__override={"lr": 0.5}))
     assert changed.cell("ResNet-8-c4", "bn", 0).recipe.lr == 0.5
     assert changed.cell("ResNet-8-c4", "all", 0).recipe.lr == 0.1
 
 
 def test_numbers_that_yaml_or_a_command_line_made_text():
-    cell = grid.resolve(mini(recipes__digits__lr="1e-1", recipes__digits__batch_size="128")).cell(
-        "ResNet-8-c4", "bn", 0
-    )
-    assert cell.recipe == grid.resolve(mini()).cell("ResNet-8-c4", "bn", 0).recipe
+    cell = resolve(mini(recipes__digits__lr="1e-1", recipes__digits__batch_size="128")).cell("ResNet-8-c4", "bn", 0)
+    assert cell.recipe == resolve(mini()).cell("ResNet-8-c4", "bn", 0).recipe
     text = mini(experiments__cifar_depth__seeds=["0", "3"], regimes__bn__gamma_init="1")
-    assert grid.resolve(text).cell("ResNet-8-c4", "bn", 3).regime.gamma_init == (1.0, 1.0)
+    assert resolve(text).cell("ResNet-8-c4", "bn", 3).regime.gamma_init == (1.0, 1.0)
 
 
 def test_differences_names_the_key():
-    a, b = (grid.resolve(mini(recipes__digits__lr=v)).cell("ResNet-8-c4", "bn", 0).canonical() for v in (0.1, 0.2))
+    a, b = (resolve(mini(recipes__digits__lr=v)).cell("ResNet-8-c4", "bn", 0).canonical() for v in (0.1, 0.2))
     assert differences(a, b) == "recipe.lr is 0.1, the file's is 0.2"
 
 
@@ -188,7 +187,7 @@ MISTAKES = {
 def test_mistakes_are_answered_in_one_line(what):
     changes, message = MISTAKES[what]
     with pytest.raises(UserError) as caught:
-        grid.resolve(mini(**changes))
+        resolve(mini(**changes))
     text = str(caught.value)
     assert text.startswith("config.yaml: ") and message in text and "\n" not in text
 
@@ -216,14 +215,14 @@ def test_two_experiments_that_disagree():
     with pytest.raises(
         UserError, match="cifar-depth and experiments.other|other and experiments.cifar-depth"
     ) as caught:
-        grid.resolve(config)
+        resolve(config)
     assert "ResNet-8-c4/all/seed0 differently" in str(caught.value)
 
 
 def test_two_experiments_that_agree_share_their_cells():
     config = mini()
     config["experiments"]["other"] = config["experiments"]["cifar-depth"] | {"seeds": [0, 1]}
-    assert len(grid.resolve(config).cells) == 12
+    assert len(resolve(config).cells) == 12
 
 
 def test_files_that_are_not_configurations(tmp_path):
@@ -238,13 +237,13 @@ def test_files_that_are_not_configurations(tmp_path):
     ):
         path.write_bytes(text.encode(errors="surrogateescape"))
         with pytest.raises(UserError, match=message.replace("[", r"\[")):
-            grid.load(path)
+            load_grid(path)
     with pytest.raises(UserError, match="No such file"):
-        grid.load(tmp_path / "absent.yaml")
+        load_grid(tmp_path / "absent.yaml")
 
 
 def test_asking_for_what_is_not_there():
-    small = grid.resolve(mini())
+    small = resolve(mini())
     for arguments, message in (
         (("ResNet-8-c5", "bn", 0), "did you mean 'ResNet-8-c4'"),
         (("ResNet-8-c4", "bm", 0), "did you mean 'bn'"),
@@ -256,27 +255,27 @@ def test_asking_for_what_is_not_there():
 
 def test_a_figure_without_its_cells():
     with pytest.raises(UserError, match="fig08 needs experiments.vgg"):
-        outputs.ask(grid.resolve(mini()), "fig08")
+        outputs.ask(resolve(mini()), "fig08")
     with pytest.raises(UserError, match="fig02 needs regime 'bn_out' in experiments.cifar-depth.regimes; add it"):
-        outputs.ask(grid.resolve(mini()), "fig02")
+        outputs.ask(resolve(mini()), "fig02")
     with pytest.raises(UserError, match="no figure or table is called fig5; did you mean .fig05"):
-        outputs.ask(grid.resolve(mini()), "fig5")
+        outputs.ask(resolve(mini()), "fig5")
 
 
 def test_an_architecture_called_as_a_regime_has_a_label_of_its_own():
     config = mini(regimes__bn__label="BatchNorm")
     config["architectures"]["bn"] = config["architectures"].pop("ResNet-8-c4")
     config["experiments"]["cifar-depth"] |= {"architectures": ["bn"], "case_study": "bn"}
-    asked = outputs.ask(grid.resolve(config), "fig05")
+    asked = outputs.ask(resolve(config), "fig05")
     (panel,) = asked["panels"]
     assert asked["labels"]["bn"] == "BatchNorm" and [a["label"] for a in panel["architectures"]] == ["bn"]
 
 
 def test_requests_name_each_cell_once_and_carry_digests():
-    from bnonly.figures import request
+    from bnonly.figures import needs
 
     asked = outputs.ask(PAPER, "fig05")
-    found = list(request.cells(json.loads(request.canonical(asked))))
+    found = list(needs.cells(json.loads(needs.canonical(asked))))
     assert len(found) == len({f[:3] for f in found}) == 12 * 2 * 5 + 5 * 2 * 3
     for arch, regime, seed, digest in found:
         assert PAPER.cell(arch, regime, int(seed)).digest() == digest
@@ -284,7 +283,7 @@ def test_requests_name_each_cell_once_and_carry_digests():
 
 @pytest.mark.parametrize("forbidden", ["torch", "pandas", "matplotlib", "numpy", "pyarrow"])
 def test_the_workflow_imports_nothing_heavy(forbidden):
-    code = f"import bnonly.outputs, bnonly.grid, sys; bnonly.outputs.names(); sys.exit('{forbidden}' in sys.modules)"
+    code = f"import bnonly.figures.outputs, bnonly.grid.resolve, sys; bnonly.figures.outputs.names(); sys.exit('{forbidden}' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

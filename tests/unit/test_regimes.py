@@ -7,14 +7,16 @@ import pytest
 import torch
 from torch.nn.utils import parametrize
 
-from bnonly import grid, regimes, seeds
+from bnonly import seeds
 from bnonly.data import open_source
-from bnonly.spec import Architecture, Cell, Recipe
-from bnonly.train.engine import ReferenceEngine, Sgd
-from bnonly.train.fast import FastEngine
+from bnonly.engines.engine import ReferenceEngine, Sgd
+from bnonly.engines.fast.engine import FastEngine
+from bnonly.grid.cell import Architecture, Cell, Recipe
+from bnonly.grid.resolve import load_grid
+from bnonly.networks import regimes
 
 ROOT = Path(__file__).parents[2]
-GRID = grid.load(ROOT / "config.yaml")
+GRID = load_grid(ROOT / "config.yaml")
 REGIMES = {c.regime.name: c.regime for c in GRID.cells.values()}
 CPU = torch.device("cpu")
 FAMILIES = {

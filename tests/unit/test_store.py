@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from tests.mini import mini, write
 
-from bnonly import grid, lock, paths, store
+from bnonly import paths
 from bnonly.cluster import batches, preflight
 from bnonly.cluster.requests import Requests
 from bnonly.errors import UserError
-from bnonly.train import failure
+from bnonly.grid.resolve import load_grid, resolve
+from bnonly.results import cache, failure, lock
 
 DIGEST = "0123456789abcdef"
 
@@ -28,7 +29,7 @@ def in_a_folder(tmp_path, monkeypatch):
 
 def files(folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
-    made = [folder / name for name in store.TRAINING]
+    made = [folder / name for name in cache.TRAINING]
     for path in made:
         path.write_bytes(path.name.encode() * 100)
     return made
@@ -36,15 +37,15 @@ def files(folder: Path) -> list[Path]:
 
 def test_what_is_kept_survives_its_results_and_takes_no_room():
     made = files(Path("results/a/b/seed0"))
-    store.keep(DIGEST, made)
-    assert made[0].stat().st_nlink == 2 and store.holds(DIGEST) and not store.holds(DIGEST, store.ANALYSIS)
-    assert store.size(DIGEST) < 1000
+    cache.keep(DIGEST, made)
+    assert made[0].stat().st_nlink == 2 and cache.holds(DIGEST) and not cache.holds(DIGEST, cache.ANALYSIS)
+    assert cache.size(DIGEST) < 1000
     before = {p.name: p.read_bytes() for p in made}
     for path in made:
         path.unlink()
-    assert store.restore(DIGEST, Path("results/a/b/seed0"))
+    assert cache.restore(DIGEST, Path("results/a/b/seed0"))
     assert {p.name: p.read_bytes() for p in made} == before
-    assert not store.restore("f" * 16, Path("results/a/b/seed0"))
+    assert not cache.restore("f" * 16, Path("results/a/b/seed0"))
 
 
 def test_without_links_it_is_a_copy(monkeypatch):
@@ -53,16 +54,16 @@ def test_without_links_it_is_a_copy(monkeypatch):
 
     monkeypatch.setattr(os, "link", refuse)
     made = files(Path("results/a/b/seed0"))
-    store.keep(DIGEST, made)
+    cache.keep(DIGEST, made)
     assert made[0].stat().st_nlink == 1
     made[0].unlink()
-    assert store.restore(DIGEST, made[0].parent) and made[0].exists()
+    assert cache.restore(DIGEST, made[0].parent) and made[0].exists()
 
 
 @pytest.mark.parametrize("damage", ["flipped", "absent", "sums"])
 def test_what_is_damaged_is_not_taken(damage):
     made = files(Path("results/a/b/seed0"))
-    store.keep(DIGEST, made)
+    cache.keep(DIGEST, made)
     kept = paths.finished(DIGEST)
     for path in made:
         path.unlink()
@@ -74,21 +75,21 @@ def test_what_is_damaged_is_not_taken(damage):
         (kept / made[2].name).unlink()
     else:
         (kept / "sha256.json").write_text("{")
-    assert not store.restore(DIGEST, made[0].parent)
-    assert not any(p.exists() for p in made) and not store.holds(DIGEST)
+    assert not cache.restore(DIGEST, made[0].parent)
+    assert not any(p.exists() for p in made) and not cache.holds(DIGEST)
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"x" * 50, b"\xff\xff\xff\x7fPAR1"])
 def test_the_digest_of_what_is_no_result(content, tmp_path):
     path = tmp_path / "metrics.parquet"
     path.write_bytes(content)
-    assert store.recorded_digest(path) is None and store.recorded_digest(tmp_path / "absent") is None
+    assert cache.recorded_digest(path) is None and cache.recorded_digest(tmp_path / "absent") is None
 
 
 HOLDS = """
 import sys, time
 from pathlib import Path
-from bnonly import lock
+from bnonly.results import lock
 with lock.hold(Path(sys.argv[1]), "cell"):
     print("held", flush=True)
     time.sleep(60)
@@ -164,7 +165,7 @@ def test_who_was_taken_for_dead_writes_no_more():
 
 
 def small(**changes):
-    return grid.resolve(mini(experiments__cifar_depth__seeds=[0, 1, 2], **changes))
+    return resolve(mini(experiments__cifar_depth__seeds=[0, 1, 2], **changes))
 
 
 def test_batches_are_named_by_what_they_train():
@@ -199,7 +200,7 @@ def test_requests_grow_with_attempts_and_not_above_the_limit():
 
 
 def test_a_deeper_network_asks_for_more():
-    paper = grid.load(Path(__file__).parents[2] / "config.yaml", {"cluster": {"gpu": "h100"}})
+    paper = load_grid(Path(__file__).parents[2] / "config.yaml", {"cluster": {"gpu": "h100"}})
     requests = Requests(paper)
     asked = [requests.minutes([paper.cell(a, "bn", 0)]) for a in ("ResNet-14", "ResNet-56", "ResNet-218")]
     assert asked == sorted(asked) and asked[0] < asked[2]
@@ -265,7 +266,7 @@ def trained(code: dict[str, int]):
         if end < 0:
             os.kill(os.getpid(), -end)
         if end == 0:
-            store.keep(cell.digest(), files(paths.cell_dir(*cell.key)))
+            cache.keep(cell.digest(), files(paths.cell_dir(*cell.key)))
         elif end == 2:
             failure.record(cell, paths.cell_dir(*cell.key), "a reason")
         return end
@@ -281,7 +282,7 @@ def test_a_batch_tries_all_and_says_when_it_is_over(capsys):
     for attempt, status in ((1, batches.AGAIN), (2, batches.AGAIN), (3, 0)):
         assert batches.run(cells, trained(bad), marker, attempt, 12) == status
         assert marker.exists() == (status == 0)
-        assert store.holds(cells[2].digest()), "the neighbour"
+        assert cache.holds(cells[2].digest()), "the neighbour"
     assert json.loads(marker.read_text()) == {first: "failed", second: "failed", third: "finished"}
     batches.collect(cells[2], marker)
     assert marker.exists()

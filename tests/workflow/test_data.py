@@ -21,7 +21,7 @@ def tree(tmp_path_factory):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     for name in ("Snakefile", "config.yaml"):
         shutil.copy(ROOT / name, tree / name)
-    file = tree / "src/bnonly/datasets.py"
+    file = tree / "src/bnonly/grid/datasets.py"
     file.write_text(file.read_text().replace("50_000, 10_000", f"{5 * sets.PER_BATCH}, {sets.PER_BATCH}"))
     return tree
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from tests.figures.synthetic import write_one
 
-from bnonly import cli, configuration, grid
+from bnonly.commands import cli
+from bnonly.config.layers import as_yaml, merge, read_yaml
+from bnonly.grid.resolve import load_grid
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.workflow
@@ -45,8 +47,8 @@ def test_figures_are_drawn_from_an_import_without_data_or_training(tmp_path, mon
     theirs, ours, data = tmp_path / "theirs", tmp_path / "ours", tmp_path / "no-data"
     theirs.mkdir()
     config = tmp_path / "config.yaml"
-    config.write_text(configuration.as_yaml(configuration.merge(configuration.read_yaml(ROOT / "config.yaml"), THEIRS)))
-    for cell in grid.load(config).cells.values():
+    config.write_text(as_yaml(merge(read_yaml(ROOT / "config.yaml"), THEIRS)))
+    for cell in load_grid(config).cells.values():
         for kind in ("metrics", "batchnorm", "clamping", "activations"):
             write_one(theirs, cell, kind)
     monkeypatch.chdir(ROOT)

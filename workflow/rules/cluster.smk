@@ -23,10 +23,10 @@ rule batch:
         mem_mb=lambda wildcards, attempt: REQUESTS.memory_mb(attempt, cells_of(wildcards)[0].recipe.gpus),
         attempt=lambda wildcards, attempt: attempt,
     params:
-        cells=lambda wildcards: request.canonical([c.canonical() for c in cells_of(wildcards)]),
+        cells=lambda wildcards: needs.canonical([c.canonical() for c in cells_of(wildcards)]),
         attempts=CLUSTER.attempts,
         together="--together" if CLUSTER.together else "",
-        kinds=request.canonical(GRID.gpus),
+        kinds=needs.canonical(GRID.gpus),
     shell:
         "bnonly batch --cells {params.cells:q} --marker {output:q} --threads {threads}"
         " {params.together} --kinds {params.kinds:q} --attempt {resources.attempt} --attempts {params.attempts} > {log:q} 2>&1"

@@ -17,7 +17,7 @@ rule manifest:
         "../../envs/bnonly.yaml"
     params:
         redrawn=redrawn(),
-        resolved=lambda wildcards: request.canonical(RESOLVED),
+        resolved=lambda wildcards: needs.canonical(RESOLVED),
     shell:
         "bnonly --resolved {params.resolved:q} manifest --redrawn {params.redrawn} > {log:q} 2>&1"
 

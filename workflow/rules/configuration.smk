@@ -12,13 +12,13 @@ def or_stop(action, *arguments):
 # config.yaml, with whatever profiles, --configfile and --config lay over it.  Each is remembered, so that a mistake is put
 # down to the one that has it.
 LAYERS = [
-    (configuration.name_of(file, ROOT), or_stop(configuration.read_yaml, file))
+    (name_of(file, ROOT), or_stop(read_yaml, file))
     for file in (ROOT / "config.yaml", *workflow.configfiles)
 ]
 if workflow.config_settings.config:
     LAYERS.append(("--config", workflow.config_settings.config))
-RESOLVED = configuration.merge(LAYERS[0][1], config)
-GRID = or_stop(grid.resolve, RESOLVED, configuration.Layers(*LAYERS))
+RESOLVED = merge(LAYERS[0][1], config)
+GRID = or_stop(resolve, RESOLVED, Layers(*LAYERS))
 RESOLVED.pop("cluster", None)  # no result depends on where it was computed
 
 # Prepared data sets, shared by all runs of this clone.
@@ -37,7 +37,7 @@ shell.prefix(
 
 # Cells of a second or two share a process that has imported torch, on this machine.
 if GRID.warm and workflow.local_exec and not GRID.cluster:
-    os.environ[warm.VARIABLE] = "1"
+    os.environ[fork_server.VARIABLE] = "1"
 
 # CPU threads of a training.  On a machine with a GPU a training takes all of them, so that trainings take turns.
 GPU_HERE = shutil.which("nvidia-smi") is not None and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1")
@@ -80,7 +80,7 @@ WANTED = or_stop(outputs.wanted, GRID)
 
 
 wildcard_constraints:
-    arch=spec.NAME,
-    regime=spec.NAME,
+    arch=NAME,
+    regime=NAME,
     seed=r"\d+",
     batch=batches.PATTERN,

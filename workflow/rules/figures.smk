@@ -11,7 +11,7 @@ rule counts:
     resources:
         **DRAWS,
     params:
-        architectures=request.canonical(outputs.architectures(GRID)),
+        architectures=needs.canonical(outputs.architectures(GRID)),
     shell:
         "bnonly counts --architectures {params.architectures:q} > {log:q} 2>&1"
 
@@ -31,7 +31,7 @@ rule figure:
     resources:
         **DRAWS,
     params:
-        request=lambda wildcards: request.canonical(asked(wildcards)),
+        request=lambda wildcards: needs.canonical(asked(wildcards)),
         code=lambda wildcards: outputs.code_digest(wildcards.name),
     shell:
         "bnonly figure {wildcards.name} --request {params.request:q} > {log:q} 2>&1"
@@ -52,7 +52,7 @@ rule table:
     resources:
         **DRAWS,
     params:
-        request=lambda wildcards: request.canonical(asked(wildcards)),
+        request=lambda wildcards: needs.canonical(asked(wildcards)),
         code=lambda wildcards: outputs.code_digest(wildcards.name),
     shell:
         "bnonly figure {wildcards.name} --request {params.request:q} > {log:q} 2>&1"

@@ -45,10 +45,10 @@ def batch_of(wildcards):
         cell = cell_of(wildcards)
     except UserError as problem:
         return reason(problem)
-    if store.holds(cell.digest()):
+    if finished.holds(cell.digest()):
         return []
     together = (
-        GRID.cells[key] for key in asked_for() if key[:2] == cell.key[:2] and not store.holds(GRID.cells[key].digest())
+        GRID.cells[key] for key in asked_for() if key[:2] == cell.key[:2] and not finished.holds(GRID.cells[key].digest())
     )
     groups = REQUESTS.group(sorted({cell, *together}, key=lambda c: c.seed))
     return paths.batch(batches.name(next(g for g in groups if cell in g)))
@@ -64,7 +64,7 @@ def asked_for():
             keys.add((folder[1], folder[2], int(folder[3])))
         else:
             for name in [stem] if stem in outputs.names() else WANTED:
-                keys |= {(a, r, int(s)) for a, r, s, _ in request.cells(outputs.ask(GRID, name))}
+                keys |= {(a, r, int(s)) for a, r, s, _ in needs.cells(outputs.ask(GRID, name))}
     return [key for key in GRID.cells if key in keys]
 
 
@@ -73,7 +73,7 @@ def stale(wildcards):
     cell = GRID.cells.get((wildcards.arch, wildcards.regime, int(wildcards.seed)))
     if not cell:
         return []
-    found = store.recorded_digest(paths.metrics(paths.cell_dir(*cell.key)))
+    found = finished.recorded_digest(paths.metrics(paths.cell_dir(*cell.key)))
     return paths.NOW if found not in (None, cell.digest()) else []
 
 

@@ -15,8 +15,8 @@ rule claims:
         **DRAWS,
     params:
         made=lambda wildcards: on_request_made(),
-        code=lambda wildcards: outputs.verdict_code("claims"),
-        resolved=lambda wildcards: request.canonical(RESOLVED),
+        code=lambda wildcards: outputs.verdict_code("paper", "verdicts"),
+        resolved=lambda wildcards: needs.canonical(RESOLVED),
     shell:
         "bnonly --resolved {params.resolved:q} claims > {log:q} 2>&1"
 
@@ -35,7 +35,7 @@ rule report:
         **DRAWS,
     params:
         paper=str(ROOT / "config.yaml"),
-        code=lambda wildcards: outputs.verdict_code("claims", "report"),
-        resolved=lambda wildcards: request.canonical(RESOLVED),
+        code=lambda wildcards: outputs.verdict_code("paper", "verdicts", "report"),
+        resolved=lambda wildcards: needs.canonical(RESOLVED),
     shell:
         "bnonly --resolved {params.resolved:q} report --paper {params.paper:q} > {log:q} 2>&1"

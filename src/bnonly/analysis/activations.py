@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bnonly.data import Source
+from bnonly.data import Batches
 
 
 class _Counter:
@@ -35,7 +35,7 @@ class _Counter:
 
 
 @torch.no_grad()
-def activations(model: nn.Module, source: Source, batch_size: int, device: torch.device) -> dict[str, list[Any]]:
+def activations(model: nn.Module, source: Batches, batch_size: int, device: torch.device) -> dict[str, list[Any]]:
     """Measure Pr[activation = 0] of every ReLU channel over all test images and pixels, in evaluation mode.
 
     Returns

@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from bnonly import regimes
-from bnonly.data import Source
-from bnonly.evaluate import evaluate
+from bnonly.data import Batches
+from bnonly.engines.evaluate import evaluate
+from bnonly.networks import regimes
 
 #: The paper's thresholds; 0 is the untouched network.
 THRESHOLDS = (0.0, 0.01, 0.05, 0.1)
 
 
-def clamping(model: nn.Module, source: Source, batch_size: int, device: torch.device) -> dict[str, list[Any]]:
+def clamping(model: nn.Module, source: Batches, batch_size: int, device: torch.device) -> dict[str, list[Any]]:
     """Score a network with every gamma of magnitude below a threshold set to 0.
 
     beta stays, running statistics are not estimated again, all BatchNorm layers are meant.

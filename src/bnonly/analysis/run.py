@@ -9,22 +9,24 @@ from pathlib import Path
 
 import torch
 
-from bnonly import paths, schemas, weights
+from bnonly import paths
 from bnonly.analysis.activations import activations
 from bnonly.analysis.clamping import clamping
-from bnonly.data import Source, open_source
-from bnonly.devices import be_reproducible, choose_device
+from bnonly.data import Batches, open_source
+from bnonly.engines.devices import be_reproducible, choose_device
+from bnonly.engines.evaluate import Scores, evaluate
+from bnonly.engines.fast.choice import kernels
+from bnonly.engines.fast.network import DTYPES, Network
+from bnonly.engines.fast.parameters import Parameters
 from bnonly.errors import UserError
-from bnonly.evaluate import Scores, evaluate
-from bnonly.fast.choice import kernels
-from bnonly.fast.network import DTYPES, Network
-from bnonly.fast.parameters import Parameters
-from bnonly.spec import Cell
+from bnonly.grid.cell import Cell
+from bnonly.networks import weights
+from bnonly.results import parquet
 
 
 def _open(
     folder: Path, cell: Cell | None, data_root: Path, device_name: str, threads: int
-) -> tuple[torch.nn.Module, Cell, Source, torch.device]:
+) -> tuple[torch.nn.Module, Cell, Batches, torch.device]:
     torch.set_num_threads(threads)
     device = choose_device(device_name)
     be_reproducible("fp32")
@@ -54,8 +56,8 @@ def analyse_cell(folder: Path, cell: Cell | None, data_root: Path, device_name: 
     """
     model, found, source, device = _open(folder, cell, data_root, device_name, threads)
     batch = found.recipe.batch_size
-    schemas.write(paths.clamping(folder), "clamping", clamping(model, source, batch, device), found)
-    schemas.write(paths.activations(folder), "activations", activations(model, source, batch, device), found)
+    parquet.write(paths.clamping(folder), "clamping", clamping(model, source, batch, device), found)
+    parquet.write(paths.activations(folder), "activations", activations(model, source, batch, device), found)
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,9 @@ def verify_cell(
     folder: Path, cell: Cell | None, data_root: Path, device_name: str = "auto", threads: int = 1
 ) -> Verified:
     """Rebuild a cell's network from its weights file and its seed, and score it again."""
-    table, label = schemas.read(paths.metrics(folder), "metrics", cell=cell)
+    table, label = parquet.read(paths.metrics(folder), "metrics", cell=cell)
     model, found, source, device = _open(folder, cell, data_root, device_name, threads)
-    schemas.check_cell(paths.metrics(folder), label, None, found)
+    parquet.check_cell(paths.metrics(folder), label, None, found)
     last = table.slice(table.num_rows - 1).to_pylist()[0]
     return Verified(
         Scores(last["test_loss"], last["test_top1"], last["test_top5"]),

@@ -17,10 +17,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from bnonly import lock, paths, store
+from bnonly import paths
 from bnonly.errors import UserError
-from bnonly.grid import Grid
-from bnonly.spec import NAME, Cell
+from bnonly.grid.cell import NAME, Cell
+from bnonly.grid.resolve import Grid
+from bnonly.results import cache, lock
 
 #: Of a batch's name, for the workflow's wildcards.
 PATTERN = rf"{NAME}\+{NAME}\+\d+(-\d+)*"
@@ -73,7 +74,7 @@ def run(
     int
         0, or `AGAIN`.
     """
-    from bnonly.train import failure
+    from bnonly.results import failure
 
     job = os.environ.get("SLURM_JOB_ID")
     _say(
@@ -143,7 +144,7 @@ def run(
     if again and attempt < attempts:
         _say(f"to be submitted again for {', '.join(map(str, again))}")
         return AGAIN
-    store.replace(marker, json.dumps({str(c): ends.get(c, "paused") for c in cells}).encode())
+    cache.replace(marker, json.dumps({str(c): ends.get(c, "paused") for c in cells}).encode())
     return 0
 
 
@@ -156,11 +157,11 @@ def collect(cell: Cell, marker: Path | None) -> None:
         If it is not finished, with the reason and where its log is; its batch is then forgotten, so that asking again trains it.
     """
     folder = paths.cell_dir(*cell.key)
-    if store.restore(cell.digest(), folder):
+    if cache.restore(cell.digest(), folder):
         return
     if marker:
         marker.unlink(missing_ok=True)
-    from bnonly.train import failure
+    from bnonly.results import failure
 
     failed = failure.read(folder)
     log = paths.train_log(*cell.key)
@@ -177,7 +178,7 @@ def forget_collected(grid: Grid) -> None:
     for marker in paths.batch("").glob("*"):
         if re.fullmatch(PATTERN, marker.name):
             cells = [grid.cells.get(key) for key in members(marker.name)]
-            if all(c is not None and store.holds(c.digest()) for c in cells):
+            if all(c is not None and cache.holds(c.digest()) for c in cells):
                 marker.unlink(missing_ok=True)
 
 

@@ -12,15 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnonly import cost, outputs, paths
+from bnonly import cost, paths
 from bnonly.cluster import queue
 from bnonly.cluster.requests import Requests, setting
-from bnonly.datasets import DATASETS
 from bnonly.errors import UserError, accepted
-from bnonly.figures import request
-from bnonly.grid import Grid
-from bnonly.sections import Cluster
-from bnonly.spec import Cell
+from bnonly.figures import needs, outputs
+from bnonly.grid.cell import Cell
+from bnonly.grid.datasets import DATASETS
+from bnonly.grid.resolve import Grid
+from bnonly.grid.sections import Cluster
 
 #: File systems that other nodes see as well.
 SHARED = {"nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "fuse.ceph", "cephfs", "panfs", "afs", "9p", "wekafs", "pvfs2", "orangefs",
@@ -99,7 +99,7 @@ def preflight(grid: Grid, data: Path, probe: bool) -> int:
 
 
 def _wanted(grid: Grid) -> set[tuple[str, str, int]]:
-    return {(a, r, int(s)) for name in outputs.wanted(grid) for a, r, s, _ in request.cells(outputs.ask(grid, name))}
+    return {(a, r, int(s)) for name in outputs.wanted(grid) for a, r, s, _ in needs.cells(outputs.ask(grid, name))}
 
 
 def seconds(limit: str) -> float:

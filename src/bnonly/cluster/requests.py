@@ -11,9 +11,9 @@ from bnonly import cost
 from bnonly.cost import gpus as kinds
 from bnonly.cost import measured
 from bnonly.errors import UserError
-from bnonly.grid import Grid
-from bnonly.sections import Cluster
-from bnonly.spec import Cell
+from bnonly.grid.cell import Cell
+from bnonly.grid.resolve import Grid
+from bnonly.grid.sections import Cluster
 
 #: What is asked for, over what is estimated: until a run of this kind has been measured, and at least afterwards.
 MARGIN, LEAST_MARGIN = 2.0, 1.3

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from bnonly.cost.counting import ITEMSIZE, Pass, Work, step_of, work
 from bnonly.cost.gpus import Gpu
-from bnonly.cost.work import ITEMSIZE, Pass, Work, step_of, work
-from bnonly.datasets import DATASETS
-from bnonly.spec import Cell
+from bnonly.grid.cell import Cell
+from bnonly.grid.datasets import DATASETS
 
 if TYPE_CHECKING:
     from bnonly.cost.measured import Measured
@@ -176,7 +176,7 @@ def estimate(
     cores : int
         CPU cores that decode images for this GPU.
     warm : bool
-        Whether the process has imported torch before (`bnonly.warm`).
+        Whether the process has imported torch before (`bnonly.commands.fork_server`).
     """
     steps, bound, evaluation, startup = _model(cell, gpu, cores)
     if warm and gpu.is_cpu:

@@ -16,10 +16,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bnonly import paths, spec
+from bnonly import paths
 from bnonly.cost.estimate import step_seconds_per_image
 from bnonly.cost.gpus import Gpu, cpu, find_gpu
 from bnonly.errors import UserError
+from bnonly.grid.cell import Cell, parse_cell
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Throughput:
         Median of its epochs, evaluations left out.
     """
 
-    cell: spec.Cell
+    cell: Cell
     device: str
     images_per_second: float
 
@@ -113,7 +114,7 @@ class Measured:
             found[short] = _correct(by_family.values())
         return found
 
-    def correction(self, cell: spec.Cell, gpu: Gpu) -> Correction | None:
+    def correction(self, cell: Cell, gpu: Gpu) -> Correction | None:
         """Return the correction of a cell on a device; None if nothing like it was measured.
 
         Replicates of the same architecture and regime come first, then its family, then every family.
@@ -157,7 +158,7 @@ def load(kinds: Iterable[Gpu] = ()) -> Measured | None:
     """Read what the last `scan` of the current run's results found; None if there is nothing."""
     kinds = tuple(kinds)
     found = [
-        Throughput(spec.parse(e["cell"]), e["device"], e["images_per_second"])
+        Throughput(parse_cell(e["cell"]), e["device"], e["images_per_second"])
         for e in _entries(kinds).values()
         if e["device"]
     ]
@@ -169,7 +170,7 @@ def _entries(kinds: tuple[Gpu, ...]) -> dict[str, Any]:
     try:
         entries = json.loads(paths.throughputs().read_text())["runs"]
         for entry in entries.values():
-            spec.parse(entry["cell"])
+            parse_cell(entry["cell"])
             if entry["device"]:
                 find_gpu(entry["device"], kinds)
                 float(entry["images_per_second"])
@@ -207,22 +208,22 @@ def scan(kinds: Iterable[Gpu] = ()) -> Measured | None:
 
 
 def _keep(entries: dict[str, Any]) -> None:
-    from bnonly import schemas
+    from bnonly.results import parquet
 
     try:
-        with schemas.atomic(paths.throughputs()) as stream:
+        with parquet.atomic(paths.throughputs()) as stream:
             stream.write(json.dumps({"runs": entries}, indent=0, sort_keys=True).encode())
     except UserError:
         pass  # somebody else's results, read-only: they are scanned again next time
 
 
 def _read(path: Path, kinds: tuple[Gpu, ...], mark: list[int]) -> dict[str, Any] | None:
-    from bnonly import schemas
+    from bnonly.results import parquet
 
     try:
-        table, label = schemas.read(path, "metrics")
+        table, label = parquet.read(path, "metrics")
         text = json.dumps(label["cell"], sort_keys=True, separators=(",", ":"))
-        spec.parse(text)
+        parse_cell(text)
     except (UserError, KeyError):
         return None
     rates = [

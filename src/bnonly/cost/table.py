@@ -8,15 +8,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bnonly import outputs
+from bnonly.cost.counting import work
 from bnonly.cost.estimate import CORES, estimate
 from bnonly.cost.gpus import GPUS, Gpu
 from bnonly.cost.measured import Measured
-from bnonly.cost.work import work
 from bnonly.errors import UserError, accepted
-from bnonly.figures import request
-from bnonly.grid import Grid
-from bnonly.spec import ENGINES, PRECISIONS, Cell
+from bnonly.figures import needs, outputs
+from bnonly.grid.cell import ENGINES, PRECISIONS, Cell
+from bnonly.grid.resolve import Grid
 
 Key = tuple[str, str, int]
 
@@ -38,7 +37,7 @@ def select(grid: Grid, targets: Sequence[str]) -> list[Key]:
             if target in grid.experiments:
                 wanted.update(grid.keys_of(grid.experiments[target]))
             elif target in outputs.names():
-                wanted.update((a, r, int(s)) for a, r, s, _ in request.cells(outputs.ask(grid, target)))
+                wanted.update((a, r, int(s)) for a, r, s, _ in needs.cells(outputs.ask(grid, target)))
             else:
                 raise UserError(
                     f"{target}: no figure, table or experiment is called so; {accepted(target, [*grid.experiments, *outputs.names()])}"

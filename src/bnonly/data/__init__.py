@@ -6,16 +6,16 @@ from pathlib import Path
 
 import torch
 
-from bnonly import fit
-from bnonly.data.source import Source
-from bnonly.datasets import DATASETS
+from bnonly.data.batches import Batches
 from bnonly.errors import UserError
-from bnonly.spec import Recipe
+from bnonly.grid import compatibility
+from bnonly.grid.cell import Recipe
+from bnonly.grid.datasets import DATASETS
 
 __all__ = ["Source", "open_source"]
 
 
-def open_source(recipe: Recipe, root: Path, device: torch.device) -> Source:
+def open_source(recipe: Recipe, root: Path, device: torch.device) -> Batches:
     """Open a recipe's data set.
 
     Parameters
@@ -32,7 +32,7 @@ def open_source(recipe: Recipe, root: Path, device: torch.device) -> Source:
     UserError
         If the data are not there or not what they should be, or the recipe asks for what they cannot give.
     """
-    if wrong := fit.augmentation(recipe):
+    if wrong := compatibility.augmentation(recipe):
         raise UserError(f"data set {recipe.dataset}: {wrong}")
     # Each kind imports what it needs: a small cell must not wait for torchvision.
     layout = DATASETS[recipe.dataset].layout

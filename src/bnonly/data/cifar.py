@@ -17,8 +17,8 @@ from bnonly.data.archives import known
 from bnonly.data.arrays import ImageArrays
 from bnonly.data.meter import Meter
 from bnonly.data.prepare import reason
-from bnonly.datasets import DATASETS
 from bnonly.errors import UserError
+from bnonly.grid.datasets import DATASETS
 
 CLASS_NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 ARCHIVE = "cifar-10-python.tar.gz"

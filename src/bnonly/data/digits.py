@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from bnonly.data.arrays import ImageArrays
-from bnonly.datasets import DATASETS
 from bnonly.errors import UserError
+from bnonly.grid.datasets import DATASETS
 
 
 def load() -> ImageArrays:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from bnonly.data.archives import known
 from bnonly.data.meter import Meter
 from bnonly.errors import UserError
-from bnonly.schemas import atomic
+from bnonly.results.parquet import atomic
 
 SUFFIXES = (".jpeg", ".jpg", ".png")
 TRAIN_TAR, VAL_TAR, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"

@@ -24,14 +24,14 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from bnonly.data import prepared
 from bnonly.data.arrays import statistics
+from bnonly.data.crops import test_box
 from bnonly.data.folders import Item, Plan, find_images
 from bnonly.data.meter import Meter
 from bnonly.data.prepare import PARTIAL, reason, refuse_unreadable, versions
 from bnonly.data.prepared import Manifest
-from bnonly.data.views import test_box
-from bnonly.datasets import DATASETS
 from bnonly.errors import UserError
-from bnonly.schemas import atomic
+from bnonly.grid.datasets import DATASETS
+from bnonly.results.parquet import atomic
 
 #: What the index says of each image, in the order of the images.  `plain` images are JPEG in colour or grey that the
 #: fast decoder reads; the others take the slow one.
@@ -152,7 +152,7 @@ def _check_plan(name: str, source: Path, plan: Plan) -> None:
         if found != wanted:
             raise UserError(
                 f"{source}: {found:,} {what}, {name} has {wanted:,}; fetch it again, or give a subset a line "
-                "of its own in src/bnonly/datasets.py"
+                "of its own in src/bnonly/grid/datasets.py"
             )
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bnonly import lock
 from bnonly.data import archives, prepared
 from bnonly.data.meter import Meter
 from bnonly.data.prepared import Manifest
-from bnonly.datasets import DATASETS
 from bnonly.errors import UserError, accepted
-from bnonly.schemas import atomic
+from bnonly.grid.datasets import DATASETS
+from bnonly.results import lock
+from bnonly.results.parquet import atomic
 
 #: The environment's name for a folder where the data sets lie as they are distributed, each under its name.
 SOURCES = "BNONLY_SOURCES"
@@ -34,7 +34,7 @@ def prepare(
     Parameters
     ----------
     name : str
-        A key of `bnonly.datasets.DATASETS`.
+        A key of `bnonly.grid.datasets.DATASETS`.
     source : Path, optional
         The data set as it is distributed; without it, what the folder in BNONLY_SOURCES has under the name, or a
         download.
@@ -60,7 +60,7 @@ def prepare(
     if name not in DATASETS:
         raise UserError(
             f"data set {name} is not known; {accepted(name, DATASETS)} (one of your own is a line of "
-            "src/bnonly/datasets.py)"
+            "src/bnonly/grid/datasets.py)"
         )
     info = DATASETS[name]
     if info.layout == "installed":

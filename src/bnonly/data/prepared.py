@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from bnonly import lock
 from bnonly.data import archives
 from bnonly.data.meter import Meter
-from bnonly.datasets import DATASETS
 from bnonly.errors import UserError
-from bnonly.schemas import atomic
+from bnonly.grid.datasets import DATASETS
+from bnonly.results import lock
+from bnonly.results.parquet import atomic
 
 #: Raised by hand whenever the prepared files change meaning.
 FORMAT = 2
@@ -44,7 +44,7 @@ class Manifest:
     Attributes
     ----------
     dataset : str
-        Name in `bnonly.datasets.DATASETS`.
+        Name in `bnonly.grid.datasets.DATASETS`.
     class_names : list of str
         In the order of the labels.
     image_size : int

@@ -21,12 +21,12 @@ from PIL import Image
 from torch.nn import functional
 
 from bnonly import seeds
-from bnonly.data import prepared, views
+from bnonly.data import crops, prepared
+from bnonly.data.batches import ALL, Batch, Buffers, Normaliser, Share, part_of
 from bnonly.data.pack import INDEX, decode_plain, pack_name
 from bnonly.data.prepare import cpus, reason
-from bnonly.data.source import ALL, Batch, Buffers, Normaliser, Share, part_of
 from bnonly.errors import UserError
-from bnonly.spec import Recipe
+from bnonly.grid.cell import Recipe
 
 #: Side of the network's input where the recipe does not say.
 SIDE = 224
@@ -83,7 +83,7 @@ class _Part:
 
 
 class PackSource:
-    """Batches of a packed data set; see `bnonly.data.source.Source`.
+    """Batches of a packed data set; see `bnonly.data.batches.Source`.
 
     Parameters
     ----------
@@ -123,11 +123,11 @@ class PackSource:
     def train_batches(
         self, seed: int, epoch: int, batch_size: int, first: int = 0, share: Share = ALL
     ) -> Iterator[Batch]:
-        """See `bnonly.data.source.Source.train_batches`."""
+        """See `bnonly.data.batches.Source.train_batches`."""
         return self._batches(self._train, self._drawn(seed, epoch, batch_size, first, share))
 
     def test_batches(self, batch_size: int, share: Share = ALL) -> Iterator[Batch]:
-        """See `bnonly.data.source.Source.test_batches`."""
+        """See `bnonly.data.batches.Source.test_batches`."""
         starts = range(share[0] * batch_size, self.test_images, share[1] * batch_size)
         numbers = (np.arange(s, min(s + batch_size, self.test_images)) for s in starts)
         return self._batches(self._test, ((n, None, None) for n in numbers))
@@ -138,8 +138,8 @@ class PackSource:
         for images in order.split(step):
             numbers = images.numpy()
             rows = self._train.index[numbers]
-            boxes = views.random_boxes(seed, epoch, images, rows["height"], rows["width"]) if self._how.crop else None
-            flips = views.flips(seed, epoch, images) if self._how.flip else None
+            boxes = crops.random_boxes(seed, epoch, images, rows["height"], rows["width"]) if self._how.crop else None
+            flips = crops.flips(seed, epoch, images) if self._how.flip else None
             for start in range(0, len(numbers), batch_size):
                 part = part_of(start, min(start + batch_size, len(numbers)), share)
                 yield numbers[part], None if boxes is None else boxes[part], None if flips is None else flips[part]
@@ -221,6 +221,6 @@ def _cropped(image: torch.Tensor, box: np.ndarray, side: int) -> torch.Tensor:
 
 
 def _central(image: torch.Tensor, side: int) -> torch.Tensor:
-    height, width = views.test_size(image.shape[1], image.shape[2], side)
+    height, width = crops.test_size(image.shape[1], image.shape[2], side)
     top, left = round((height - side) / 2), round((width - side) / 2)
     return _resized(image, height, width)[:, top : top + side, left : left + side]

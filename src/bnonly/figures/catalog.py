@@ -1,15 +1,113 @@
-"""Which figures there are: every ``figNN.py`` of this folder (standard library only; the Snakefile imports this)."""
+"""Which figures and tables there are, found by the names of their files (standard library only; the Snakefile imports this)."""
 
+from __future__ import annotations
+
+import hashlib
+import importlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from bnonly.discovery import Catalog
+from bnonly.errors import UserError, accepted
+from bnonly.grid import families
 
-CATALOG = Catalog("figure", "bnonly.figures", Path(__file__).parent, r"fig\d\d", asking=("catalog.py", "request.py"))
+HERE = Path(__file__).parent
+#: Tables of parameter counts, which read ``results/counts.csv``.
+COUNTED = ("table1", "table_c2")
+#: Files here that decide what a figure asks for, not how it is drawn: what they return reaches it through its request.
+_ASKING = [HERE / name for name in ("catalog.py", "manifest.py", "needs.py", "outputs.py")]
 
-names, module, needs, title, code_digest = (
-    CATALOG.names,
-    CATALOG.module,
-    CATALOG.needs,
-    CATALOG.title,
-    CATALOG.code_digest,
+
+def sources(folder: Path) -> list[Path]:
+    """Return the files of a package and of the packages in it: code, data, templates."""
+    return sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+
+
+def digest_of(files: Iterable[Path]) -> str:
+    """Return the SHA-256 of some files of the package, names included."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The modules of one folder that each make one figure or table.
+
+    Attributes
+    ----------
+    kind : str
+        What they make, for messages: "figure" or "table".
+    package : str
+        The package they are in.
+    folder : Path
+        Its folder.
+    pattern : str
+        Regular expression of their names.
+    shared : tuple of Path
+        Files and folders whose code takes part in making every one of them.
+    """
+
+    kind: str
+    package: str
+    folder: Path
+    pattern: str
+    shared: tuple[Path, ...] = field(default=())
+
+    def names(self) -> list[str]:
+        """Return all names, sorted."""
+        return sorted(p.stem for p in self.folder.glob("*.py") if re.fullmatch(self.pattern, p.stem))
+
+    def module(self, name: str) -> ModuleType:
+        """Import one.
+
+        Raises
+        ------
+        UserError
+            If there is none of that name.
+        """
+        if name not in self.names():
+            raise UserError(f"{self.kind} {name}: there is none of that name; {accepted(name, self.names())}")
+        return importlib.import_module(f"{self.package}.{name}")
+
+    def needs(self, name: str) -> tuple[Any, ...]:
+        """Return the `bnonly.figures.needs.Need` of each panel."""
+        return tuple(self.module(name).NEEDS)
+
+    def title(self, name: str) -> str:
+        """Return what one shows, in one line: the first of its docstring."""
+        return (self.module(name).__doc__ or name).strip().splitlines()[0]
+
+    def code_digest(self, name: str) -> str:
+        """Return the SHA-256 of the code that makes one: its own file and what is shared.
+
+        Editing one figure's file redraws that figure alone; editing the style redraws all of them.
+        """
+        self.module(name)
+        own = [self.folder / f"{name}.py"]
+        shared = [p for path in self.shared for p in (sources(path) if path.is_dir() else [path])]
+        return digest_of(p for p in own + shared if p not in _ASKING)
+
+
+FIGURES = Catalog(
+    "figure",
+    "bnonly.figures",
+    HERE,
+    r"fig\d\d",
+    (HERE / "values.py", HERE / "render.py", HERE / "drawing"),
+)
+TABLES = Catalog(
+    "table",
+    "bnonly.figures.tables",
+    HERE / "tables",
+    r"table\w+|text_\w+",
+    (
+        *(HERE / "tables" / f"{name}.py" for name in ("__init__", "counts", "layout", "render")),
+        HERE / "values.py",
+        Path(families.__file__),
+    ),
 )

@@ -4,10 +4,10 @@ Depth and width on CIFAR-10, depth on ImageNet (top-1).  In the paper γ and β
 are worth 0.5% to 2% on CIFAR-10 and 2% on ImageNet.
 """
 
-from bnonly.figures.data import Results
-from bnonly.figures.lines import SPELT_OUT, View, accuracy
-from bnonly.figures.request import Need
-from bnonly.figures.sheet import Sheet
+from bnonly.figures.drawing.lines import SPELT_OUT, View, accuracy
+from bnonly.figures.drawing.sheet import Sheet
+from bnonly.figures.needs import Need
+from bnonly.figures.values import Results
 
 NEEDS = tuple(Need(experiment, ("all", "all_noaffine")) for experiment in ("cifar-depth", "cifar-width", "imagenet"))
 

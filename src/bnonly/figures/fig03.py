@@ -4,10 +4,10 @@ Training only BatchNorm on CIFAR-10.  A regression line each, over the means: sl
 count, Pearson's r, r² and p.  What the paper prints as r² fits its p values only as r.
 """
 
-from bnonly.figures.data import Results
-from bnonly.figures.request import Need
-from bnonly.figures.scatter import DEPTH, WIDTH, regressions
-from bnonly.figures.sheet import Sheet
+from bnonly.figures.drawing.scatter import DEPTH, WIDTH, regressions
+from bnonly.figures.drawing.sheet import Sheet
+from bnonly.figures.needs import Need
+from bnonly.figures.values import Results
 
 NEEDS = (
     Need("cifar-depth", ("bn",)),

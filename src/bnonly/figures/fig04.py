@@ -4,10 +4,10 @@ Pooled over replicates, with all parameters trainable and with BatchNorm alone. 
 has a spike at zero.
 """
 
-from bnonly.figures.data import Results
-from bnonly.figures.densities import GAMMA, case_studies
-from bnonly.figures.request import Need
-from bnonly.figures.sheet import Sheet
+from bnonly.figures.drawing.densities import GAMMA, case_studies
+from bnonly.figures.drawing.sheet import Sheet
+from bnonly.figures.needs import Need
+from bnonly.figures.values import Results
 
 NEEDS = tuple(
     Need(experiment, ("all", "bn"), ("metrics", "batchnorm"), case_study=True)

@@ -3,10 +3,10 @@
 Of each run, then mean and standard deviation over replicates, with all parameters trainable and with BatchNorm alone.
 """
 
-from bnonly.figures.data import Results
-from bnonly.figures.lines import thresholds
-from bnonly.figures.request import Need
-from bnonly.figures.sheet import Sheet
+from bnonly.figures.drawing.lines import thresholds
+from bnonly.figures.drawing.sheet import Sheet
+from bnonly.figures.needs import Need
+from bnonly.figures.values import Results
 
 NEEDS = tuple(
     Need(experiment, ("all", "bn"), ("metrics", "batchnorm"))

@@ -4,10 +4,10 @@ In percentage points against the untouched network.  In the paper clamping below
 such features are disabled.
 """
 
-from bnonly.figures.data import Results
-from bnonly.figures.lines import thresholds
-from bnonly.figures.request import Need
-from bnonly.figures.sheet import Sheet
+from bnonly.figures.drawing.lines import thresholds
+from bnonly.figures.drawing.sheet import Sheet
+from bnonly.figures.needs import Need
+from bnonly.figures.values import Results
 
 NEEDS = tuple(
     Need(experiment, ("all", "bn"), ("metrics", "clamping"))

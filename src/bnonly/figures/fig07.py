@@ -4,10 +4,10 @@ Over all test images and pixels, with all parameters trainable and with BatchNor
 paper the latter disables about a third.
 """
 
-from bnonly.figures.data import Results
-from bnonly.figures.lines import disabled
-from bnonly.figures.request import Need
-from bnonly.figures.sheet import Sheet
+from bnonly.figures.drawing.lines import disabled
+from bnonly.figures.drawing.sheet import Sheet
+from bnonly.figures.needs import Need
+from bnonly.figures.values import Results
 
 NEEDS = tuple(
     Need(experiment, ("all", "bn"), ("metrics", "activations"))

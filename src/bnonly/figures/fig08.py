@@ -3,10 +3,10 @@
 Figure 1 for networks without residual connections, where γ and β make no difference in the paper.
 """
 
-from bnonly.figures.data import Results
-from bnonly.figures.lines import SPELT_OUT, View, accuracy
-from bnonly.figures.request import Need
-from bnonly.figures.sheet import Sheet
+from bnonly.figures.drawing.lines import SPELT_OUT, View, accuracy
+from bnonly.figures.drawing.sheet import Sheet
+from bnonly.figures.needs import Need
+from bnonly.figures.values import Results
 
 NEEDS = (Need("vgg", ("all", "all_noaffine")),)
 

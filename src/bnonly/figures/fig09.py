@@ -3,10 +3,10 @@
 Figure 2 for networks without residual connections.
 """
 
-from bnonly.figures.data import Results
-from bnonly.figures.lines import View, accuracy
-from bnonly.figures.request import Need
-from bnonly.figures.sheet import Sheet
+from bnonly.figures.drawing.lines import View, accuracy
+from bnonly.figures.drawing.sheet import Sheet
+from bnonly.figures.needs import Need
+from bnonly.figures.values import Results
 
 NEEDS = (Need("vgg", ("all", "bn", "rand2", "bn_out", "out")),)
 

@@ -4,10 +4,10 @@ By the number of trainable parameters.  In the paper the small networks form two
 narrow and deep below, wider and shallow above.
 """
 
-from bnonly.figures.data import Results
-from bnonly.figures.request import Need
-from bnonly.figures.scatter import DEPTH, WIDTH, Growth, comparison
-from bnonly.figures.sheet import Sheet
+from bnonly.figures.drawing.scatter import DEPTH, WIDTH, Growth, comparison
+from bnonly.figures.drawing.sheet import Sheet
+from bnonly.figures.needs import Need
+from bnonly.figures.values import Results
 
 NEEDS = (
     Need("cifar-depth", ("bn",)),

@@ -4,10 +4,10 @@
 trainable, the alternate one makes many deep networks fail.
 """
 
-from bnonly.figures.data import Results
-from bnonly.figures.lines import FOUR_VIEWS, accuracy
-from bnonly.figures.request import Need
-from bnonly.figures.sheet import Sheet
+from bnonly.figures.drawing.lines import FOUR_VIEWS, accuracy
+from bnonly.figures.drawing.sheet import Sheet
+from bnonly.figures.needs import Need
+from bnonly.figures.values import Results
 
 NEEDS = tuple(
     Need(experiment, ("all", "all_alt", "bn", "bn_alt")) for experiment in ("cifar-depth", "cifar-width", "imagenet")

@@ -3,10 +3,10 @@
 Depth and width on CIFAR-10 above, top-1 and top-5 on ImageNet below.
 """
 
-from bnonly.figures.data import Results
-from bnonly.figures.lines import FOUR_VIEWS, accuracy
-from bnonly.figures.request import Need
-from bnonly.figures.sheet import Sheet
+from bnonly.figures.drawing.lines import FOUR_VIEWS, accuracy
+from bnonly.figures.drawing.sheet import Sheet
+from bnonly.figures.needs import Need
+from bnonly.figures.values import Results
 
 NEEDS = tuple(
     Need(experiment, ("all", "bn", "bn_short_out", "short_out"))

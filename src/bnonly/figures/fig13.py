@@ -3,10 +3,10 @@
 On CIFAR-10 only.  Two of them are as many as BatchNorm's; in the paper it takes 8 to 16 to match its accuracy.
 """
 
-from bnonly.figures.data import Results
-from bnonly.figures.lines import View, accuracy
-from bnonly.figures.request import Need
-from bnonly.figures.sheet import Sheet
+from bnonly.figures.drawing.lines import View, accuracy
+from bnonly.figures.drawing.sheet import Sheet
+from bnonly.figures.needs import Need
+from bnonly.figures.values import Results
 
 NEEDS = tuple(
     Need(experiment, ("all", "bn", "rand2", "rand4", "rand8", "rand16"))

@@ -3,10 +3,10 @@
 Pooled over replicates, with all parameters trainable and with BatchNorm alone.
 """
 
-from bnonly.figures.data import Results
-from bnonly.figures.densities import BETA, family
-from bnonly.figures.request import Need
-from bnonly.figures.sheet import Sheet
+from bnonly.figures.drawing.densities import BETA, family
+from bnonly.figures.drawing.sheet import Sheet
+from bnonly.figures.needs import Need
+from bnonly.figures.values import Results
 
 NEEDS = (Need("cifar-width", ("all", "bn"), ("metrics", "batchnorm")),)
 

@@ -4,10 +4,10 @@ Over all test images and pixels, pooled over replicates.  In the paper, with Bat
 channels are always off or always on.
 """
 
-from bnonly.figures.data import Results
-from bnonly.figures.densities import ZERO, family
-from bnonly.figures.request import Need
-from bnonly.figures.sheet import Sheet
+from bnonly.figures.drawing.densities import ZERO, family
+from bnonly.figures.drawing.sheet import Sheet
+from bnonly.figures.needs import Need
+from bnonly.figures.values import Results
 
 NEEDS = (Need("cifar-depth", ("all", "bn"), ("metrics", "activations")),)
 

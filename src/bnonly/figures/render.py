@@ -9,11 +9,12 @@ from typing import Any
 
 import matplotlib
 
-from bnonly import paths, schemas
-from bnonly.figures import catalog
-from bnonly.figures.data import Results
-from bnonly.figures.sheet import Sheet
-from bnonly.figures.style import RC
+from bnonly import paths
+from bnonly.figures.catalog import FIGURES
+from bnonly.figures.drawing.sheet import Sheet
+from bnonly.figures.drawing.style import RC
+from bnonly.figures.values import Results
+from bnonly.results import parquet
 
 
 @contextmanager
@@ -32,7 +33,7 @@ def compose(asked: dict[str, Any], root: Path = Path(".")) -> Sheet:
     Parameters
     ----------
     asked : dict
-        What `bnonly.figures.request.request` returned for the figure.
+        What `bnonly.figures.needs.request` returned for the figure.
     root : Path
         The run's folder, where ``results/`` is.
 
@@ -41,7 +42,7 @@ def compose(asked: dict[str, Any], root: Path = Path(".")) -> Sheet:
     UserError
         If there is no such figure, or a result is absent, damaged or of another configuration.
     """
-    module = catalog.module(asked["name"])
+    module = FIGURES.module(asked["name"])
     data = Results(asked, root)
     sheet = Sheet()
     module.draw(sheet, data)
@@ -63,7 +64,7 @@ def render(asked: dict[str, Any], folder: Path = paths.FIGURES, root: Path = Pat
     Parameters
     ----------
     asked : dict
-        What `bnonly.figures.request.request` returned for the figure.
+        What `bnonly.figures.needs.request` returned for the figure.
     folder : Path
         Where to write, relative to `root`.
     root : Path
@@ -84,12 +85,12 @@ def render(asked: dict[str, Any], folder: Path = paths.FIGURES, root: Path = Pat
     with look():
         sheet = compose(asked, root)
         for path in made:
-            with schemas.atomic(path) as stream:
+            with parquet.atomic(path) as stream:
                 if path.suffix == ".csv":
                     stream.write(sheet.numbers.to_csv(index=False, float_format="%.10g").encode())
                 elif path.suffix == ".pdf":
                     # Without dates and versions, so that equal figures are equal files.
-                    metadata = {"Title": catalog.title(name), "Subject": " ".join(sheet.warnings) or None}
+                    metadata = {"Title": FIGURES.title(name), "Subject": " ".join(sheet.warnings) or None}
                     metadata |= {"Producer": None, "CreationDate": None}
                     sheet.figure.savefig(stream, format="pdf", metadata=metadata)
                 else:

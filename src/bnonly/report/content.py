@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from bnonly import paths
-from bnonly.claims import table
-from bnonly.claims.measure import Measurements
-from bnonly.claims.verdicts import Decision
-from bnonly.datasets import DATASETS
-from bnonly.figures import catalog as figure_catalog
-from bnonly.grid import Grid
-from bnonly.report import cost, drawn, summary
+from bnonly.figures.catalog import FIGURES, TABLES
+from bnonly.grid.datasets import DATASETS
+from bnonly.grid.resolve import Grid
+from bnonly.report import exhibits, spending, summary
 from bnonly.report.deviations import deviations
 from bnonly.report.words import duration, listed, slug
-from bnonly.tables import catalog as table_catalog
+from bnonly.verdicts import table
+from bnonly.verdicts.measure import Measurements
+from bnonly.verdicts.verdict import Decision
 
 #: Choices where the paper is silent or unclear that every run of this project shares.
 CHOICES = (
@@ -72,10 +71,10 @@ def collect(
     root : Path
         The run's folder.
     """
-    prices = cost.Prices(grid, paper)
+    prices = spending.Prices(grid, paper)
     headline, lead = summary.headline(grid, measured, decisions)
-    figures = [drawn.figure(grid, name, decisions, root) for name in figure_catalog.names()]
-    tables = [drawn.table(grid, name, decisions, root) for name in table_catalog.names()]
+    figures = [exhibits.figure(grid, name, decisions, root) for name in FIGURES.names()]
+    tables = [exhibits.table(grid, name, decisions, root) for name in TABLES.names()]
     places = {name: f["number"] for f in [*figures, *tables] for name in [f["name"]]}
     claims = [_claim(d, places, prices) for d in decisions]
     return Content(
@@ -89,7 +88,7 @@ def collect(
         tables,
         claims,
         _cells(grid, measured),
-        cost.overview(grid, paper, measured),
+        spending.overview(grid, paper, measured),
         _provenance(grid, measured),
         _failures(grid, measured, root),
         sections=list(dict.fromkeys(d.claim.section.partition(",")[0] for d in decisions)),
@@ -99,7 +98,7 @@ def collect(
 # Claims.
 
 
-def _claim(decision: Decision, places: Mapping[str, str], prices: cost.Prices) -> dict[str, Any]:
+def _claim(decision: Decision, places: Mapping[str, str], prices: spending.Prices) -> dict[str, Any]:
     claim = decision.claim
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for cell in decision.cells:
@@ -173,7 +172,7 @@ def _cells(grid: Grid, measured: Measurements) -> list[dict[str, Any]]:
                 "diverged": diverged,
                 "top1": f"{statistics.fmean(finite):.2f}" if finite else "",
                 "sd": f"{statistics.stdev(finite):.2f}" if len(finite) > 1 else "",
-                "time": duration(sum(map(cost.device_seconds, labels))) if labels else "",
+                "time": duration(sum(map(spending.device_seconds, labels))) if labels else "",
                 "state": "done" if len(done) == len(keys) else "partly" if done else "missing",
             }
         )
@@ -223,7 +222,7 @@ def _day(text: str) -> str:
 
 
 def _failures(grid: Grid, measured: Measurements, root: Path) -> list[str]:
-    from bnonly.train import failure
+    from bnonly.results import failure
 
     out = [
         f"{a}/{r}/seed{s} diverged: {v.get('reason') or 'no reason recorded'}. It counts with the accuracy it had."

@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bnonly.claims import catalog, decide
-from bnonly.claims.measure import Measurements
-from bnonly.datasets import DATASETS
-from bnonly.grid import Experiment, Grid
+from bnonly.grid.datasets import DATASETS
+from bnonly.grid.resolve import Experiment, Grid
+from bnonly.paper import catalog
 from bnonly.report.words import listed
+from bnonly.verdicts import decide
+from bnonly.verdicts.measure import Measurements
 
 _SETTINGS = {
     "recipe.epochs": "epochs",

@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from bnonly.claims import table, verdicts, vocabulary
-from bnonly.claims.measure import Measurements
-from bnonly.claims.verdicts import Decision
-from bnonly.datasets import DATASETS
-from bnonly.grid import Grid
+from bnonly.grid.datasets import DATASETS
+from bnonly.grid.resolve import Grid
+from bnonly.paper import vocabulary
 from bnonly.report.words import slug
+from bnonly.verdicts import table, verdict
+from bnonly.verdicts.measure import Measurements
+from bnonly.verdicts.verdict import Decision
 
 KIND_TITLES = {
     "result": "Results of training",
@@ -22,22 +23,22 @@ KIND_TITLES = {
 SHORT = {"result": "of training", "count": "counted", "setting": "settings", "external": "of prior work"}
 #: What each verdict means, for the legend of the summary.
 MEANINGS = {
-    verdicts.HOLDS: "every interval lies inside what the rule accepts",
-    verdicts.FAILS: "an interval lies outside",
-    verdicts.UNDECIDED: "an interval is too wide to say",
-    verdicts.NOT_RUN: "trainings are missing",
-    verdicts.NOT_APPLICABLE: "the results are of other data, or of another protocol",
-    verdicts.INCONSISTENT: "the paper's own numbers contradict it",
-    verdicts.EXTERNAL: "a result of prior work",
+    verdict.HOLDS: "every interval lies inside what the rule accepts",
+    verdict.FAILS: "an interval lies outside",
+    verdict.UNDECIDED: "an interval is too wide to say",
+    verdict.NOT_RUN: "trainings are missing",
+    verdict.NOT_APPLICABLE: "the results are of other data, or of another protocol",
+    verdict.INCONSISTENT: "the paper's own numbers contradict it",
+    verdict.EXTERNAL: "a result of prior work",
 }
 
 
 def headline(grid: Grid, measured: Measurements, decisions: Sequence[Decision]) -> tuple[str, list[str]]:
     """Return the headline and the sentences below it."""
     results, counts = table.count(decisions, ["result"]), table.count(decisions, ["count"])
-    decided = results[verdicts.HOLDS] + results[verdicts.FAILS] + results[verdicts.UNDECIDED]
+    decided = results[verdict.HOLDS] + results[verdict.FAILS] + results[verdict.UNDECIDED]
     training = sum(results.values())
-    exact = counts[verdicts.HOLDS] + counts[verdicts.FAILS]
+    exact = counts[verdict.HOLDS] + counts[verdict.FAILS]
     data = list(
         dict.fromkeys(DATASETS[e.dataset].title for e in grid.experiments.values() if not DATASETS[e.dataset].paper)
     )
@@ -45,37 +46,37 @@ def headline(grid: Grid, measured: Measurements, decisions: Sequence[Decision]) 
     if not measured.labels:
         headline = f"Nothing has been trained yet: {training} claims wait for results"
     elif decided:
-        headline = f"{results[verdicts.HOLDS]} of the {decided} claims that were run hold"
+        headline = f"{results[verdict.HOLDS]} of the {decided} claims that were run hold"
         lead.append(
-            f"Of the paper's {training} claims about training, {decided} could be decided: {results[verdicts.HOLDS]} hold, "
-            f"{results[verdicts.FAILS]} do not, and {results[verdicts.UNDECIDED]} are undecided."
+            f"Of the paper's {training} claims about training, {decided} could be decided: {results[verdict.HOLDS]} hold, "
+            f"{results[verdict.FAILS]} do not, and {results[verdict.UNDECIDED]} are undecided."
         )
     elif data:
         headline = f"A run on {' and '.join(data)}: it cannot reproduce the paper's numbers"
     else:
         headline = f"None of the {training} claims about training can be decided yet"
-    elsewhere = [d for d in decisions if d.verdict == verdicts.NOT_APPLICABLE and d.claim.ordering and d.finding]
+    elsewhere = [d for d in decisions if d.verdict == verdict.NOT_APPLICABLE and d.claim.ordering and d.finding]
     if elsewhere:
         found = Counter(d.finding.rpartition(": ")[2].removesuffix(" so far") for d in elsewhere)
         parts = ", ".join(
-            f"{n} {'are undecided' if w == verdicts.UNDECIDED else _plural(w, n)}" for w, n in found.most_common()
+            f"{n} {'are undecided' if w == verdict.UNDECIDED else _plural(w, n)}" for w, n in found.most_common()
         )
         lead.append(
             f"{len(elsewhere)} of the paper's claims say which is more or which way a trend goes. Looked at on this run's own "
             f"terms ({' and '.join(data) or 'another protocol'}): {parts}. That is not a verdict on the paper."
         )
     lead.append(
-        f"{counts[verdicts.HOLDS]} of {exact} claims about parameter counts and structure hold exactly; these need no training."
+        f"{counts[verdict.HOLDS]} of {exact} claims about parameter counts and structure hold exactly; these need no training."
     )
-    if n := sum(d.verdict == verdicts.INCONSISTENT for d in decisions):
+    if n := sum(d.verdict == verdict.INCONSISTENT for d in decisions):
         lead.append(f"{n} statements are contradicted by the paper's own numbers; each is shown with the arithmetic.")
     return headline, lead
 
 
-def _plural(verdict: str, n: int) -> str:
+def _plural(found: str, n: int) -> str:
     if n == 1:
-        return verdict
-    return {verdicts.HOLDS: "hold", verdicts.FAILS: "do not hold"}.get(verdict, verdict)
+        return found
+    return {verdict.HOLDS: "hold", verdict.FAILS: "do not hold"}.get(found, found)
 
 
 def tiles(decisions: Sequence[Decision]) -> list[dict[str, Any]]:
@@ -83,13 +84,13 @@ def tiles(decisions: Sequence[Decision]) -> list[dict[str, Any]]:
     by_kind = {kind: table.count(decisions, [kind]) for kind in vocabulary.KINDS}
     return [
         {
-            "verdict": verdict,
-            "slug": slug(verdict),
+            "verdict": name,
+            "slug": slug(name),
             "count": n,
-            "meaning": MEANINGS[verdict],
-            "parts": ", ".join(f"{by_kind[k][verdict]} {SHORT[k]}" for k in vocabulary.KINDS if by_kind[k][verdict]),
+            "meaning": MEANINGS[name],
+            "parts": ", ".join(f"{by_kind[k][name]} {SHORT[k]}" for k in vocabulary.KINDS if by_kind[k][name]),
         }
-        for verdict, n in table.count(decisions).items()
+        for name, n in table.count(decisions).items()
     ]
 
 
@@ -99,9 +100,9 @@ def kinds(decisions: Sequence[Decision]) -> list[dict[str, Any]]:
     for kind in vocabulary.KINDS:
         counts, x, bar = table.count(decisions, [kind]), 0.0, []
         total = sum(counts.values())
-        for verdict, n in counts.items():
+        for name, n in counts.items():
             if n:
-                bar.append({"slug": slug(verdict), "x": f"{x:.2f}", "width": f"{1000 * n / total:.2f}"})
+                bar.append({"slug": slug(name), "x": f"{x:.2f}", "width": f"{1000 * n / total:.2f}"})
                 x += 1000 * n / total
         out.append({"title": KIND_TITLES[kind], "kind": kind, "counts": counts, "total": total, "bar": bar})
     return out

@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-from bnonly.devices import choose_device
+from bnonly.engines.devices import choose_device
+from bnonly.engines.team import Joined
 from bnonly.errors import UserError
-from bnonly.lock import Held, owner_of
-from bnonly.spec import Cell, parse
-from bnonly.store import replace
-from bnonly.train.team import Joined
+from bnonly.grid.cell import Cell, parse_cell
+from bnonly.results.cache import replace
+from bnonly.results.lock import Held, owner_of
 
 
 def launch(cell: Cell, arguments: dict[str, Any]) -> None:
@@ -113,7 +113,7 @@ def main() -> int:
 
     task = json.loads(sys.argv[1])
     said = Path(task.pop("said"))
-    cell = parse(task.pop("spec"))
+    cell = parse_cell(task.pop("spec"))
     device = choose_device(task.pop("device"))
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))

@@ -17,17 +17,20 @@ from typing import Any, Literal
 
 import torch
 
-from bnonly import lock, paths, regimes, schemas, store, weights
-from bnonly.data import Source, open_source
-from bnonly.devices import be_reproducible, choose_device
+from bnonly import paths
+from bnonly.console import Progress
+from bnonly.data import Batches, open_source
+from bnonly.engines import memory
+from bnonly.engines.devices import be_reproducible, choose_device
+from bnonly.engines.engine import Engine, make_engine
+from bnonly.engines.team import Team
 from bnonly.errors import UserError
-from bnonly.progress import Progress
-from bnonly.schedule import Schedule
-from bnonly.spec import Cell
-from bnonly.train import checkpoint, failure, memory, provenance
-from bnonly.train.engine import Engine, make_engine
+from bnonly.grid.cell import Cell
+from bnonly.grid.schedule import Schedule
+from bnonly.networks import regimes, weights
+from bnonly.results import cache, failure, lock, parquet
+from bnonly.train import checkpoint, provenance
 from bnonly.train.launch import launch
-from bnonly.train.team import Team
 
 #: A checkpoint is written after this time, and at an epoch's end already after a sixth of it.
 CHECKPOINT_SECONDS = 180.0
@@ -72,10 +75,10 @@ def is_done(cell: Cell, folder: Path) -> bool:
     """
     if not paths.metrics(folder).exists():
         return False
-    schemas.read(paths.metrics(folder), "metrics", cell=cell)
+    parquet.read(paths.metrics(folder), "metrics", cell=cell)
     if not (paths.batchnorm(folder).exists() and paths.weights(folder).exists()):
         return False
-    schemas.read(paths.batchnorm(folder), "batchnorm", cell=cell)
+    parquet.read(paths.batchnorm(folder), "batchnorm", cell=cell)
     weights.load(paths.weights(folder), cell)
     return True
 
@@ -226,17 +229,17 @@ def _claimed(cell: Cell, folder: Path, quiet: bool, wait: bool, keep: str) -> It
         for leftover in [*folder.glob(".*.tmp"), *made.glob(".*.tmp")]:  # of a process that was killed while it wrote
             leftover.unlink(missing_ok=True)
         wanted = False
-        if (keep == "only" and store.holds(cell.digest())) or is_done(cell, made):
+        if (keep == "only" and cache.holds(cell.digest())) or is_done(cell, made):
             say("finished earlier with this configuration; nothing to do")
-        elif keep == "too" and store.restore(cell.digest(), folder) and is_done(cell, folder):
+        elif keep == "too" and cache.restore(cell.digest(), folder) and is_done(cell, folder):
             say("was finished with this configuration before; taken from the store")
         else:
             wanted = True
         yield _Claim(cell, folder, made, held, wanted)
         failure.forget(folder)
-        if keep and not store.holds(cell.digest()):
+        if keep and not cache.holds(cell.digest()):
             try:
-                store.keep(cell.digest(), [make(made) for make in (paths.batchnorm, paths.weights, paths.metrics)])
+                cache.keep(cell.digest(), [make(made) for make in (paths.batchnorm, paths.weights, paths.metrics)])
             except UserError as problem:  # a full disk, but the results themselves are there
                 if keep == "only":
                     raise
@@ -288,7 +291,7 @@ class _Run:
         cell: Cell,
         folder: Path,
         made: Path,
-        source: Source,
+        source: Batches,
         device: torch.device,
         team: Team,
         quiet: bool,
@@ -460,7 +463,7 @@ class _Run:
         report = {"epoch": epoch, "epochs": self.progress.epochs, "seconds_left": self.progress.seconds_left}
         if self.team.rank == 0:
             with suppress(UserError):  # only `bnonly status` reads it; a checkpoint will say that the disk is full
-                store.replace(paths.progress(self.folder), json.dumps(report).encode())
+                cache.replace(paths.progress(self.folder), json.dumps(report).encode())
 
     def finish(self, reason: str | None) -> None:
         self.check()
@@ -491,7 +494,7 @@ class _Run:
         }
         columns = {name: [row[name] for row in self.rows] for name in self.rows[0]}
         # Last, because its presence means that the cell is done.
-        schemas.write(paths.metrics(self.made), "metrics", columns, self.cell, label)
+        parquet.write(paths.metrics(self.made), "metrics", columns, self.cell, label)
         self.checkpoint.unlink(missing_ok=True)
         paths.progress(self.folder).unlink(missing_ok=True)
         self.progress.done(self.rows[-1], reason)
@@ -499,7 +502,7 @@ class _Run:
 
 def _train_runs(runs: list[tuple[_Run, ExitStack]]) -> None:
     """Train runs of replicates side by side; as soon as one has reached its end, or has diverged, let go what it holds."""
-    from bnonly.train.fast import FastEngine, Replicates
+    from bnonly.engines.fast.engine import FastEngine, Replicates
 
     for run, _ in runs:
         run.begin()
@@ -552,7 +555,7 @@ def _norm_values(norm: torch.nn.BatchNorm2d) -> dict[str, Any]:
 
 
 def _write_batchnorm(path: Path, cell: Cell, start: dict[str, Any], model: torch.nn.Module) -> None:
-    columns: dict[str, list[Any]] = {name: [] for name in schemas.SCHEMAS["batchnorm"].names}
+    columns: dict[str, list[Any]] = {name: [] for name in parquet.SCHEMAS["batchnorm"].names}
     for index, (name, norm) in enumerate(regimes.find_batchnorms(model)):
         size = norm.num_features
         columns["layer"] += [name] * size
@@ -561,7 +564,7 @@ def _write_batchnorm(path: Path, cell: Cell, start: dict[str, Any], model: torch
         for when, values in (("start", start[name]), ("end", _norm_values(norm))):
             for what, value in values.items():
                 columns[f"{what}_{when}"] += value.tolist()
-    schemas.write(path, "batchnorm", columns, cell)
+    parquet.write(path, "batchnorm", columns, cell)
 
 
 def _now() -> str:

@@ -1,0 +1,1 @@
+"""The command line: ``bnonly NAME`` is in the file of that name."""

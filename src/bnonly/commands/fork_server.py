@@ -1,0 +1,228 @@
+"""A process that has imported torch and forks for every small cell.
+
+Importing torch takes longer than training a cell of the demo.  With BNONLY_WARM set, `bnonly train` and `bnonly analyse` hand
+their work to a process that has done it; the first of them starts it, and it ends by itself when idle.  The child it
+forks is the command: same arguments, folder, environment, output, exit status, and it gets the caller's signals.  It
+computes what a process of its own would.
+
+The workflow sets the variable for local runs of configurations with `warm: true`; nothing depends on it.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import ctypes
+import hashlib
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+VARIABLE = "BNONLY_WARM"
+#: Seconds without a caller after which the process ends.
+IDLE = 20.0
+
+
+def address() -> Path:
+    """Return the socket of the process for this very code, Python and user."""
+    package = Path(__file__).parents[1]
+    newest = max(p.stat().st_mtime_ns for p in package.rglob("*.py"))
+    # What libraries read when they are imported has to be the caller's.
+    threads = [os.environ.get(f"{name}_NUM_THREADS", "") for name in ("OMP", "MKL", "OPENBLAS")]
+    key = hashlib.sha256(f"{sys.executable} {package} {newest} {threads}".encode()).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"bnonly-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder / f"{key}.sock"
+
+
+def call(arguments: Sequence[str]) -> int | None:
+    """Have a warm process run a command.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Of the command line.
+
+    Returns
+    -------
+    int or None
+        The command's exit status; None if there is no warm process to be had, and the caller is to do it itself.
+    """
+    if not hasattr(os, "fork") or not os.environ.get(VARIABLE):
+        return None
+    try:
+        path = address()
+        if path.parent.stat().st_uid != os.getuid():
+            return None
+        connection = _connect(path)
+        answer = connection.makefile("r")
+        _send(connection, arguments)
+        first = answer.readline()
+    except OSError:
+        return None
+    if not first:  # it was just ending
+        return None
+    child = int(first)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, lambda n, frame: _signal(child, n))
+    status = answer.readline()
+    connection.close()
+    return int(status) if status else 1
+
+
+def _send(connection: socket.socket, arguments: Sequence[str]) -> None:
+    request = {"arguments": list(arguments), "folder": os.getcwd(), "environment": dict(os.environ)}
+    body = json.dumps(request).encode()
+    descriptors = array.array("i", [sys.stdout.fileno(), sys.stderr.fileno()])
+    connection.sendmsg([len(body).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors.tobytes())])
+    connection.sendall(body)
+
+
+def _connect(path: Path) -> socket.socket:
+    """Connect, starting the process if nobody answers."""
+    deadline = time.monotonic() + 30
+    started: subprocess.Popen[bytes] | None = None
+    while True:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(str(path))
+            return connection
+        except OSError:
+            connection.close()
+            if time.monotonic() > deadline or (started and started.poll() not in (None, 0)):
+                raise
+        if started is None:
+            started = subprocess.Popen(
+                [sys.executable, "-m", "bnonly.commands.fork_server", str(path)],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                start_new_session=True, cwd="/",
+            )  # fmt: skip
+        time.sleep(0.05)
+
+
+def _signal(child: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, number)
+
+
+class _Server:
+    """Accepts callers, forks for each, and sends each its child's status."""
+
+    def __init__(self, path: Path, run: Callable[[Sequence[str]], int]) -> None:
+        self._path, self._run = path, run
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._callers: dict[int, socket.socket] = {}
+        self._selector = selectors.DefaultSelector()
+
+    def serve(self) -> None:
+        self._socket.bind(str(self._path))
+        self._socket.listen(64)
+        self._selector.register(self._socket, selectors.EVENT_READ)
+        idle_since = time.monotonic()
+        while self._callers or time.monotonic() - idle_since < IDLE:
+            for key, _ in self._selector.select(timeout=0.05 if self._callers else 1.0):
+                if key.fileobj is self._socket:
+                    self._accept()
+                else:  # a caller says nothing more: it has gone, and its child is to stop as if told to
+                    _signal(key.data, signal.SIGTERM)
+                    self._selector.unregister(key.fileobj)
+            self._reap()
+            if self._callers:
+                idle_since = time.monotonic()
+        self._path.unlink(missing_ok=True)
+
+    def _accept(self) -> None:
+        caller, _ = self._socket.accept()
+        caller.settimeout(10)
+        try:
+            head, control, _, _ = caller.recvmsg(4, socket.CMSG_SPACE(8))
+            out, err = array.array("i", control[0][2])
+            stream = caller.makefile("rb")
+            request = json.loads(stream.read(int.from_bytes(head, "big")))
+        except (OSError, ValueError, IndexError):
+            caller.close()
+            return
+        child = os.fork()
+        if child == 0:
+            self._become(request, out, err)
+        os.close(out)
+        os.close(err)
+        caller.settimeout(None)
+        with contextlib.suppress(OSError):
+            caller.sendall(f"{child}\n".encode())
+        self._callers[child] = caller
+        self._selector.register(caller, selectors.EVENT_READ, child)
+
+    def _become(self, request: dict[str, object], out: int, err: int) -> None:
+        """Be the command, in the forked child; does not return."""
+        status = 1
+        try:
+            self._socket.close()
+            with contextlib.suppress(OSError, AttributeError):  # Linux: told to stop if the process that forked it dies
+                ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.dup2(out, 1)
+            os.dup2(err, 2)
+            os.chdir(str(request["folder"]))
+            environment = request["environment"]
+            assert isinstance(environment, dict)
+            os.environ.clear()
+            os.environ.update(environment)
+            arguments = request["arguments"]
+            assert isinstance(arguments, list)
+            status = self._run(arguments)
+        except BaseException as problem:  # a fault of the program: the caller's log must have it
+            import traceback
+
+            if not isinstance(problem, SystemExit):
+                traceback.print_exc()
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(status)
+
+    def _reap(self) -> None:
+        while self._callers:
+            child, raw = os.waitpid(-1, os.WNOHANG)
+            if not child:
+                return
+            caller = self._callers.pop(child)
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(caller)
+            code = os.waitstatus_to_exitcode(raw)
+            with contextlib.suppress(OSError):
+                caller.sendall(f"{code if code >= 0 else 128 - code}\n".encode())
+            caller.close()
+
+
+def main(path: str) -> int:
+    """Import what cells need and serve at a socket until idle; leave at once if another process serves there."""
+    import fcntl
+
+    with open(f"{path}.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return 0
+        os.set_inheritable(lock.fileno(), False)
+        Path(path).unlink(missing_ok=True)
+        # What takes the time; torchvision for the ImageNet family.
+        from bnonly.commands import cli
+
+        _Server(Path(path), cli.run).serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

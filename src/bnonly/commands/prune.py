@@ -1,0 +1,37 @@
+"""What earlier configurations left behind: kept results and checkpoints that nothing asks for now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bnonly import paths
+from bnonly.grid.resolve import Grid
+from bnonly.results import cache, lock
+
+
+def prune(grid: Grid, dry_run: bool) -> Iterator[str]:
+    """Remove what no cell of the grid can use; yield a line for each, and a sum.
+
+    Parameters
+    ----------
+    grid : Grid
+        What is asked for now.
+    dry_run : bool
+        Remove nothing.
+    """
+    wanted = {cell.digest() for cell in grid.cells.values()}
+    freed = 0
+    for digest in cache.digests():
+        if digest not in wanted:
+            freed += (size := cache.size(digest))
+            yield f"{paths.finished(digest)}: {size / 1e6:.1f} MB"
+            if not dry_run:
+                cache.forget(digest)
+    for path in sorted(paths.RESULTS.glob("*/*/seed*/.checkpoint-*.pt")):
+        found = lock.owner_of(path.parent)
+        if path.stem.removeprefix(".checkpoint-") not in wanted and not (found and lock.is_alive(*found)):
+            freed += (size := path.stat().st_size)
+            yield f"{path}: {size / 1e6:.1f} MB"
+            if not dry_run:
+                path.unlink()
+    yield f"{freed / 1e6:.1f} MB {'would be' if dry_run else 'were'} freed"

@@ -1,0 +1,317 @@
+"""What of a grid is done, under way, waiting, failed or outdated; while the workflow runs and without SLURM."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bnonly import paths
+from bnonly.cluster import queue
+from bnonly.console import duration
+from bnonly.errors import UserError
+from bnonly.figures import needs, outputs
+from bnonly.grid.cell import Cell
+from bnonly.grid.resolve import Grid
+from bnonly.results import cache, failure, lock, parquet
+
+#: In the order of the columns.  "diverged" is done, too; "paused" has a checkpoint; "stale" is of another configuration.
+STATES = ("done", "diverged", "running", "queued", "paused", "failed", "stale", "damaged", "missing")
+FINISHED = ("done", "diverged")
+_IN_STORE = "to be collected"
+
+
+@dataclass(frozen=True)
+class CellStatus:
+    """One cell.
+
+    Attributes
+    ----------
+    cell : str
+        Architecture, regime, seed.
+    state : str
+        One of `STATES`.
+    epoch, epochs : int or None
+        How far it is, if it is under way.
+    seconds_left : float or None
+        Of training; None if nothing is known of its speed.
+    job : str or None
+        SLURM's number of the job that trains it or will.
+    detail : str
+        Who trains it, why it waits, or why it failed.
+    log : str or None
+        What its training said.
+    """
+
+    cell: str
+    state: str
+    epoch: int | None = None
+    epochs: int | None = None
+    seconds_left: float | None = 0.0
+    job: str | None = None
+    detail: str = ""
+    log: str | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Something that failed, why, where its log is, and what tries it again."""
+
+    what: str
+    reason: str
+    log: str | None
+    retry: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """A grid.
+
+    Attributes
+    ----------
+    run : str
+        The configuration's title.
+    experiments : dict
+        By name: how many cells are in each state, and under "seconds_left" their training time, of one device.
+    outputs : dict
+        By figure or table: "state" (drawn, stale, ready to draw, waiting, failed, impossible with this grid), "cells", "finished",
+        "seconds_left".
+    cells : list of CellStatus
+        All of them.
+    failures : list of Failure
+        All of them.
+    seconds_left : float or None
+        Training time left for figures and tables, of one device.
+    """
+
+    run: str
+    experiments: dict[str, dict[str, Any]]
+    outputs: dict[str, dict[str, Any]]
+    cells: list[CellStatus]
+    failures: list[Failure]
+    seconds_left: float | None
+
+    def as_json(self) -> str:
+        """Return everything as JSON."""
+        return json.dumps(asdict(self), indent=1)
+
+
+def _state(
+    cell: Cell, jobs: dict[tuple[str, str, int], queue.Job], expected: Callable[[Cell], float | None]
+) -> CellStatus:
+    folder, digest, name = paths.cell_dir(*cell.key), cell.digest(), str(cell)
+    log = paths.train_log(*cell.key)
+    where = str(log) if log.exists() else None
+    epoch, epochs, left = _progress(folder)
+    whole = expected(cell)
+    if left is None and whole is not None:
+        left = whole * (1 - epoch / epochs) if epoch is not None and epochs else whole
+    owner = lock.owner_of(folder)
+    job = jobs.get(cell.key)
+    if owner and lock.is_alive(*owner):
+        return CellStatus(name, "running", epoch, epochs, left, owner[0].job or None, str(owner[0]), where)
+    outdated = False
+    if paths.metrics(folder).exists():
+        try:
+            label = parquet.read_label(paths.metrics(folder))
+        except UserError as problem:
+            return CellStatus(name, "damaged", seconds_left=whole, detail=str(problem), log=where)
+        if label.get("digest") == digest:
+            diverged = label.get("status") == "diverged"
+            return CellStatus(name, "diverged" if diverged else "done", detail=label.get("reason") or "", log=where)
+        outdated = True
+    if cache.holds(digest):
+        label = parquet.read_label(paths.metrics(paths.finished(digest)))
+        return CellStatus(
+            name, "diverged" if label.get("status") == "diverged" else "done", detail=_IN_STORE, log=where
+        )
+    if job:
+        detail = f"{job.state.lower()}{f': {job.reason}' if job.state == 'PENDING' else ''}"
+        return CellStatus(name, "queued", epoch, epochs, left, job.number, detail, where)
+    failed = failure.read(folder)
+    if failed and failed["digest"] == digest:
+        return CellStatus(
+            name, "failed", epoch, epochs, left, failed.get("job"), failed["reason"], failed.get("log") or where
+        )
+    if paths.checkpoint(folder, digest).exists():
+        detail = f"{owner[0]} ended without a word" if owner else ""
+        return CellStatus(name, "paused", epoch, epochs, left, None, detail, where)
+    return CellStatus(name, "stale" if outdated else "missing", seconds_left=whole)
+
+
+def state_of(cell: Cell) -> str:
+    """Return one of `STATES`, as the files in the cell's folder tell it: "queued" is for the queue to say."""
+    found = _state(cell, {}, lambda cell: None)
+    return "missing" if found.detail == _IN_STORE else found.state
+
+
+def _progress(folder: Path) -> tuple[int | None, int | None, float | None]:
+    try:
+        found = json.loads(paths.progress(folder).read_text())
+        return int(found["epoch"]), int(found["epochs"]), found["seconds_left"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, None, None
+
+
+def _expected(grid: Grid) -> Callable[[Cell], float | None]:
+    """Return the function that estimates a cell's training time: on the cluster's GPUs, or on what was used so far."""
+    from bnonly import cost
+    from bnonly.cluster.requests import kind
+    from bnonly.cost import gpus, measured
+
+    own = gpus.of_configuration(grid.gpus)
+    known = measured.load(own)
+    if grid.cluster:
+        device = kind(grid.cluster, grid)
+    elif known:
+        device = cost.find_gpu(Counter(t.device for t in known.throughputs).most_common(1)[0][0], own)
+    else:
+        return lambda cell: None
+    return lambda cell: cost.estimate(cell, device, known).seconds
+
+
+def survey(grid: Grid, command: str = "snakemake") -> Status:
+    """Look at all cells, figures and tables of a grid.
+
+    Parameters
+    ----------
+    grid : Grid
+        What is asked for.
+    command : str
+        What starts the workflow, to say how a failure is tried again.
+    """
+    jobs = {key: job for job in queue.jobs() for key in job.cells}
+    expected = _expected(grid)
+    by_key = {key: _state(cell, jobs, expected) for key, cell in grid.cells.items()}
+    experiments: dict[str, dict[str, Any]] = {}
+    for experiment in grid.experiments.values():
+        found = [by_key[k] for k in set(grid.keys_of(experiment))]
+        count = Counter(s.state for s in found)
+        experiments[experiment.name] = {
+            "cells": len(found),
+            **{s: count[s] for s in STATES},
+            "seconds_left": _sum(found),
+            "on_request": experiment.on_request,
+        }
+    failures = [
+        Failure(s.cell, s.detail, s.log, f"{command} {paths.metrics(paths.cell_dir(*key))}")
+        for key, s in by_key.items()
+        if s.state == "failed"
+    ]
+    drawn: dict[str, dict[str, Any]] = {}
+    behind: set[tuple[str, str, int]] = set()
+    for name in outputs.wanted(grid):
+        try:
+            asked = outputs.ask(grid, name)
+        except UserError as problem:
+            drawn[name] = {
+                "state": "impossible",
+                "cells": 0,
+                "finished": 0,
+                "seconds_left": None,
+                "reason": str(problem),
+            }
+            continue
+        keys = {(a, r, int(s)) for a, r, s, _ in needs.cells(asked)}
+        behind |= keys
+        entry, error = _output(name, asked, [by_key[k] for k in keys])
+        drawn[name] = entry
+        if error:
+            failures.append(Failure(name, error, f"logs/{_kind(name)}/{name}.log", f"{command} {name}"))
+    failures += _failed_analyses(by_key, command)
+    return Status(grid.title, experiments, drawn, list(by_key.values()), failures, _sum([by_key[k] for k in behind]))
+
+
+def _sum(cells: list[CellStatus]) -> float | None:
+    """Return the training time left of some cells; None if it is not known of all."""
+    left = [s.seconds_left for s in cells if s.state not in FINISHED]
+    return None if None in left else float(sum(s for s in left if s is not None))
+
+
+def _kind(name: str) -> str:
+    return "figures" if outputs.files(name)[0].startswith("figures/") else "tables"
+
+
+def _output(name: str, asked: dict[str, Any], cells: list[CellStatus]) -> tuple[dict[str, Any], str | None]:
+    """Return the entry of a figure or table, and why drawing it failed, if it did."""
+    finished = sum(s.state in FINISHED for s in cells)
+    problem = None
+    if all(Path(f).exists() for f in outputs.files(name)):
+        made = paths.drawn_from(name)
+        state = "stale" if made.exists() and made.read_text() != outputs.made_from(asked) else "drawn"
+    elif finished < len(cells):
+        state = "waiting"
+    else:
+        problem = _error_in(Path(f"logs/{_kind(name)}/{name}.log"))
+        state = "failed" if problem else "ready"
+    return {"state": state, "cells": len(cells), "finished": finished, "seconds_left": _sum(cells)}, problem
+
+
+def _failed_analyses(by_key: dict[tuple[str, str, int], CellStatus], command: str) -> Iterator[Failure]:
+    for key, status in by_key.items():
+        log = Path("logs/analyse") / key[0] / key[1] / f"seed{key[2]}.log"
+        wanted = paths.clamping(paths.cell_dir(*key))
+        if status.state in FINISHED and log.exists() and not wanted.exists() and (problem := _error_in(log)):
+            yield Failure(f"analysis of {status.cell}", problem, str(log), f"{command} {wanted}")
+
+
+def _error_in(log: Path) -> str | None:
+    """Return the one line with which a command ended, if it failed."""
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return None
+    return lines[-1].removeprefix("bnonly: error: ") if lines and lines[-1].startswith("bnonly: error: ") else None
+
+
+def table(status: Status) -> str:
+    """Return a status as text."""
+    shown = [s for s in STATES if s in FINISHED[:1] or any(e[s] for e in status.experiments.values())]
+    width = max(14, *(len(n) for n in status.experiments))
+    lines = [f"{'experiment':<{width}} {'cells':>6} " + " ".join(f"{s:>8}" for s in shown) + "   training left"]
+    for name, entry in status.experiments.items():
+        note = "   (on request)" if entry["on_request"] else ""
+        counts = " ".join(f"{entry[s]:>8}" for s in shown)
+        lines.append(f"{name:<{width}} {entry['cells']:>6} {counts}   {_left(entry['seconds_left'])}{note}")
+    by_state: dict[str, list[str]] = {}
+    for name, entry in status.outputs.items():
+        text = name if entry["state"] != "waiting" else f"{name} ({entry['finished']}/{entry['cells']})"
+        by_state.setdefault(entry["state"], []).append(text)
+    lines += ["", *(f"{state + ':':<9} {', '.join(names)}" for state, names in by_state.items())]
+    under_way = [s for s in status.cells if s.state == "running"]
+    for s in under_way[:20]:
+        left = "" if s.seconds_left is None else f", {duration(s.seconds_left)} left"
+        far = "starting" if s.epoch is None else f"epoch {s.epoch}/{s.epochs}{left}"
+        lines.append(f"running:  {s.cell}: {far} ({s.detail})")
+    if len(under_way) > 20:
+        lines.append(f"          and {len(under_way) - 20} more (--json lists all)")
+    if status.seconds_left:
+        total = f"about {duration(status.seconds_left)} of training on one device"
+        shared = (
+            f"; {duration(status.seconds_left / len(under_way))} on the {len(under_way)} that train now"
+            if len(under_way) > 1
+            else ""
+        )
+        lines.append(f"left:     {total}{shared}")
+    for state in ("stale", "damaged"):
+        names = [s.cell for s in status.cells if s.state == state]
+        if names:
+            lines.append(
+                f"{state + ':':<9} {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
+            )
+    for f in status.failures[:50]:
+        lines += [
+            f"failed:   {f.what}: {f.reason}",
+            *([f"          log:   {f.log}"] if f.log else []),
+            f"          again: {f.retry}",
+        ]
+    if len(status.failures) > 50:
+        lines.append(f"          and {len(status.failures) - 50} more failures (--json lists all)")
+    return "\n".join(lines)
+
+
+def _left(seconds: float | None) -> str:
+    return "unknown" if seconds is None else "-" if not seconds else duration(seconds)

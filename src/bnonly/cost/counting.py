@@ -1,0 +1,424 @@
+"""What one training computes, moves and keeps: FLOPs, bytes, memory, disk (standard library only).
+
+FLOPs are those of convolutions and the linear layer, two for a multiply-add.  A backward pass costs only what the
+regime needs: gradients of activations down to the first trainable tensor, gradients of weights where weights train; of
+all of a filter's weights where some random ones do.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from bnonly.grid.cell import Architecture, Cell
+from bnonly.grid.datasets import DATASETS
+from bnonly.grid.plan import Op, network
+from bnonly.grid.schedule import Schedule
+
+#: Where an unnamed size of a recipe is the data set's own.
+ITEMSIZE = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """How often an engine reads and writes the elements of each operation's tensors, E of its output unless said
+    otherwise.
+
+    A forward convolution reads its input and writes its output once, in every engine.
+    """
+
+    name: str
+    bn: tuple[int, int]  # forward, backward
+    relu: tuple[int, int]
+    add: tuple[int, int]
+    dgrad: tuple[int, int]  # of the input's elements, of the output's
+    wgrad: tuple[int, int]
+    accumulate: int  # where two gradients of one tensor are added
+    bn_kernels: int
+    pointwise_kernels: int  # of a ReLU or an addition; 0 where they are part of the BatchNorm
+
+
+TRAFFIC = {
+    # One kernel for every operation: 40 E a basic block when BatchNorm trains, 44 E when everything does.
+    "reference": Traffic("reference", (3, 5), (2, 3), (3, 0), (1, 1), (1, 1), 3, 1, 1),
+    # BatchNorm with ReLU and addition as one kernel of two passes: 30 E, 34 E.
+    "fast": Traffic("fast", (3, 5), (0, 0), (1, 2), (1, 1), (1, 1), 3, 2, 0),
+    # With the Triton kernels, which nobody has measured yet: no better than without, until they are.
+    "triton": Traffic("triton", (3, 5), (0, 0), (1, 2), (1, 1), (1, 1), 3, 2, 0),
+    # What has to move when BatchNorm, ReLU and addition happen inside the convolutions: 15 E, 21 E.  Nothing runs so.
+    "limit": Traffic("limit", (0, 0), (0, 0), (2, 0), (2, 2), (1, 2), 1, 0, 0),
+}
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A kernel, or several alike, of one training step.
+
+    Attributes
+    ----------
+    kind : str
+        "forward", "dgrad", "wgrad" (convolutions and linear) or "pointwise".
+    elements : int
+        Elements of activations read and written, per image.
+    weights : int
+        Elements of weights read and written, per step.
+    flops : int
+        Per image.
+    width : int
+        The smaller side of the matrix product, min(output channels, fan-in): narrow ones leave matrix units idle.
+    kernels : int
+        Launches.
+    """
+
+    kind: str
+    elements: int
+    weights: int
+    flops: int
+    width: int
+    kernels: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One image's training step of a network under a regime, and what the whole step has in common.
+
+    Attributes
+    ----------
+    forward, backward : tuple of (Pass, int)
+        Passes, and how often each occurs.
+    forward_flops, dgrad_flops, wgrad_flops : int
+        Per image.
+    saved_elements : int
+        Elements of activations kept for the backward pass, per image.
+    saved_bytes, saved_masks : int
+        Bytes kept beside them per image whatever the precision: indices of max-pools, masks; masks kept in two-byte
+        precisions only.
+    saved_fixed : int
+        Bytes kept per step: BatchNorm's batch statistics, weights with random entries scattered into them.
+    largest : int
+        Elements of the largest activation, per image.
+    parameters, trainable, features, tensors : int
+        All, those that train, BatchNorm's channels, trainable tensors.
+    kernels : int
+        Launches of one training step, augmentation and optimiser included.
+    """
+
+    forward: tuple[tuple[Pass, int], ...]
+    backward: tuple[tuple[Pass, int], ...]
+    forward_flops: int
+    dgrad_flops: int
+    wgrad_flops: int
+    saved_elements: int
+    saved_bytes: int
+    saved_masks: int
+    saved_fixed: int
+    largest: int
+    parameters: int
+    trainable: int
+    features: int
+    tensors: int
+    kernels: int
+
+    def saved(self, batch: int, itemsize: int) -> int:
+        """Return the bytes kept for the backward pass of a batch, with activations of some bytes an element."""
+        masks = self.saved_masks if itemsize < 4 else 0
+        return batch * (self.saved_elements * itemsize + self.saved_bytes + masks) + self.saved_fixed
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one cell's training is.
+
+    Attributes
+    ----------
+    train_flops, test_flops : int
+        Of the whole training; of its evaluations.
+    train_bytes : int
+        Moved by the training steps in the cell's engine and precision.
+    iterations, images : int
+        Steps; images trained on, an image once an epoch.
+    evaluations, test_images : int
+        How often the test set is scored; its images.
+    memory_bytes : int
+        Peak on a device, of several that share a batch on each; without the driver's or torch's own.
+    disk_bytes : int
+        Of the finished cell's files.
+    parameters, trainable : int
+        Numbers of the network; those that train.
+    step : Step
+        The step behind it.
+    """
+
+    train_flops: int
+    train_bytes: int
+    test_flops: int
+    iterations: int
+    images: int
+    evaluations: int
+    test_images: int
+    memory_bytes: int
+    disk_bytes: int
+    parameters: int
+    trainable: int
+    step: Step
+
+
+#: Launches of a step beside the network's: augmentation and normalisation, loss, accuracy sums.
+STEP_KERNELS = 30
+#: Tensors that one launch of a multi-tensor optimiser takes, and launches of SGD with momentum and decay for them.
+OPTIMISER_TENSORS, OPTIMISER_KERNELS = 100, 4
+
+
+class _Counting:
+    """Goes over a network once and collects its passes."""
+
+    def __init__(self, ops: tuple[Op, ...], train: tuple[str, ...], k: int, per: str, traffic: Traffic) -> None:
+        self.ops, self.train, self.k, self.per, self.traffic = ops, set(train), k, per, traffic
+        self.requires: list[bool] = []
+        self.saved: set[int] = set()
+        self.saved_bytes = self.saved_masks = self.saved_fixed = 0
+        self.parameters = self.trainable = self.features = self.tensors = 0
+        # What a step of the fast engine keeps of the one before, and its ReLU so needs no mask of.
+        convs = {"conv", "random"} & self.train
+        self.kept = {
+            op.inputs[0] for op in ops if op.kind == "pool" or (op.kind == "conv" and not op.shortcut and convs)
+        }
+        self.forward: Counter[Pass] = Counter()
+        self.backward: Counter[Pass] = Counter()
+        self.readers: Counter[int] = Counter()
+
+    def count(self) -> Step:
+        for op in self.ops:
+            own = self._trains(op)
+            before = any(self.requires[i] for i in op.inputs)
+            self.requires.append(bool(own) or before)
+            getattr(self, f"_{op.kind}")(op, len(self.requires) - 1, own, before)
+            if self.requires[-1]:
+                self.readers.update(i for i in op.inputs if self.requires[i])
+        for number, count in self.readers.items():
+            for _ in range(count - 1):  # a block's input is read by its first convolution and its shortcut
+                self._pointwise(self.backward, self.traffic.accumulate * self.ops[number].elements)
+        passes = [*self.forward.items(), *self.backward.items()]
+        flops = {kind: sum(p.flops * n for p, n in passes if p.kind == kind) for kind in ("forward", "dgrad", "wgrad")}
+        kernels = sum(p.kernels * n for p, n in passes) + STEP_KERNELS
+        kernels += OPTIMISER_KERNELS * -(-self.tensors // OPTIMISER_TENSORS)
+        return Step(
+            tuple(self.forward.items()),
+            tuple(self.backward.items()),
+            flops["forward"],
+            flops["dgrad"],
+            flops["wgrad"],
+            sum(self.ops[i].elements for i in self.saved),
+            self.saved_bytes,
+            self.saved_masks,
+            self.saved_fixed,
+            max(op.elements for op in self.ops),
+            self.parameters,
+            self.trainable,
+            self.features,
+            self.tensors,
+            kernels,
+        )
+
+    def _trains(self, op: Op) -> int:
+        """Count the numbers of an operation that train, and all of its parameters."""
+        if op.kind == "bn":
+            self.parameters += 2 * op.channels
+            self.features += op.channels
+            own = [op.channels for group in ("gamma", "beta") if group in self.train]
+        elif op.kind in ("conv", "linear"):
+            weights = op.channels * self._fan_in(op)
+            bias = op.channels if op.bias else 0
+            self.parameters += weights + bias
+            group = "output" if op.kind == "linear" else "shortcut" if op.shortcut else "conv"
+            own = [n for n in (weights, bias) if n] if group in self.train else []
+            if op.kind == "conv" and "random" in self.train:
+                own = [self.k * op.channels]
+                # The weight that the random entries are scattered into is made anew in every step, and kept.
+                self.saved_fixed += 4 * weights * (self.traffic.name == "reference")
+        else:
+            return 0
+        self.tensors += len(own)
+        self.trainable += sum(own)
+        return sum(own)
+
+    def _fan_in(self, op: Op) -> int:
+        return self.ops[op.inputs[0]].channels * op.kernel * op.kernel
+
+    def _pointwise(self, where: Counter[Pass], elements: int, kernels: int = 1) -> None:
+        if elements:
+            where[Pass("pointwise", elements, 0, 0, 0, kernels)] += 1
+
+    def _keep(self, number: int) -> None:
+        self.saved.add(number)
+
+    def _image(self, op: Op, number: int, own: int, before: bool) -> None:
+        pass
+
+    def _product(self, op: Op, own: int, before: bool) -> None:
+        fan_in = self._fan_in(op)
+        inside, out, weights = self.ops[op.inputs[0]].elements, op.elements, op.channels * fan_in
+        flops, width = 2 * out * fan_in, min(op.channels, fan_in)
+        scattered = op.kind == "conv" and "random" in self.train
+        self.forward[
+            Pass("forward", inside + out, weights * (4 if scattered else 1), flops, width, 1 + op.bias + 2 * scattered)
+        ] += 1
+        if before:
+            a, b = self.traffic.dgrad
+            self.backward[Pass("dgrad", a * inside + b * out, weights, flops, width, 1)] += 1
+        if own:
+            a, b = self.traffic.wgrad
+            kernels = 1 + (op.bias and not scattered) + scattered
+            self.backward[Pass("wgrad", a * inside + b * out, weights, flops, width, kernels)] += 1
+
+    def _conv(self, op: Op, number: int, own: int, before: bool) -> None:
+        self._product(op, own, before)
+        # Stock autograd keeps a convolution's input even where its weight is frozen; the fast engine does not.
+        if self.requires[number] and (own or self.traffic.name == "reference"):
+            self._keep(op.inputs[0])
+
+    def _linear(self, op: Op, number: int, own: int, before: bool) -> None:
+        self._product(op, own, before)
+        if own and self.traffic.name == "reference":
+            self._keep(op.inputs[0])
+        elif own:
+            self.saved_bytes += 4 * self.ops[op.inputs[0]].elements  # in fp32 whatever the precision
+
+    def _bn(self, op: Op, number: int, own: int, before: bool) -> None:
+        self._pointwise(self.forward, self.traffic.bn[0] * op.elements, self.traffic.bn_kernels)
+        if self.requires[number]:
+            self._pointwise(self.backward, self.traffic.bn[1] * op.elements, self.traffic.bn_kernels)
+            self._keep(op.inputs[0])
+            self.saved_fixed += 2 * 4 * op.channels
+
+    def _relu(self, op: Op, number: int, own: int, before: bool) -> None:
+        self._pointwise(self.forward, self.traffic.relu[0] * op.elements, self.traffic.pointwise_kernels)
+        if before:
+            self._pointwise(self.backward, self.traffic.relu[1] * op.elements, self.traffic.pointwise_kernels)
+            if self.traffic.name == "reference":
+                self._keep(number)
+            elif number not in self.kept:
+                # A byte an element.  Without a shortcut an fp32 mask follows from what BatchNorm keeps.
+                if self.ops[op.inputs[0]].kind == "add":
+                    self.saved_bytes += op.elements
+                else:
+                    self.saved_masks += op.elements
+
+    def _add(self, op: Op, number: int, own: int, before: bool) -> None:
+        self._pointwise(self.forward, self.traffic.add[0] * op.elements, self.traffic.pointwise_kernels)
+        if before:
+            self._pointwise(self.backward, self.traffic.add[1] * op.elements, self.traffic.pointwise_kernels)
+            if (
+                self.traffic.name != "reference"
+            ):  # one function with the BatchNorm, whose input is kept for either gradient
+                self._keep(self.ops[op.inputs[0]].inputs[0])
+
+    def _pool(self, op: Op, number: int, own: int, before: bool) -> None:
+        inside = self.ops[op.inputs[0]].elements
+        self._pointwise(self.forward, inside + op.elements)
+        if before:
+            self._pointwise(self.backward, inside + op.elements)
+            self._keep(op.inputs[0])
+            self.saved_bytes += 8 * op.elements
+
+    def _mean(self, op: Op, number: int, own: int, before: bool) -> None:
+        inside = self.ops[op.inputs[0]].elements
+        self._pointwise(self.forward, inside + op.elements)
+        if before:
+            self._pointwise(self.backward, inside + op.elements)
+
+
+@lru_cache(maxsize=1024)
+def step(
+    architecture: Architecture, train: tuple[str, ...], k: int, per: str, classes: int, image: int, engine: str
+) -> Step:
+    """Count one training step of a network.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        The network.
+    train : tuple of str
+        Groups that train (`bnonly.grid.cell.GROUPS`).
+    k, per : int, str
+        Random weights, as in `bnonly.grid.cell.Regime`.
+    classes, image : int
+        Outputs; side of the input in pixels.
+    engine : str
+        A key of `TRAFFIC`.
+    """
+    return _Counting(network(architecture, classes, image), train, k, per, TRAFFIC[engine]).count()
+
+
+def step_of(cell: Cell, engine: str | None = None) -> Step:
+    """Return the step of a cell, in its engine or another."""
+    data, regime = DATASETS[cell.recipe.dataset], cell.regime
+    image = cell.recipe.image_size or data.image_size
+    return step(
+        cell.architecture, regime.train, regime.random_k, regime.random_per, data.classes, image, engine or cell.engine
+    )
+
+
+def step_bytes(passes: Iterator[tuple[Pass, int]] | tuple[tuple[Pass, int], ...], batch: int, itemsize: int) -> int:
+    """Return the bytes that passes move for a batch."""
+    return sum((batch * p.elements + p.weights) * n for p, n in passes) * itemsize
+
+
+def work(cell: Cell) -> Work:
+    """Count what a cell's training computes, moves and keeps.
+
+    Parameters
+    ----------
+    cell : Cell
+        Its engine and precision say how.
+    """
+    recipe, data = cell.recipe, DATASETS[cell.recipe.dataset]
+    size = recipe.image_size or data.image_size
+    schedule = Schedule(recipe, data.train_images)
+    epochs, rest = divmod(schedule.total, schedule.per_epoch)
+    images = epochs * data.train_images + rest * recipe.batch_size
+    evaluations = 1 + epochs + (rest > 0)
+    one = step_of(cell)
+    itemsize = ITEMSIZE[cell.precision]
+    per_image = one.forward_flops + one.dgrad_flops + one.wgrad_flops
+    passes = (*one.forward, *one.backward)
+    moved = step_bytes(passes, images, itemsize) + (schedule.total - 1) * itemsize * sum(
+        p.weights * n for p, n in passes
+    )
+
+    share = recipe.batch_size // recipe.gpus
+    saved = one.saved(share, itemsize)
+    # Beside what is saved: the activation under way, its gradient, and one being made.
+    transient = 3 * share * one.largest * itemsize
+    # fp32 parameters, with gradient and momentum where they train, and a copy of the frozen ones in the precision of
+    # the engine.
+    parameters = 4 * one.parameters + 8 * one.trainable + (itemsize * one.parameters if itemsize < 4 else 0)
+    resident = 0 if data.layout == "folder" else 3 * size * size * (data.train_images + data.test_images)
+    if resident and cell.engine == "fast":  # an epoch's images, augmented and normalised together on a GPU
+        resident += 3 * size * size * data.train_images * itemsize
+
+    return Work(
+        train_flops=per_image * images,
+        train_bytes=moved,
+        test_flops=one.forward_flops * data.test_images * evaluations,
+        iterations=schedule.total,
+        images=images,
+        evaluations=evaluations,
+        test_images=data.test_images,
+        memory_bytes=saved + transient + parameters + resident,
+        disk_bytes=_disk(one, evaluations),
+        parameters=one.parameters,
+        trainable=one.trainable,
+        step=one,
+    )
+
+
+def _disk(one: Step, rows: int) -> int:
+    """Return the bytes of a cell's files: values that hardly compress, and labels (measured on the demo)."""
+    weights = 4 * (one.trainable + 2 * one.features) + 2_000
+    metrics = 75 * rows + 7_000
+    batchnorm = 31 * one.features + 6_000
+    analyses = 5 * one.features + 12_000
+    return weights + metrics + batchnorm + analyses

@@ -1,0 +1,1 @@
+"""One training step, by three engines that compute the same."""

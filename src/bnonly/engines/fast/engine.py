@@ -1,0 +1,382 @@
+"""The fast engine: the reference engine's batches, draws and schedule through the fused network of `bnonly.engines.fast`.
+
+On a GPU a whole step, from the images of a data set that lies there to the optimiser, is one CUDA graph, and so is a batch
+of testing: within an epoch the host only launches.
+"""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from bnonly.data import Batches
+from bnonly.data.arrays import ArraySource
+from bnonly.engines import memory
+from bnonly.engines.evaluate import Scores, Tally, evaluate
+from bnonly.engines.fast.choice import kernels
+from bnonly.engines.fast.feed import make_feed
+from bnonly.engines.fast.graph import Captured
+from bnonly.engines.fast.malloc import keep_memory
+from bnonly.engines.fast.network import DTYPES, Network, Replicas
+from bnonly.engines.fast.parameters import Parameters
+from bnonly.engines.team import Team
+from bnonly.grid.cell import Cell
+from bnonly.grid.schedule import Schedule
+from bnonly.networks import regimes
+
+#: Images of a batch of testing on a GPU, if the images are small.
+TEST_BATCH = 1000
+
+
+class FastEngine:
+    """See `bnonly.engines.engine.Engine`; one step is one pass over each activation and one over all parameters.
+
+    Parameters
+    ----------
+    cell : Cell
+        What to train, and in which precision.
+    source : Batches
+        Batches.
+    device : torch.device
+        Where.
+    team : Team, optional
+        The processes that share every batch.
+    """
+
+    def __init__(self, cell: Cell, source: Batches, device: torch.device, team: Team | None = None) -> None:
+        self._cell, self._source, self._device, self._team = cell, source, device, team or Team()
+        self._share = self._team.rank, self._team.size
+        if device.type == "cpu":
+            keep_memory()
+        self._schedule = Schedule(cell.recipe, source.train_images)
+        self.model = regimes.make(cell, source.classes).to(device)
+        self._kernels = kernels(cell, device)
+        self._loss = torch.zeros((), dtype=torch.float64, device=device)
+        self._correct = torch.zeros((), dtype=torch.int64, device=device)
+        self._images = 0
+        self._captured, self._together = False, 1
+        self._settle(Parameters(self.model, DTYPES[cell.precision], self._kernels))
+
+    def _settle(self, parameters: Parameters, replicate: int = 0) -> None:
+        """Compute with these parameters from here on: the model's, perhaps side by side with those of others."""
+        cell, device = self._cell, self._device
+        self._parameters, self._replicate = parameters, replicate
+        self._network = Network(
+            self.model,
+            parameters.of,
+            DTYPES[cell.precision],
+            self._team.add_up if cell.recipe.batchnorm == "synchronised" else None,
+            self._kernels,
+            "tf32" if cell.precision == "tf32" else "ieee",
+            memory.crowded(cell, device),
+        )
+        # What processes exchange is outside of a graph; only networks that keep a GPU busy without one are so divided.
+        self._graphs = _Graphs([self]) if device.type == "cuda" and self._team.size == 1 else None
+
+    def set_totals(self, loss: float, correct: int, images: int) -> None:
+        """See `Engine.set_totals`."""
+        # Sums of all processes: what was summed before counts once.
+        self._loss.fill_(loss if self._team.rank == 0 else 0.0)
+        self._correct.fill_(correct if self._team.rank == 0 else 0)
+        self._images = images
+
+    def train(self, epoch: int, first: int, last: int, pause: Callable[[], bool]) -> int:
+        """See `Engine.train`."""
+        if self._parameters.replicates > 1:  # the others have finished
+            _lay_side_by_side([self])
+        return _train([self], self._graphs, epoch, first, last, pause)
+
+    def _steps(self, epoch: int, first: int) -> Callable[[int], int]:
+        """Return what trains on the next batch, given its number, and returns how many images it had."""
+        size = self._cell.recipe.batch_size
+        batches = self._source.train_batches(self._cell.seed, epoch, size, first, self._share)
+
+        def step(number: int) -> int:
+            x, y = next(batches)
+            images = min(size, self._source.train_images - number * size)
+            self.step(x, y, self._schedule.lr(epoch * self._schedule.per_epoch + number), images)
+            return images
+
+        return step
+
+    def step(self, x: torch.Tensor, y: torch.Tensor, lr: float | torch.Tensor, images: int) -> None:
+        """Train on a batch.
+
+        Parameters
+        ----------
+        x : float tensor (n, 3, height, width)
+            Normalised images, this process's share.
+        y : int64 tensor (n,)
+            Labels.
+        lr : float or float32 tensor (1,)
+            Learning rate.
+        images : int
+            Of the whole batch.
+        """
+        _take_step([self], [self._network.train(x)], [y], lr, images)
+
+    def totals(self) -> tuple[float, int, int]:
+        """See `Engine.totals`."""
+        loss, correct = self._team.add_up(self._loss.clone()), self._team.add_up(self._correct.clone())
+        return loss.item(), int(correct.item()), self._images
+
+    def evaluate(self) -> Scores:
+        """See `Engine.evaluate`."""
+        if self._graphs and self._graphs.resident:
+            return self._graphs.evaluate()
+        batches = self._source.test_batches(self._cell.recipe.batch_size, self._share)
+        if self._team.size == 1:
+            return evaluate(self._network.test, batches, self._device)
+        # As in torch's own data-parallel training the first process's running statistics are the network's.
+        for buffer in regimes.buffers(self.model).values():
+            self._team.take_first(buffer)
+        tally = Tally(self._device)
+        for x, y in batches:
+            tally.add(self._network.test(x), y)
+        for total in tally.sums:
+            self._team.add_up(total)
+        return tally.scores(self._source.test_images)
+
+    def changing(self) -> list[torch.Tensor]:
+        """Return every tensor that a step changes and that the next one depends on."""
+        kept = [self._parameters.values, self._parameters.momentum, *self._parameters.copies, self._loss, self._correct]
+        return [*kept, *regimes.buffers(self.model).values()]
+
+    def state(self) -> dict[str, Any]:
+        """See `Engine.state`."""
+        parameters = self._parameters
+        values, momentum = (v.detach().to("cpu", copy=True) for v in (parameters.values, parameters.momentum))
+
+        def own(vector: torch.Tensor) -> dict[str, torch.Tensor]:
+            named = parameters.named(vector, self._replicate)
+            # A view is saved with all that it is a view of: of one network that is its parts, of several the others', too.
+            return {n: v.clone() if parameters.replicates > 1 else v for n, v in named}
+
+        return {
+            "trainable": own(values),
+            "buffers": {n: b.to("cpu", copy=True) for n, b in regimes.buffers(self.model).items()},
+            "momentum": own(momentum),
+        }
+
+    @torch.no_grad()
+    def load_state(self, state: dict[str, Any]) -> None:
+        """See `Engine.load_state`."""
+        for vector, key in ((self._parameters.values, "trainable"), (self._parameters.momentum, "momentum")):
+            for name, part in self._parameters.named(vector, self._replicate):
+                part.copy_(state[key][name])
+        for name, buffer in regimes.buffers(self.model).items():
+            buffer.copy_(state["buffers"][name])
+        self._parameters.refresh()
+
+    def facts(self) -> dict[str, Any]:
+        """See `Engine.facts`."""
+        return {
+            "cuda_graphs": self._captured,
+            "kernels": self._kernels,
+            "gpus": self._team.size,
+            "together": self._together,
+        }
+
+
+class Replicates:
+    """Replicates of one cell that advance together: on a GPU one launch trains a batch of each, side by side.
+
+    Where `bnonly.engines.triton` has kernels for the whole network, that is one launch of each kernel; elsewhere, one of a graph in
+    which their steps lie beside each other.  Every one of them computes what it computes alone, to the bit.
+
+    Parameters
+    ----------
+    engines : sequence of FastEngine
+        Of cells that differ in their seed only, on one device; all at the same iteration whenever `train` is called.
+    """
+
+    def __init__(self, engines: Sequence[FastEngine]) -> None:
+        self._engines = list(engines)
+        if engines[0]._network.fuses:
+            _lay_side_by_side(self._engines)
+        self._graphs = _Graphs(self._engines) if engines[0]._device.type == "cuda" else None
+        for engine in engines:
+            engine._together = max(engine._together, len(engines))
+
+    def train(self, epoch: int, first: int, last: int, pause: Callable[[], bool]) -> int:
+        """See `Engine.train`."""
+        return _train(self._engines, self._graphs, epoch, first, last, pause)
+
+
+def _lay_side_by_side(engines: list[FastEngine]) -> None:
+    """Have replicates keep what trains side by side, each from the state it is in."""
+    cell = engines[0]._cell
+    joint = Parameters([e.model for e in engines], DTYPES[cell.precision], engines[0]._kernels)
+    for i, engine in enumerate(engines):
+        before = dict(engine._parameters.named(engine._parameters.momentum, engine._replicate))
+        for name, part in joint.named(joint.momentum, i):
+            part.copy_(before[name])
+        engine._settle(joint, i)
+
+
+def _take_step(
+    engines: list[FastEngine],
+    logits: list[torch.Tensor],
+    labels: list[torch.Tensor],
+    lr: float | torch.Tensor,
+    images: int,
+) -> None:
+    """Take a step of what trains in the engines' common parameters; see `FastEngine.step`."""
+    first = engines[0]
+    parameters, recipe = first._parameters, first._cell.recipe
+    if first._team.size == 1:
+        losses = [functional.cross_entropy(z, y) for z, y in zip(logits, labels, strict=True)]
+    else:  # this share of the mean over the batch: gradients then add up to the batch's
+        losses = [functional.cross_entropy(z, y, reduction="sum") / images for z, y in zip(logits, labels, strict=True)]
+    gradient = parameters.gather(torch.autograd.grad(losses, parameters.leaves))
+    first._team.add_up(gradient)
+    parameters.step(gradient, lr, recipe.momentum, recipe.weight_decay)
+    for engine, loss, z, y in zip(engines, losses, logits, labels, strict=True):
+        engine._loss.add_(loss.detach().double(), alpha=images)
+        engine._correct += (z.detach().argmax(1) == y).sum()
+
+
+def _train(
+    engines: list[FastEngine],
+    graphs: _Graphs | None,
+    epoch: int,
+    first: int,
+    last: int,
+    pause: Callable[[], bool],
+) -> int:
+    """Train batches of an epoch, of one engine or of several in turn; see `Engine.train`."""
+    steps = [graphs.steps(epoch, first)] if graphs else [e._steps(epoch, first) for e in engines]
+    number = first
+    for number in range(first, last):
+        images = [step(number) for step in steps][0]
+        for engine in engines:
+            engine._images += images
+        if pause():
+            break
+    return number + 1
+
+
+class _Graphs:
+    """Engines' steps, and the testing of the first, as CUDA graphs, one for each size of batch, captured when first needed.
+
+    In a graph the engines' steps lie side by side.  A capture that fails is said once, and that work is then done without a
+    graph: slower, the same numbers.
+    """
+
+    def __init__(self, engines: list[FastEngine]) -> None:
+        first = engines[0]
+        # They hold this, or whoever made it holds them: without a circle, memory is free as soon as they are.
+        self._engines: list[FastEngine] = [weakref.proxy(e) for e in engines]
+        self._source, self._device = first._source, first._device
+        self._batch = first._cell.recipe.batch_size
+        # A data set that lies on the device is read inside the graph.
+        self._arrays = first._source if isinstance(first._source, ArraySource) else None
+        self._feeds = [
+            make_feed(e._cell, e._source, self._device, DTYPES[e._cell.precision], e._kernels) for e in engines
+        ]
+        self._ready: dict[tuple[str, int], Captured | None] = {}
+        rates = [first._schedule.lr(i) for i in range(first._schedule.total)]
+        self._rates = torch.tensor(rates, dtype=torch.float32, device=self._device)
+        self._place = torch.zeros((), dtype=torch.int64, device=self._device)
+        self._iteration = torch.zeros(1, dtype=torch.int64, device=self._device)
+        self._count = torch.arange(TEST_BATCH, device=self._device)
+        self._tally = Tally(self._device)
+        joint = len(engines) == first._parameters.replicates > 1
+        self._replicas = Replicas([e._network for e in engines]) if joint else None
+        # Triton's kernels count in one place for all streams: those that do not share launches take turns.
+        parallel = len(engines) > 1 and self._device.type == "cuda" and first._kernels != "triton"
+        self._streams = [torch.cuda.Stream(self._device) for _ in engines] if parallel else []
+
+    @property
+    def resident(self) -> bool:
+        """Whether the data set lies on the device."""
+        return self._arrays is not None
+
+    def steps(self, epoch: int, first: int) -> Callable[[int], int]:
+        """See `FastEngine._steps`."""
+        self._iteration.fill_(epoch * self._engines[0]._schedule.per_epoch + first)
+        self._place.fill_(first * self._batch)
+        for feed in self._feeds:
+            feed.begin(epoch, first)
+
+        def step(number: int) -> int:
+            images = min(self._batch, self._source.train_images - number * self._batch)
+            for feed in self._feeds:
+                feed.receive()
+            self._run("train", images, self._train)
+            return images
+
+        return step
+
+    def _run(self, what: str, images: int, body: Callable[[int], None]) -> None:
+        """Replay the graph of a body for a number of images; capture it first if it is new."""
+        key = what, images
+        if key not in self._ready:
+            changing = [tensor for engine in self._engines for tensor in engine.changing()]
+            state = [*changing, self._place, self._iteration, *self._tally.sums]
+            pool = next((g.pool for g in self._ready.values() if g is not None), None)
+            try:
+                self._ready[key] = Captured(lambda: body(images), state, pool)
+                for engine in self._engines:
+                    engine._captured = engine._captured or what == "train"
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as problem:  # whatever it is: if it is not the capture's, it comes again below
+                first_line = (str(problem).strip() or repr(problem)).splitlines()[0]
+                warnings.warn(
+                    f"a {what} step of {images} images could not be captured as a CUDA graph ({first_line}); "
+                    "it runs without, several times slower",
+                    stacklevel=2,
+                )
+                self._ready[key] = None
+        graph = self._ready[key]
+        if graph is None:
+            body(images)
+        else:
+            graph()
+
+    def _train(self, images: int) -> None:
+        """Train every engine on its batch, in the same launches or each on a stream of its own if there are several."""
+        rate = self._rates.index_select(0, self._iteration)
+
+        def one(i: int) -> None:
+            x, y = self._feeds[i].batch(self._place, images)
+            self._engines[i].step(x, y, rate, images)
+
+        if self._replicas is not None:
+            x, y = zip(*(feed.batch(self._place, images) for feed in self._feeds), strict=True)
+            _take_step(self._engines, self._replicas.train(x), list(y), rate, images)
+        elif not self._streams:
+            for i in range(len(self._engines)):
+                one(i)
+        else:
+            here = torch.cuda.current_stream(self._device)
+            for i, side in enumerate(self._streams):
+                side.wait_stream(here)
+                with torch.cuda.stream(side):
+                    one(i)
+            for side in self._streams:
+                here.wait_stream(side)
+        self._iteration += 1
+        self._place += images
+
+    def evaluate(self) -> Scores:
+        """See `Engine.evaluate`."""
+        self._place.zero_()
+        self._tally.clear()
+        total = self._source.test_images
+        for start in range(0, total, TEST_BATCH):
+            self._run("test", min(TEST_BATCH, total - start), self._test)
+        return self._tally.scores(total)
+
+    @torch.no_grad()
+    def _test(self, images: int) -> None:
+        assert self._arrays is not None
+        x, y = self._arrays.test_batch(self._place + self._count[:images])
+        self._tally.add(self._engines[0]._network.test(x), y)
+        self._place += images

@@ -1,0 +1,134 @@
+"""Where the batches inside a CUDA graph come from: memory that is filled outside of it and read at every replay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+
+from bnonly.data import Batches
+from bnonly.data.arrays import ArraySource
+from bnonly.data.batches import Batch
+from bnonly.grid.cell import Cell
+
+#: Images that are augmented at a time when an epoch begins: few launches, and not much memory beside the epoch's own.
+AT_ONCE = 8192
+
+
+class Feed(Protocol):
+    """A cell's batches, epoch by epoch."""
+
+    def begin(self, epoch: int, first: int) -> None:
+        """Make ready for an epoch, from this batch on."""
+
+    def receive(self) -> None:
+        """Make ready for the next batch; before each replay."""
+
+    def batch(self, place: torch.Tensor, images: int) -> Batch:
+        """Return a batch; inside of the graph.
+
+        Parameters
+        ----------
+        place : int64 tensor ()
+            Its first image's place in the epoch's order, on the device.
+        images : int
+            How many.
+        """
+
+
+def make_feed(cell: Cell, source: Batches, device: torch.device, dtype: torch.dtype, kernels: str) -> Feed:
+    """Return what feeds a cell's training: images in `dtype`, of a data set on the device or of one that streams."""
+    if not isinstance(source, ArraySource):
+        return _Streamed(cell, source)
+    if kernels == "triton":
+        return _Drawn(cell, source, device, dtype)
+    return _Epoch(cell, source, device, dtype)
+
+
+class _Epoch:
+    """An epoch's images, augmented and normalised together when it begins: a batch is then two copies."""
+
+    def __init__(self, cell: Cell, source: ArraySource, device: torch.device, dtype: torch.dtype) -> None:
+        self._seed, self._source, self._dtype = cell.seed, source, dtype
+        self._count = torch.arange(cell.recipe.batch_size, device=device)
+        # Made when first needed: a replicate that trains with others is fed by theirs.
+        self._images = self._labels = torch.empty(0, device=device)
+
+    def begin(self, epoch: int, first: int) -> None:
+        """See `Feed`."""
+        data, labels, *_ = self._source.stored()
+        if not len(self._images):
+            self._images, self._labels = torch.empty_like(data, dtype=self._dtype), torch.empty_like(labels)
+        draws = self._source.draws(self._seed, epoch)
+        for start in range(0, len(labels), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            x, y = self._source.train_batch(draws, part)
+            self._images[part].copy_(x.permute(0, 2, 3, 1))
+            self._labels[part].copy_(y)
+
+    def receive(self) -> None:
+        """See `Feed`."""
+
+    def batch(self, place: torch.Tensor, images: int) -> Batch:
+        """See `Feed`."""
+        where = place + self._count[:images]
+        return self._images.index_select(0, where).permute(0, 3, 1, 2), self._labels.index_select(0, where)
+
+
+class _Drawn:
+    """An epoch's draws; a batch is made of them by one launch of `bnonly.engines.triton.augment`."""
+
+    def __init__(self, cell: Cell, source: ArraySource, device: torch.device, dtype: torch.dtype) -> None:
+        self._cell, self._source, self._dtype = cell, source, dtype
+        self._draws: list[torch.Tensor] = []
+
+    def begin(self, epoch: int, first: int) -> None:
+        """See `Feed`."""
+        draws = self._source.draws(self._cell.seed, epoch)
+        if not self._draws:
+            self._draws = [torch.empty_like(d) for d in draws]
+        for kept, drawn in zip(self._draws, draws, strict=True):
+            kept.copy_(drawn)
+
+    def receive(self) -> None:
+        """See `Feed`."""
+
+    def batch(self, place: torch.Tensor, images: int) -> Batch:
+        """See `Feed`."""
+        from bnonly.engines.triton import augment
+
+        data, labels, mean, std = self._source.stored()
+        order, flip, down, right = self._draws
+        how = self._cell.recipe.augmentation
+        x = torch.empty((images, *data.shape[1:]), dtype=self._dtype, device=data.device).permute(0, 3, 1, 2)
+        y = torch.empty(images, dtype=torch.int64, device=data.device)
+        augment(data, labels, order, flip if how.flip else None, down, right, how.shift, mean, std, place, x, y)
+        return x, y
+
+
+class _Streamed:
+    """Batches that arrive one by one, each in the same memory as the last of its size."""
+
+    def __init__(self, cell: Cell, source: Batches) -> None:
+        self._cell, self._source = cell, source
+        self._arriving: Iterator[Batch] = iter(())
+        self._kept: dict[int, Batch] = {}
+
+    def begin(self, epoch: int, first: int) -> None:
+        """See `Feed`."""
+        self._arriving = self._source.train_batches(self._cell.seed, epoch, self._cell.recipe.batch_size, first)
+
+    def receive(self) -> None:
+        """See `Feed`."""
+        arrived = next(self._arriving)
+        images = len(arrived[1])
+        if images not in self._kept:
+            x, y = arrived
+            self._kept[images] = torch.empty_like(x), torch.empty_like(y)
+        for kept, new in zip(self._kept[images], arrived, strict=True):
+            kept.copy_(new)
+
+    def batch(self, place: torch.Tensor, images: int) -> Batch:
+        """See `Feed`."""
+        return self._kept[images]

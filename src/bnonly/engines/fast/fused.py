@@ -1,0 +1,283 @@
+"""Convolution and BatchNorm + ReLU (+ add) as autograd functions that keep only what their backward passes need.
+
+Stock PyTorch keeps, for every layer, the input of the convolution (even if its weight is frozen) and the input of
+BatchNorm.  With frozen weights the gradient needs only the latter: the normalised values and the ReLU's mask follow
+from it.  Where a shortcut was added the mask does not, and is kept, one byte an element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+_aten = torch.ops.aten
+
+#: Replaces a tensor by its sum over all processes, and returns it.
+Together = Callable[[torch.Tensor], torch.Tensor]
+
+
+class _FrozenConv(torch.autograd.Function):
+    """A convolution whose weight does not train: its gradient needs the weight, not the input."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, like: nn.Conv2d) -> Any:
+        ctx.like, ctx.shape = like, x.shape
+        ctx.save_for_backward(weight)
+        return functional.conv2d(x, weight, bias, _stride(x, like), like.padding)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        (weight,) = ctx.saved_tensors
+        (dy,) = gradients
+        # The input is asked for its shape and layout only; nothing reads this memory.
+        x = torch.empty(ctx.shape, dtype=dy.dtype, device=dy.device, memory_format=torch.channels_last)
+        like = ctx.like
+        dx = _aten.convolution_backward(
+            dy, x, weight, None, _stride(x, like), like.padding, like.dilation, False, [0, 0], 1, [True, False, False]
+        )[0]
+        return dx, None, None, None
+
+
+class _ConvOfNorm(torch.autograd.Function):
+    """A convolution whose weight trains, of an output of BatchNorm + ReLU that is made again when its gradient needs it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, y: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, like: nn.Conv2d, *norm: torch.Tensor
+    ) -> Any:
+        ctx.like, ctx.biases = like, None if bias is None else [bias.numel()]
+        ctx.save_for_backward(weight, *norm)
+        return functional.conv2d(y, weight, bias, _stride(y, like), like.padding)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        weight, *norm = ctx.saved_tensors
+        like = ctx.like
+        y = _normalised(*norm).to(weight.dtype).relu_()
+        found = _aten.convolution_backward(
+            gradients[0],
+            y,
+            weight,
+            ctx.biases,
+            _stride(y, like),
+            like.padding,
+            like.dilation,
+            False,
+            [0, 0],
+            1,
+            list(ctx.needs_input_grad[:3]),
+        )
+        return *found, None, *(None for _ in norm)
+
+
+class Made(NamedTuple):
+    """What an output of BatchNorm + ReLU was made from: `_normalised`'s arguments."""
+
+    x: torch.Tensor
+    gamma: torch.Tensor
+    beta: torch.Tensor
+    mean: torch.Tensor
+    invstd: torch.Tensor
+
+
+def conv(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, like: nn.Conv2d, made: Made | None = None
+) -> torch.Tensor:
+    """Convolve.
+
+    Parameters
+    ----------
+    x : tensor (n, inputs, height, width)
+        Channels last in memory.
+    weight, bias : tensor
+        In the precision of `x`; what of them trains requires gradients.
+    like : torch.nn.Conv2d
+        Stride and padding.
+    made : Made, optional
+        What `x` was made from: it is then not kept, but made again for the gradient of the weight.
+    """
+    if made is not None and weight.requires_grad:
+        return _ConvOfNorm.apply(x, weight, bias, like, *(t.detach() for t in made))
+    if weight.requires_grad or (bias is not None and bias.requires_grad):
+        return functional.conv2d(x, weight, bias, _stride(x, like), like.padding)
+    if x.requires_grad:
+        return _FrozenConv.apply(x, weight, bias, like)
+    return functional.conv2d(x, weight, bias, _stride(x, like), like.padding)
+
+
+def _stride(x: torch.Tensor, like: nn.Conv2d) -> tuple[int, ...]:
+    """Return the stride; one pixel has none, and oneDNN then leaves parts of a bfloat16 gradient unwritten."""
+    return (1, 1) if x.shape[2:] == (1, 1) else like.stride
+
+
+class _NormAct(torch.autograd.Function):
+    """BatchNorm in training mode, then perhaps a sum with the shortcut, then perhaps ReLU."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        gamma: torch.Tensor,
+        beta: torch.Tensor,
+        residual: torch.Tensor | None,
+        norm: nn.BatchNorm2d,
+        relu: bool,
+        keep_output: bool,
+    ) -> Any:
+        y, mean, invstd = torch.native_batch_norm(
+            x, gamma, beta, norm.running_mean, norm.running_var, True, norm.momentum or 0.0, norm.eps
+        )
+        if residual is not None:
+            y.add_(residual)
+        if relu:
+            y.relu_()
+        ctx.norm, ctx.relu, ctx.added = norm, relu, residual is not None
+        mask = None
+        if relu and keep_output:
+            mask = y  # the next layer keeps it anyway
+        elif relu and (residual is not None or x.dtype != torch.float32):
+            mask = _positive(y)
+        ctx.save_for_backward(x, gamma, beta, mean, invstd, mask)
+        ctx.mark_non_differentiable(mean, invstd)
+        ctx.set_materialize_grads(False)  # zeros for these two would be two launches a layer
+        return y, mean, invstd
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        x, gamma, beta, mean, invstd, mask = ctx.saved_tensors
+        dy = gradients[0].contiguous(memory_format=torch.channels_last)
+        if ctx.relu:
+            if mask is None:
+                y = _normalised(x, gamma, beta, mean, invstd)
+                dy = _aten.threshold_backward.grad_input(dy, y, 0, grad_input=y)
+            elif mask.dtype == torch.uint8:
+                dy = torch.mul(dy, mask)
+            else:
+                dy = _aten.threshold_backward(dy, mask, 0)
+        wanted = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.needs_input_grad[2]]
+        dx = dgamma = dbeta = None
+        if any(wanted):
+            norm = ctx.norm
+            dx, dgamma, dbeta = _aten.native_batch_norm_backward(
+                dy, x, gamma, norm.running_mean, norm.running_var, mean, invstd, True, norm.eps, wanted
+            )
+        return dx, dgamma, dbeta, dy if ctx.added else None, None, None, None
+
+
+def _positive(y: torch.Tensor) -> torch.Tensor:
+    """Return where an output of ReLU is positive, as bytes; comparing floats takes a CPU ten times as long."""
+    integers = y.view(torch.int16) if y.element_size() == 2 else y
+    return integers.bool().view(torch.uint8)
+
+
+def _normalised(
+    x: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor, mean: torch.Tensor, invstd: torch.Tensor
+) -> torch.Tensor:
+    """Apply BatchNorm with known statistics, rounded as in the forward pass: x * scale + shift, each a fused step."""
+    scale = invstd * gamma
+    shift = torch.addcmul(beta, mean, scale, value=-1)
+    return torch.addcmul(shift[:, None, None], x.float(), scale[:, None, None])
+
+
+class _SharedNorm(torch.autograd.Function):
+    """BatchNorm with the statistics of the images of several processes (`torch.nn.SyncBatchNorm` knows GPUs only)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor, norm: nn.BatchNorm2d, together: Together
+    ) -> Any:
+        # Only what is exchanged is in float64: there, sums of squares lose nothing of the deviations of float32.
+        moments = [m.double() for m in torch.var_mean(x.float(), (0, 2, 3), correction=0)]
+        here = x.numel() / x.shape[1]
+        count = torch.full((1,), here, dtype=torch.float64, device=x.device)
+        sums = together(torch.cat((here * moments[1], here * (moments[0] + moments[1].square()), count)))
+        (total, squares), n = sums[:-1].chunk(2), sums[-1]
+        mean = total / n
+        variance = squares / n - mean.square()
+        with torch.no_grad():
+            for running, new in ((norm.running_mean, mean), (norm.running_var, variance * n / (n - 1))):
+                assert running is not None
+                running.lerp_(new.float(), norm.momentum or 0.0)
+        invstd = (variance + norm.eps).rsqrt().float()
+        mean = mean.float()
+        ctx.together = together
+        ctx.save_for_backward(x, gamma, mean, invstd, n)
+        return _normalised(x.float(), gamma, beta, mean, invstd).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        x, gamma, mean, invstd, n = ctx.saved_tensors
+        dy = gradients[0].float()
+        hat = (x.float() - mean[:, None, None]) * invstd[:, None, None]
+        dgamma, dbeta = (dy * hat).sum((0, 2, 3)), dy.sum((0, 2, 3))
+        both = ctx.together(torch.cat((dgamma, dbeta)).double()) / n
+        of_hat, of_one = (v.float()[:, None, None] for v in both.chunk(2))
+        dx = (dy - of_one - hat * of_hat) * (gamma * invstd)[:, None, None]
+        # Its own images' share of the parameters' gradients: these are added up with all others.
+        return dx.to(x.dtype), dgamma, dbeta, None, None
+
+
+def norm_act(
+    x: torch.Tensor,
+    gamma: torch.Tensor,
+    beta: torch.Tensor,
+    norm: nn.BatchNorm2d,
+    residual: torch.Tensor | None,
+    relu: bool,
+    keep_output: bool,
+    together: Together | None = None,
+    kernels: str = "torch",
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Apply BatchNorm with the batch's statistics, add the shortcut, apply ReLU; the running statistics move.
+
+    The output is returned twice, for the next layer and for the shortcut around it: where the kernels can, the gradients of
+    the two are added in the pass that reads them.
+
+    Parameters
+    ----------
+    x : tensor (n, channels, height, width)
+        Channels last in memory; any floating type.
+    gamma, beta : float32 tensor (channels,)
+        Scale and shift.
+    norm : torch.nn.BatchNorm2d
+        Running statistics, momentum, eps.
+    residual : tensor like `x`, optional
+        The shortcut.
+    relu : bool
+        Whether ReLU ends it; always after a shortcut.
+    keep_output : bool
+        The output is kept by the next layer anyway (its weight trains): take the ReLU's mask from there.
+    together : function, optional
+        Replaces a tensor by its sum over all processes, whose images then share their statistics.
+    kernels : str
+        "torch", "triton" (`bnonly.engines.triton`) or "numba" (`bnonly.engines.fast.numba_batchnorm`).
+    """
+    if together is not None:
+        shared: torch.Tensor = _SharedNorm.apply(x, gamma, beta, norm, together)
+        shared = shared if residual is None else shared + residual
+        shared = functional.relu(shared) if relu else shared
+        return shared, shared
+    if kernels == "numba":
+        from bnonly.engines.fast.numba_batchnorm import NormAct
+
+        pair: tuple[torch.Tensor, torch.Tensor] = NormAct.apply(x, gamma, beta, residual, norm, relu)
+        return pair
+    if kernels == "triton":
+        from bnonly.engines.triton import bn_relu
+
+        y = bn_relu(x, gamma, beta, norm.running_mean, norm.running_var, norm.momentum or 0.0, norm.eps, residual, relu)
+        return y, y
+    y = _NormAct.apply(x, gamma, beta, residual, norm, relu, keep_output)[0]
+    return y, y
+
+
+def norm_act_made(
+    x: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor, norm: nn.BatchNorm2d
+) -> tuple[torch.Tensor, Made]:
+    """Apply BatchNorm and ReLU; return with the output what it can be made from again."""
+    y, mean, invstd = _NormAct.apply(x, gamma, beta, None, norm, True, False)
+    return y, Made(x, gamma, beta, mean, invstd)

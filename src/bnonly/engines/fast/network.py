@@ -1,0 +1,260 @@
+"""The networks of `bnonly.networks` as one list of fused layers, for training and for testing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from bnonly.engines.fast import fused
+from bnonly.errors import UserError
+from bnonly.networks.cifar_resnet import CifarResNet
+from bnonly.networks.vgg import Vgg
+
+#: What the precisions of a cell compute convolutions in; tf32 is fp32 whose products a GPU rounds.
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
+
+_Map = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass
+class Layer:
+    """A convolution and the BatchNorm behind it; `weight` and `bias` are in the precision that is computed in."""
+
+    conv: nn.Conv2d
+    norm: nn.BatchNorm2d
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+
+
+@dataclass
+class Block:
+    """Layers with a shortcut around them."""
+
+    layers: list[Layer]
+    shortcut: Layer | None
+
+
+class Network:
+    """A network's forward pass, in any precision.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        From `bnonly.networks`; its BatchNorm parameters, statistics and output layer are used as they are.
+    weights : function
+        Maps a convolution to its weight and bias in the precision that is computed in.
+    dtype : torch.dtype
+        That precision; statistics, the mean over pixels, the output layer and the loss are in float32.
+    together : function, optional
+        Replaces a tensor by its sum over all processes: BatchNorm then takes the statistics of the images of all of them.
+    kernels : str
+        What applies BatchNorm: "torch", "triton" (all of `bnonly.engines.triton`) or "numba" (`bnonly.engines.fast.numba_batchnorm`, on CPUs).
+    products : str
+        How those multiply float32: "ieee" or "tf32".
+    recompute : bool
+        Where weights train, keep no outputs of ReLU inside a block but make them again for the gradients: a tenth less memory for
+        one more pass over them.
+
+    Raises
+    ------
+    UserError
+        If the network is of a family whose layers are not known here.
+    TypeError
+        If what follows a convolution is no BatchNorm.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        weights: Callable[[nn.Conv2d], tuple[torch.Tensor, torch.Tensor | None]],
+        dtype: torch.dtype,
+        together: fused.Together | None = None,
+        kernels: str = "torch",
+        products: str = "ieee",
+        recompute: bool = False,
+    ) -> None:
+        self._recompute = recompute and together is None
+        self._weights, self._dtype, self._together, self._kernels = weights, dtype, together, kernels
+        self._steps = list(self._parse(model))
+        self._model, self._products, self._fused = model, products, False
+        if kernels == "triton":
+            from bnonly.engines.triton import fuses
+
+            self._fused = fuses(model)
+        (self._output,) = (m for m in model.modules() if isinstance(m, nn.Linear))
+
+    @property
+    def fuses(self) -> bool:
+        """Whether `Replicas` can train it with others."""
+        return self._fused
+
+    @cached_property
+    def _own_blocks(self) -> _Map:
+        return _fused_blocks([self])
+
+    def _layer(self, conv: nn.Module, norm: nn.Module | None) -> Layer:
+        if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)):
+            raise TypeError(f"a {type(norm).__name__} behind a {type(conv).__name__} is no layer of the fast engine")
+        return Layer(conv, norm, *self._weights(conv))
+
+    def _parse(self, model: Any) -> Iterator[Layer | Block | nn.Module]:
+        if isinstance(model, Vgg):
+            modules = list(model.layers)
+            for here, after in zip(modules, [*modules[1:], None], strict=True):
+                if isinstance(here, nn.Conv2d):
+                    yield self._layer(here, after)
+                elif isinstance(here, nn.MaxPool2d):
+                    yield here
+            return
+        if not isinstance(model, CifarResNet) and not _is_torchvisions(model):
+            raise UserError(
+                f"the fast engine does not know the layers of a {type(model).__name__}; write them in Network._parse of "
+                "bnonly/engines/fast/network.py, or set engine: reference"
+            )
+        yield self._layer(model.conv1, model.bn1)
+        if hasattr(model, "maxpool"):
+            yield model.maxpool
+        groups = [model.blocks] if hasattr(model, "blocks") else [getattr(model, f"layer{i}") for i in range(1, 5)]
+        for block in (b for group in groups for b in group):
+            layers = [
+                self._layer(getattr(block, f"conv{i}"), getattr(block, f"bn{i}"))
+                for i in (1, 2, 3)
+                if hasattr(block, f"conv{i}")
+            ]
+            yield Block(layers, None if block.downsample is None else self._layer(*block.downsample))
+
+    def train(self, x: torch.Tensor) -> torch.Tensor:
+        """Map images to logits (n, classes), float32, with the batch's statistics; the running ones move."""
+        if self._fused:
+            return _through([self], self._own_blocks, [x])[0]
+        x = x.to(self._dtype)
+        around = x  # for the shortcut: the same activation
+        for i, step in enumerate(self._steps):
+            following = self._steps[i + 1] if i + 1 < len(self._steps) else None
+            kept = _keeps_input(following)
+            if isinstance(step, Layer):
+                x, around = self._apply(step, x, None, True, kept)
+            elif isinstance(step, Block):
+                if step.shortcut is not None:
+                    around, _ = self._apply(step.shortcut, around, None, False, False)
+                made = None
+                for here, after in zip(step.layers, step.layers[1:], strict=False):
+                    if self._recompute and after.weight.requires_grad:
+                        z = fused.conv(x, here.weight, here.bias, here.conv, made)
+                        x, made = fused.norm_act_made(z, here.norm.weight, here.norm.bias, here.norm)
+                    else:
+                        x, _ = self._apply(here, x, None, True, after.weight.requires_grad)
+                x, around = self._apply(step.layers[-1], x, around, True, kept, made)
+            else:
+                x = around = step(x)
+        return self._finish(x)
+
+    def _apply(
+        self,
+        layer: Layer,
+        x: torch.Tensor,
+        residual: torch.Tensor | None,
+        relu: bool,
+        kept: bool,
+        made: fused.Made | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        z = fused.conv(x, layer.weight, layer.bias, layer.conv, made)
+        norm = layer.norm
+        return fused.norm_act(z, norm.weight, norm.bias, norm, residual, relu, kept, self._together, self._kernels)
+
+    @torch.no_grad()
+    def test(self, x: torch.Tensor) -> torch.Tensor:
+        """Map images to logits with the running statistics."""
+        x = x.to(self._dtype)
+        for step in self._steps:
+            if isinstance(step, Layer):
+                x = self._test(step, x)
+            elif isinstance(step, Block):
+                shortcut = x if step.shortcut is None else self._test(step.shortcut, x, relu=False)
+                for layer in step.layers[:-1]:
+                    x = self._test(layer, x)
+                x = self._test(step.layers[-1], x, shortcut)
+            else:
+                x = step(x)
+        return self._finish(x)
+
+    def _test(
+        self, layer: Layer, x: torch.Tensor, residual: torch.Tensor | None = None, relu: bool = True
+    ) -> torch.Tensor:
+        z = functional.conv2d(x, layer.weight, layer.bias, layer.conv.stride, layer.conv.padding)
+        norm = layer.norm
+        if self._kernels == "numba":
+            from bnonly.engines.fast.numba_batchnorm import apply_running
+
+            return apply_running(z, norm, residual, relu)
+        y = functional.batch_norm(z, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
+        y = y if residual is None else y.add_(residual)
+        return y.relu_() if relu else y
+
+    def _finish(self, x: torch.Tensor) -> torch.Tensor:
+        mean = x.mean(dim=(2, 3), dtype=torch.float32)
+        weight, bias = self._output.weight, self._output.bias
+        if self._fused:
+            # Where replicates lie side by side a bias begins anywhere, and cuBLAS chooses its algorithm by that.
+            return functional.linear(mean, weight) + bias
+        return functional.linear(mean, weight, bias)
+
+
+class Replicas:
+    """Replicates of a network whose blocks go through the same launches of `bnonly.engines.triton`, each as it would alone.
+
+    Parameters
+    ----------
+    networks : sequence of Network
+        With `fuses`, of one cell; their weights are final where they do not train.
+    """
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        self._networks, self._blocks = list(networks), _fused_blocks(networks)
+
+    def train(self, images: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Map each one's images to its logits; see `Network.train`."""
+        return _through(self._networks, self._blocks, images)
+
+
+def _fused_blocks(networks: Sequence[Network]) -> _Map:
+    from bnonly.engines.triton import fused_blocks
+
+    first = networks[0]
+    weights = {c: n._weights(c)[0] for n in networks for c in n._model.modules() if isinstance(c, nn.Conv2d)}
+    made: _Map = fused_blocks([n._model for n in networks], weights.__getitem__, first._dtype, first._products)
+    return made
+
+
+def _through(networks: Sequence[Network], blocks: _Map, images: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Map each network's images to its logits by way of the blocks of all of them."""
+    stems = []
+    for network, x in zip(networks, images, strict=True):
+        stem = network._steps[0]
+        assert isinstance(stem, Layer)
+        stems.append(fused.conv(x.to(network._dtype), stem.weight, stem.bias, stem.conv).permute(0, 2, 3, 1))
+    # Pixel by pixel, as they lie in memory.
+    z = torch.stack(stems) if len(stems) > 1 else stems[0].unsqueeze(0)
+    return [n._finish(y) for n, y in zip(networks, blocks(z.permute(0, 1, 4, 2, 3)).unbind(), strict=True)]
+
+
+def _is_torchvisions(model: nn.Module) -> bool:
+    """Whether a network is torchvision's ResNet; one that is has imported it, so nobody else has to."""
+    resnet = sys.modules.get("torchvision.models.resnet")
+    return resnet is not None and isinstance(model, resnet.ResNet)
+
+
+def _keeps_input(step: Layer | Block | nn.Module | None) -> bool:
+    """Whether a step keeps its input for its gradient: a convolution whose weight trains, and pooling."""
+    if isinstance(step, Layer):
+        return step.weight.requires_grad
+    if isinstance(step, Block):
+        return step.layers[0].weight.requires_grad
+    return step is not None

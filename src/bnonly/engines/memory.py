@@ -1,0 +1,142 @@
+"""Whether a batch fits the device, before anything is trained; and what would."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from bnonly.cost.counting import work
+from bnonly.errors import UserError
+from bnonly.grid.cell import Cell
+
+#: Share of a GPU's memory above which outputs are made again instead of kept: the rest is workspaces and what lies between blocks.
+CROWDED = 0.85
+#: Where the system tells of itself.
+ROOT = Path("/")
+#: How PyTorch says that a CPU's memory is used up; a GPU's has a type of its own.
+WORDS = ("can't allocate memory", "not enough memory", "bad_alloc")
+
+
+def needed(cell: Cell) -> int:
+    """Return the bytes that training a cell takes on its device, as estimated; of one GPU's share of the batch."""
+    return work(cell).memory_bytes
+
+
+def size(device: torch.device) -> int:
+    """Return the bytes that a device has: a GPU's memory, or this process's share of the machine's."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([whole, *_addresses(), *_groups()])
+
+
+def _addresses() -> list[int]:
+    """Return the limit of `ulimit -v`, if there is one."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return [] if soft == resource.RLIM_INFINITY else [soft]
+
+
+def _groups() -> Iterator[int]:
+    """Yield the limits of the control groups that this process is in: a container's, a cluster's for a job."""
+    try:
+        lines = (ROOT / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in ["0::/", *lines]:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        base, name = ("memory", "memory.limit_in_bytes") if controllers else ("", "memory.max")
+        base_folder = ROOT / "sys/fs/cgroup" / base
+        folder = base_folder / path.strip("/")
+        for group in [folder, *folder.parents]:
+            try:
+                yield int((group / name).read_text())
+            except (OSError, ValueError):  # not seen from in here, or without a limit
+                pass
+            if group == base_folder:
+                break
+
+
+def left(device: torch.device) -> int:
+    """Return the bytes of a device that are this process's or nobody's."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free + torch.cuda.memory_reserved(device))
+    mine, machine = _facts("proc/self/status"), _facts("proc/meminfo")
+    own, rooms = mine.get("RssAnon", 0), [size(device)]
+    if "MemAvailable" in machine:
+        rooms.append(machine["MemAvailable"] + own)
+    rooms += [limit - mine.get("VmSize", 0) + own for limit in _addresses()]
+    return max(0, min(rooms))
+
+
+def _facts(name: str) -> dict[str, int]:
+    """Return the sizes in a file of /proc, in bytes."""
+    try:
+        rows = [line.split() for line in (ROOT / name).read_text().splitlines()]
+    except OSError:
+        return {}
+    return {r[0].rstrip(":"): 1024 * int(r[1]) for r in rows if len(r) == 3 and r[2] == "kB"}
+
+
+def lacked(problem: BaseException) -> bool:
+    """Whether an error says that memory was used up, a GPU's or a CPU's."""
+    if isinstance(problem, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(problem, RuntimeError) and any(words in str(problem) for words in WORDS)
+
+
+def check(cell: Cell, device: torch.device, replicates: int = 1) -> None:
+    """Refuse a batch that cannot fit, or so many replicates of one.
+
+    Raises
+    ------
+    UserError
+        With the largest power of two, or the number of replicates, that would fit.
+    """
+    has = size(device)
+    if needed(cell) > has:
+        raise too_little(cell, has)
+    if replicates * needed(cell) > has:
+        raise UserError(
+            f"{cell}: {replicates} replicates together need about {replicates * needed(cell) / 1e9:.1f} GB, and the device has "
+            f"{has / 1e9:.1f}; {int(has // needed(cell))} would fit"
+        )
+
+
+def too_little(cell: Cell, has: int) -> UserError:
+    """Return the error of a cell for which a device of so many bytes is too small."""
+    recipe = cell.recipe
+    batch = 1 << (recipe.batch_size.bit_length() - 1)
+
+    def fits(images: int) -> bool:
+        return (
+            needed(dataclasses.replace(cell, recipe=dataclasses.replace(recipe, batch_size=images * recipe.gpus)))
+            <= 0.9 * has
+        )
+
+    batch //= recipe.gpus
+    while batch > 1 and (not fits(batch) or batch * recipe.gpus >= recipe.batch_size):
+        batch //= 2
+    need, foreseen = f"about {needed(cell) / 1e9:.1f} GB", needed(cell) > has
+    what = (
+        f"needs {need}, and the device has {has / 1e9:.1f}"
+        if foreseen
+        else f"does not fit the {has / 1e9:.1f} GB that the device has left, though {need} were estimated"
+    )
+    smaller = f"a batch of {batch * recipe.gpus} would fit" if foreseen else f"try a batch of {batch * recipe.gpus}"
+    remedy = f"{smaller}, or" if batch > 1 else "not even a batch of 2 would fit; take"
+    return UserError(
+        f"{cell}: a batch of {recipe.batch_size} {what}; {remedy} more memory, or more GPUs (gpus in its recipe)"
+    )
+
+
+def crowded(cell: Cell, device: torch.device) -> bool:
+    """Whether a GPU is so full with this cell that outputs should be made again instead of kept."""
+    return device.type == "cuda" and needed(cell) > CROWDED * size(device)

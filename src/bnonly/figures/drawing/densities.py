@@ -1,0 +1,208 @@
+"""Histograms of channel values, a panel an architecture: Figures 4, 15-22 (gamma, beta) and 23-25 (activations)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bnonly.figures.drawing.sheet import COLUMN, PAGE, Sheet
+from bnonly.figures.drawing.style import SMALLEST, of_regimes
+from bnonly.figures.values import Architecture, Panel, Pooled, Results
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a histogram is of.
+
+    Attributes
+    ----------
+    kind, column : str
+        Which file of a cell, and which column of it.
+    heading : str
+        Above the figure.
+    label : str
+        Of the x axis.
+    unit_range : bool
+        Whether the values lie in [0, 1]; otherwise the axis follows the data.
+    """
+
+    kind: str
+    column: str
+    heading: str
+    label: str
+    unit_range: bool = False
+
+
+GAMMA = Quantity("batchnorm", "gamma_end", "Distribution of γ", "Value")
+BETA = Quantity("batchnorm", "beta_end", "Distribution of β", "Value")
+ZERO = Quantity("activations", "zero", "Histogram of Pr[activation = 0]", "Pr[activation = 0]", unit_range=True)
+
+#: Most bins of a histogram, and how many values a bin should hold on average before there are more.
+BINS, VALUES_A_BIN = 60, 8
+UNIT_BINS = 20
+#: Share of each regime's values that may lie outside the axis where a few of them are far away.
+TAIL = 0.005
+
+
+def case_studies(sheet: Sheet, data: Results, quantity: Quantity) -> None:
+    """Draw one panel for each case study (Figure 4)."""
+    shown = [(panel, architecture) for panel in data.panels for architecture in panel.architectures]
+    titles = [f"{panel.short_name(architecture)} for {panel.dataset_title}" for panel, architecture in shown]
+    sheet.grid(len(shown), len(shown), COLUMN if len(shown) > 1 else 3.4, 1.95)
+    sheet.heading(quantity.heading)
+    _panels(sheet, data, quantity, shown, titles, columns=len(shown))
+
+
+def family(sheet: Sheet, data: Results, quantity: Quantity) -> None:
+    """Draw one panel for each architecture of the figure's one experiment (Figures 15-25)."""
+    (panel,) = data.panels
+    count = len(panel.architectures)
+    columns = {1: 1, 2: 2, 4: 2, 7: 4, 8: 4}.get(count, 3 if count < 9 else 4)
+    width = {1: 3.4, 2: COLUMN}.get(columns, PAGE)
+    sheet.grid(count, columns, width, 1.75 if count <= columns else 1.55)
+    sheet.heading(f"{quantity.heading} for {panel.dataset_title}")
+    titles = [panel.short_name(architecture) for architecture in panel.architectures]
+    _panels(sheet, data, quantity, [(panel, a) for a in panel.architectures], titles, columns)
+
+
+def bin_edges(samples: list[np.ndarray]) -> np.ndarray:
+    """Return equal bins for all samples together, one of them centred on zero.
+
+    A spike at zero is then one bin, not two halves.  The bins span all values, or all but `TAIL` of each sample at
+    either end where the rest would squeeze the distribution into a corner.
+
+    Parameters
+    ----------
+    samples : list of numpy.ndarray
+        Finite values; empty samples are passed over.
+    """
+    import numpy as np
+
+    samples = [s for s in samples if s.size]
+    if not samples:
+        return np.array([-0.5, 0.5])
+    low, high = min(s.min() for s in samples), max(s.max() for s in samples)
+    inner = [np.quantile(s, [TAIL, 1 - TAIL]) for s in samples]
+    inner_low, inner_high = min(q[0] for q in inner), max(q[1] for q in inner)
+    if high - low > 1.6 * (inner_high - inner_low) and inner_high > inner_low:
+        low, high = inner_low, inner_high
+    if high - low < 1e-6:  # a constant
+        low, high = low - 0.5, high + 0.5
+    wanted = min(BINS, max(8, max(s.size for s in samples) // VALUES_A_BIN))
+    width = (high - low) / wanted
+    first, last = math.floor(low / width + 0.5), math.floor(high / width + 0.5)
+    return (np.arange(first, last + 2) - 0.5) * width
+
+
+def _panels(
+    sheet: Sheet,
+    data: Results,
+    quantity: Quantity,
+    shown: Sequence[tuple[Panel, Architecture]],
+    titles: Sequence[str],
+    columns: int,
+) -> None:
+    for i, (ax, (panel, architecture), title) in enumerate(zip(sheet.axes, shown, titles, strict=True)):
+        pools = {r: data.pooled(quantity.kind, quantity.column, panel, architecture, r) for r in panel.regimes}
+        _histograms(sheet, ax, data, panel, architecture, quantity, pools)
+        marks = _mark_diverged(ax, pools)
+        ax.set_title(title, pad=11 if marks else None)
+        # The axes are named once a row and once a column.
+        if i % columns == 0:
+            ax.set_ylabel("Density")
+        if i + columns >= len(shown):
+            ax.set_xlabel(quantity.label)
+        if any(pool.dropped for pool in pools.values()):
+            sheet.note("Values that are not finite are left out (the CSV file counts them).")
+
+
+def _histograms(
+    sheet: Sheet,
+    ax: Axes,
+    data: Results,
+    panel: Panel,
+    architecture: Architecture,
+    quantity: Quantity,
+    pools: Mapping[str, Pooled],
+) -> None:
+    """Draw the first regime as an area, the others as outlines."""
+    import numpy as np
+
+    if quantity.unit_range:
+        edges = np.linspace(0.0, 1.0, UNIT_BINS + 1)
+    else:
+        edges = bin_edges([pool.values for pool in pools.values()])
+    for i, (regime, style) in enumerate(of_regimes(panel.regimes).items()):
+        pool = pools[regime]
+        counts = np.histogram(pool.values, edges)[0]
+        density = counts / (max(pool.values.size, 1) * np.diff(edges))
+        look: dict[str, Any] = {"facecolor": "none", "edgecolor": style.color, "linewidth": 1.0}
+        if i == 0:
+            look = {"facecolor": style.lighter(0.65), "edgecolor": style.color, "linewidth": 0.6}
+        sheet.entry(data.labels[regime], ax.stairs(density, edges, fill=i == 0, zorder=2 + i, **look))
+        _record(sheet, data, panel, architecture, regime, quantity, pool, edges, counts, density)
+    margin = 0.01 * (edges[-1] - edges[0])  # a bar at the end is drawn whole
+    ax.set_xlim(edges[0] - margin, edges[-1] + margin)
+    ax.set_ylim(bottom=0)
+    ax.locator_params(axis="x", nbins=6, steps=[1, 2, 2.5, 5, 10])
+    ax.locator_params(axis="y", nbins=5)
+    ax.xaxis.grid(False)
+
+
+def _record(
+    sheet: Sheet,
+    data: Results,
+    panel: Panel,
+    architecture: Architecture,
+    regime: str,
+    quantity: Quantity,
+    pool: Pooled,
+    edges: np.ndarray,
+    counts: np.ndarray,
+    density: np.ndarray,
+) -> None:
+    """Keep the bins for the CSV, and note what the histogram leaves out."""
+    import pandas as pd
+
+    inside = int(counts.sum())
+    frame = pd.DataFrame({"left": edges[:-1], "right": edges[1:], "count": counts, "density": density})
+    frame.insert(0, "panel", panel.experiment)
+    frame.insert(1, "architecture", architecture.name)
+    frame.insert(2, "regime", regime)
+    frame.insert(3, "quantity", quantity.column)
+    frame = frame.assign(
+        n=pool.runs,
+        diverged=pool.diverged,
+        values=pool.values.size,
+        outside=pool.values.size - inside,
+        not_finite=pool.dropped,
+        label=data.labels[regime],
+        title=panel.title,
+        dataset=panel.dataset_title,
+    )
+    sheet.record(frame)
+    if inside < pool.values.size:
+        sheet.note(f"Up to {100 * TAIL:g}% of a distribution's values lie beyond either end of its axis.")
+
+
+def _mark_diverged(ax: Axes, pools: Mapping[str, Pooled]) -> bool:
+    """Write above the panel, in each regime's colour, how many of how many runs diverged; say whether any did."""
+    marks = [(r, f"× {pool.diverged}/{pool.runs}") for r, pool in pools.items() if pool.diverged]
+    for i, (regime, text) in enumerate(reversed(marks)):
+        ax.annotate(
+            text,
+            (1.0, 1.0),
+            xycoords="axes fraction",
+            xytext=(-25 * i, 3),
+            textcoords="offset points",
+            ha="right",
+            fontsize=SMALLEST,
+            color=of_regimes([regime])[regime].ink(),
+        )
+    return bool(marks)

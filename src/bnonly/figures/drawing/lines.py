@@ -1,0 +1,389 @@
+"""Figures with one point an architecture and regime, joined by lines: accuracy, small gammas, clamping, activations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from bnonly.figures.drawing.sheet import COLUMN, Sheet
+from bnonly.figures.drawing.style import CHANCE, SMALLEST, Style, of_regimes
+from bnonly.figures.values import Architecture, Panel, Results, summary
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+#: The thresholds of Figures 5 and 6, with the share of white in the regime's colour, the dash and the marker.
+THRESHOLDS: dict[float, tuple[float, Any, str]] = {
+    0.01: (0.0, "-", "o"),
+    0.05: (0.35, (0, (4, 1.4)), "s"),
+    0.1: (0.6, (0, (1.2, 1)), "^"),
+}
+#: The paper spells the labels out in Figures 1 and 8.
+SPELT_OUT = {
+    "All Params Trainable": "All Parameters Trainable",
+    "All Params Trainable (γ and β Disabled)": "All Parameters Trainable (γ and β Disabled)",
+}
+#: Percent: a panel with these limits always shows all of them, whatever the data.
+WHOLE = (0.0, 100.0)
+
+
+@dataclass(frozen=True)
+class View:
+    """One panel of accuracies.
+
+    Attributes
+    ----------
+    experiment : str
+        Whose.
+    label : str
+        Of the y axis.
+    top : int
+        1 or 5.
+    limits : tuple of float
+        The paper's y axis; kept where the data are the paper's and lie inside.  Panels with one axis there have one here.
+    """
+
+    experiment: str
+    label: str = "Test Accuracy (%)"
+    top: int = 1
+    limits: tuple[float, float] = WHOLE
+
+
+#: Figures 2, 11, 12 and 14: depth, width, and ImageNet twice.
+FOUR_VIEWS = (
+    View("cifar-depth"),
+    View("cifar-width"),
+    View("imagenet", "Top-1 Test Accuracy (%)"),
+    View("imagenet", "Top-5 Test Accuracy (%)", top=5),
+)
+
+
+def accuracy(
+    sheet: Sheet,
+    data: Results,
+    views: Sequence[View],
+    columns: int,
+    chance: bool = True,
+    words: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Draw final test accuracy against architecture, a line a regime.
+
+    Parameters
+    ----------
+    sheet : Sheet
+        Where.
+    data : Results
+        What.
+    views : sequence of View
+        The panels; those of experiments that the run leaves out are left out.
+    columns : int
+        Panels in a row.
+    chance : bool
+        Whether to draw the accuracy of guessing.
+    words : mapping of str to str
+        What the paper's legend calls some labels here, in one row where they fit; any other label stands as it is.
+    """
+    views = [view for view in views if data.has(view.experiment)]
+    columns = min(columns, len(views))
+    panels = [data.panel(v.experiment) for v in views]
+    _grid(sheet, panels, columns)
+    shown = [
+        _points(sheet, data, panel, data.accuracy(panel, view.top)) for panel, view in zip(panels, views, strict=True)
+    ]
+    _frames(sheet, panels, shown, [v.label for v in views], [v.limits for v in views], columns)
+    guessing = None
+    for ax, view, panel, points in zip(sheet.axes, views, panels, shown, strict=True):
+        if chance:
+            dotted: Any = (0, (1, 1.5))
+            guessing = ax.axhline(panel.chance(view.top), color=CHANCE, linewidth=0.9, linestyle=dotted, zorder=1)
+        _regimes(sheet, ax, data, panel, points, words)
+        stated = data.stated(panel, f"top{view.top}")
+        mark_stated(sheet, ax, stated, _places(panel), of_regimes(panel.regimes))
+    if guessing:
+        sheet.entry("Chance", guessing)
+
+
+def disabled(sheet: Sheet, data: Results, label: str, limits: tuple[float, float]) -> None:
+    """Draw the share of ReLU channels that are off, a line a regime (Figure 7)."""
+    count = len(data.panels)
+    _grid(sheet, data.panels, count)
+    shown = [_points(sheet, data, panel, data.disabled_activations(panel)) for panel in data.panels]
+    _frames(sheet, data.panels, shown, [label] * count, [limits] * count, count)
+    for ax, panel, points in zip(sheet.axes, data.panels, shown, strict=True):
+        _regimes(sheet, ax, data, panel, points)
+        stated = data.stated(panel, "disabled_activations")
+        mark_stated(sheet, ax, stated, _places(panel), of_regimes(panel.regimes))
+
+
+def thresholds(
+    sheet: Sheet,
+    data: Results,
+    quantity: Callable[[Panel, float], pd.DataFrame],
+    labels: Mapping[str, str],
+    limits: tuple[float, float],
+    metric: str,
+    words: str,
+) -> None:
+    """Draw a quantity that depends on a threshold of gamma, a line a regime and threshold (Figures 5 and 6).
+
+    Parameters
+    ----------
+    sheet : Sheet
+        Where.
+    data : Results
+        What.
+    quantity : callable
+        `Results.small_gammas` or `Results.clamping_change`.
+    labels : mapping of str to str
+        Of each experiment's y axis.
+    limits : tuple of float
+        The paper's y axis.
+    metric : str
+        What the claims call the quantity.
+    words : str
+        What the legend calls a threshold, which stands for {}.
+    """
+    import pandas as pd
+
+    count = len(data.panels)
+    _grid(sheet, data.panels, count)
+    shown = [{t: _points(sheet, data, panel, quantity(panel, t)) for t in THRESHOLDS} for panel in data.panels]
+    all_points = [pd.concat(by_threshold.values()) for by_threshold in shown]
+    _frames(sheet, data.panels, all_points, [labels[p.experiment] for p in data.panels], [limits] * count, count)
+    for ax, panel, by_threshold, everything in zip(sheet.axes, data.panels, shown, all_points, strict=True):
+        for regime, style in of_regimes(panel.regimes).items():
+            for threshold, (white, dash, marker) in THRESHOLDS.items():
+                points = by_threshold[threshold]
+                points = points[points["regime"] == regime]
+                text = words.format(f"{threshold:g}")
+                # One row of the legend a regime; its first entry names it.
+                label = text if white else f"{data.labels[regime]}, {text}"
+                sheet.entry(label, _line(ax, points, Style(style.lighter(white), marker, dash)), group=regime)
+        mark_diverged(ax, everything, of_regimes(panel.regimes))
+        stated = [s for t in THRESHOLDS for s in data.stated(panel, metric, t)]
+        mark_stated(sheet, ax, stated, _places(panel), of_regimes(panel.regimes))
+
+
+def ticks(architectures: Sequence[Architecture]) -> list[str]:
+    """Return short labels for an x axis: the numbers at the end of the names, where these tell them apart.
+
+    ``ResNet-14, ResNet-32`` become ``14, 32`` and ``WRN-14-1, WRN-14-2`` become ``14-1, 14-2``.
+    """
+    names = [a.label for a in architectures]
+    found = [re.search(r"(?:^|[-\s])(\d+(?:-\d+)*)$", name) for name in names]
+    short = [match.group(1) for match in found if match]
+    return short if len(set(short)) == len(names) else names
+
+
+def _grid(sheet: Sheet, panels: Sequence[Panel], columns: int) -> None:
+    """Lay out panels; three in a row share its width by what their tick labels need."""
+    if columns < 3:
+        sheet.grid(len(panels), columns, 3.4 if columns == 1 else COLUMN, 2.3 if columns == 1 else 1.95)
+        return
+    letters = [sum(len(t) + 1 for t in ticks(p.architectures)) for p in panels]
+    mean = sum(letters) / len(letters)
+    sheet.grid(len(panels), columns, COLUMN, 1.75, [min(1.25, max(0.85, n / mean)) for n in letters])
+
+
+def _points(sheet: Sheet, data: Results, panel: Panel, runs: pd.DataFrame) -> pd.DataFrame:
+    """Reduce runs to points with a place on the axis, and keep them for the CSV."""
+    points = summary(runs)
+    points.insert(2, "x", points["architecture"].map(_places(panel)))
+    record_points(sheet, data, panel, points)
+    return points
+
+
+def record_points(sheet: Sheet, data: Results, panel: Panel, points: pd.DataFrame) -> None:
+    """Keep points for the CSV, and note what a reader must know of them."""
+    labels = points["regime"].map(data.labels)
+    sheet.record(points.assign(label=labels, title=panel.title, dataset=panel.dataset_title))
+    if (points["n"] < points["runs"]).any():
+        sheet.note("Runs without a finite value are left out of the means.")
+    if (points["n"] == 1).any():
+        sheet.note("A point without an error bar is a single run.")
+
+
+def _regimes(
+    sheet: Sheet,
+    ax: Axes,
+    data: Results,
+    panel: Panel,
+    points: pd.DataFrame,
+    words: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    for regime, style in of_regimes(panel.regimes).items():
+        label = data.labels[regime]
+        line = _line(ax, points[points["regime"] == regime], style)
+        sheet.entry(words.get(label, label), line, group="words" if label in words else "")
+    mark_diverged(ax, points, of_regimes(panel.regimes))
+
+
+def _line(ax: Axes, points: pd.DataFrame, style: Style) -> Line2D:
+    """Draw points, their standard deviations and the line through them."""
+    shown = points[points["n"] > 0]
+    line = ax.errorbar(shown["x"], shown["mean"], yerr=shown["sd"], **style.line())[0]
+    if len(shown):  # an empty line without a clip has an endless extent
+        line.set_clip_on(False)  # a point on the frame (0%, 100%) is drawn whole
+    return line
+
+
+def mark_diverged(ax: Axes, points: pd.DataFrame, styles: Mapping[str, Style]) -> None:
+    """Cross out each point with runs that diverged, and write above the panel how many of how many.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Where.
+    points : pandas.DataFrame
+        With x, mean, regime, runs and diverged.
+    styles : mapping of str to Style
+        Of each regime: the counts have its colour, a line a regime.
+    """
+    marked = points[(points["diverged"] > 0) & (points["n"] > 0)]
+    if marked.empty:
+        return
+    ax.plot(marked["x"], marked["mean"], "x", color="0.1", markersize=5.5, markeredgewidth=0.9, zorder=6, clip_on=False)
+    counts = marked.drop_duplicates(["regime", "x"])
+    crossed = [regime for regime in styles if (counts["regime"] == regime).any()]
+    for row, regime in enumerate(reversed(crossed)):
+        for point in counts[counts["regime"] == regime].to_dict("records"):
+            ax.annotate(
+                f"{point['diverged']}/{point['runs']}",
+                (point["x"], 1.0),
+                xycoords=("data", "axes fraction"),
+                xytext=(0, 3 + 7 * row),
+                textcoords="offset points",
+                ha="center",
+                fontsize=SMALLEST,
+                color=styles[regime].ink(),
+            )
+
+
+def mark_stated(
+    sheet: Sheet,
+    ax: Axes,
+    stated: Sequence[Mapping[str, Any]],
+    places: Mapping[str, float],
+    styles: Mapping[str, Style],
+) -> None:
+    """Mark the values that the paper states for some points, and keep them for the CSV.
+
+    Parameters
+    ----------
+    sheet : Sheet
+        Where a note explains the mark.
+    ax : matplotlib.axes.Axes
+        Where.
+    stated : sequence of mapping
+        From `Results.stated`.
+    places : mapping
+        Where each architecture is on the x axis.
+    styles : mapping of str to Style
+        Of each regime.
+    """
+    import pandas as pd
+
+    if not stated:
+        return
+    look: dict[str, Any] = {
+        "linestyle": "none",
+        "marker": "*",
+        "markersize": 8,
+        "markerfacecolor": "white",
+        "zorder": 7,
+    }
+    for point in stated:
+        color = styles[point["regime"]].ink()
+        ax.plot(places[point["architecture"]], point["value"], color=color, markeredgewidth=0.9, clip_on=False, **look)
+    sheet.note("☆ A value that the paper states.")
+    rows = [
+        {
+            "panel": s["experiment"],
+            "architecture": s["architecture"],
+            "x": places[s["architecture"]],
+            "regime": s["regime"],
+            "quantity": f"stated {s['metric']}" + (f"<{s['threshold']:g}" if s["threshold"] else ""),
+            "mean": s["value"],
+            "claim": s["claim"],
+        }
+        for s in stated
+    ]
+    sheet.record(pd.DataFrame(rows))
+
+
+def _places(panel: Panel) -> dict[str, float]:
+    return {a.name: i for i, a in enumerate(panel.architectures)}
+
+
+def y_limits(points: pd.DataFrame, limits: tuple[float, float], paper_data: bool) -> tuple[float, float]:
+    """Return the paper's limits where the data are the paper's and lie inside, limits of the data elsewhere.
+
+    An end at 0 is always shown: shares begin there (an error bar that does not is cut off), changes are from there.
+    """
+    shown = points[points["n"] > 0]
+    if shown.empty:
+        return limits
+    low, high = _extremes(shown)
+    if limits == WHOLE or (paper_data and limits[0] <= low and high <= limits[1]):
+        return limits
+    # At least one percentage point, and no room beyond the paper's limits unless the data need it.
+    pad = max(0.08 * (high - low), (1.0 - (high - low)) / 2)
+    bottom = max(low - pad, limits[0]) if low >= limits[0] else low - pad
+    top = min(high + pad, limits[1]) if high <= limits[1] else high + pad
+    return 0.0 if limits[0] == 0 else bottom, max(top, 0.0) if limits[1] == 0 else top
+
+
+def _extremes(points: pd.DataFrame) -> tuple[float, float]:
+    sd = points["sd"].fillna(0.0)
+    return float((points["mean"] - sd).min()), float((points["mean"] + sd).max())
+
+
+def _frames(
+    sheet: Sheet,
+    panels: Sequence[Panel],
+    points: Sequence[pd.DataFrame],
+    labels: Sequence[str],
+    limits: Sequence[tuple[float, float]],
+    columns: int,
+) -> None:
+    """Set up the axes of all panels; those with the same limits in the paper share theirs."""
+    import pandas as pd
+
+    for ax, panel, label, wanted in zip(sheet.axes, panels, labels, limits, strict=True):
+        alike = [i for i, other in enumerate(limits) if other == wanted]
+        together = pd.concat([points[i] for i in alike])
+        _frame(sheet, ax, panel, together, label, wanted, all(panels[i].paper_data for i in alike))
+    # A label that repeats the one to its left is dropped.
+    for i in reversed(range(1, len(panels))):
+        if i % columns and (labels[i - 1], limits[i - 1]) == (labels[i], limits[i]):
+            sheet.axes[i].set_ylabel("")
+
+
+def _frame(
+    sheet: Sheet,
+    ax: Axes,
+    panel: Panel,
+    points: pd.DataFrame,
+    label: str,
+    limits: tuple[float, float],
+    paper_data: bool,
+) -> None:
+    from matplotlib.ticker import MaxNLocator, MultipleLocator
+
+    ax.set_xlabel(panel.axis_title)
+    ax.set_ylabel(label)
+    ax.set_xticks(range(len(panel.architectures)), ticks(panel.architectures))
+    ax.set_xlim(-0.5, len(panel.architectures) - 0.5)
+    ax.xaxis.grid(False)
+    ax.set_ylim(y_limits(points, limits, paper_data))
+    low, high = _extremes(points)
+    if limits == WHOLE and (low < limits[0] or high > limits[1]):
+        sheet.note("Error bars are cut off at 0% and 100%.")
+    elif limits[0] == 0 and low < 0:
+        sheet.note("Error bars are cut off at 0%.")
+    ax.yaxis.set_major_locator(MultipleLocator(20) if limits == WHOLE else MaxNLocator(7, steps=[1, 2, 5, 10]))

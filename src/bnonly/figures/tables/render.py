@@ -1,0 +1,50 @@
+"""Make a table from its request, and write it as Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from bnonly import paths
+from bnonly.figures.catalog import COUNTED, TABLES
+from bnonly.figures.tables import counts, layout
+from bnonly.figures.values import Results
+from bnonly.results import parquet
+
+_FORMATS = {"md": layout.markdown, "tex": layout.latex, "csv": layout.comma_separated}
+
+
+def render(asked: dict[str, Any], counted: Path | None = None, root: Path = Path(".")) -> list[Path]:
+    """Make a table and write its files.
+
+    Parameters
+    ----------
+    asked : dict
+        What `bnonly.figures.needs.request` returned for the table.
+    counted : Path, optional
+        The parameter counts, relative to `root`; ``results/counts.csv`` unless given.  Read only where needed.
+    root : Path
+        The run's folder.
+
+    Returns
+    -------
+    list of Path
+        The Markdown, LaTeX and CSV file.
+
+    Raises
+    ------
+    UserError
+        If a result or the counts are absent, damaged or of another configuration, or a file cannot be written.
+    """
+    name = asked["name"]
+    data = Results(asked, root)
+    module = TABLES.module(name)
+    table = module.build(data, counts.read(root / (counted or paths.counts())) if name in COUNTED else {})
+    if data.provenance:
+        table = dataclasses.replace(table, notes=(*table.notes, data.provenance))
+    made = [root / paths.table(name, suffix) for suffix in paths.TABLE_FORMATS]
+    for path, suffix in zip(made, paths.TABLE_FORMATS, strict=True):
+        with parquet.atomic(path) as stream:
+            stream.write(_FORMATS[suffix](table).encode())
+    return made

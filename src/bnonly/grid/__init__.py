@@ -1,0 +1,1 @@
+"""What a training is, and from the configuration every training."""

@@ -1,0 +1,76 @@
+"""Which recipes fit which data (standard library only).
+
+The grid asks before anything runs, of the facts in `bnonly.grid.datasets`; what opens data and makes an engine asks again,
+of a cell that may be no grid's and of the images that are really there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bnonly.grid.cell import Recipe
+from bnonly.grid.datasets import DATASETS
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """A value of a recipe that does not go with another one.
+
+    Attributes
+    ----------
+    key : tuple of str
+        Which value: keys of the recipe.
+    value
+        What it is.
+    beside : str
+        The key of the recipe that it does not go with.
+    wanted : str
+        What would be right.
+    """
+
+    key: tuple[str, ...]
+    value: Any
+    beside: str
+    wanted: str
+
+    def __str__(self) -> str:
+        return f"{'.'.join(self.key)} is {self.value!r}; {self.wanted}"
+
+
+def augmentation(recipe: Recipe) -> Misfit | None:
+    """Say what is wrong with a recipe's augmentation of its data set."""
+    data, how = DATASETS[recipe.dataset], recipe.augmentation
+    if data.layout == "folder":
+        if how.shift:
+            wanted = f"{recipe.dataset} has photographs, which are cropped, not shifted; take out augmentation.shift"
+            return Misfit(("augmentation", "shift"), how.shift, "dataset", wanted)
+        return None
+    if how.crop:
+        wanted = f"{recipe.dataset} has small images, which are shifted, not cropped; take out augmentation.crop"
+        return Misfit(("augmentation", "crop"), how.crop, "dataset", wanted)
+    size = recipe.image_size or data.image_size
+    if how.shift >= size:
+        beside = "image_size" if recipe.image_size else "dataset"
+        return Misfit(("augmentation", "shift"), how.shift, beside, f"less than {size}, the image's side, is wanted")
+    return None
+
+
+def batches(recipe: Recipe, images: int) -> Misfit | None:
+    """Say what is wrong with a recipe's batches of so many training images."""
+    batch, least = recipe.batch_size, 2 * recipe.gpus
+    if batch > images:
+        wanted = f"{recipe.dataset} has {images} training images, so at most that is wanted"
+    elif batch == 1:
+        wanted = "BatchNorm cannot normalise a single image; 2 or more are wanted"
+    elif 0 < images % batch < least:
+        fitting = (b for b in range(least, images + 1, recipe.gpus) if not 0 < images % b < least)
+        near = min(fitting, key=lambda b: abs(b - batch), default="another")
+        each = f"each of {recipe.gpus} GPUs" if recipe.gpus > 1 else "BatchNorm"
+        wanted = (
+            f"it leaves {images % batch} of the {images} training images of {recipe.dataset} for a last batch, "
+            f"and {each} needs 2 or more; take {near}"
+        )
+    else:
+        return None
+    return Misfit(("batch_size",), batch, "dataset", wanted)

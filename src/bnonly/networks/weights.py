@@ -1,0 +1,181 @@
+"""The weights file: what was trained, the running statistics and the seed (the paper's idea, Section 6).
+
+Everything else follows from the seed, so a BatchNorm-only ResNet-110 is some tens of kilobytes.  gamma, beta and the running
+means and variances are a tensor each, layer after layer in the order of the network: a tensor a layer would be a header more
+than half as large as the values.  What else trains has its parameter's name.  `rebuild` makes the full network again and
+refuses a file that does not fit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import nn
+
+from bnonly import paths
+from bnonly.errors import UserError
+from bnonly.grid.cell import Cell, parse_cell
+from bnonly.networks import regimes
+from bnonly.results import parquet
+
+#: Raised when the files change; older ones are refused.
+FORMAT = "bnonly-weights-2"
+
+
+def save(path: Path, cell: Cell, classes: int, data_sha256: str, model: nn.Module) -> None:
+    """Write a trained network.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.safetensors`` file.
+    cell : Cell
+        Its specification; goes into the file.
+    classes : int
+        Outputs of the network.
+    data_sha256 : str
+        Checksum of the data that it was trained on.
+    model : torch.nn.Module
+        From `bnonly.networks.regimes.make`, trained.
+    """
+    tensors = _tensors(model)
+    label = {
+        "format": FORMAT,
+        "cell": cell.canonical(),
+        "digest": cell.digest(),
+        "classes": classes,
+        "data_sha256": data_sha256,
+        "frozen_sha256": regimes.frozen_checksum(model),
+    }
+    label["sha256"] = _checksum(tensors, label)
+    with parquet.atomic(path) as stream:
+        # One entry: safetensors writes several in an order of its own, and equal runs are to be equal files.
+        stream.write(to_bytes(tensors, metadata={"bnonly": json.dumps(label, sort_keys=True)}))
+
+
+def _places(model: nn.Module) -> dict[str, list[torch.Tensor]]:
+    """Return where the tensors of a file are in a network: by name the parts that lie one after another in each."""
+    norms = [m for _, m in regimes.find_batchnorms(model)]
+    places: dict[str, list[Any]] = {
+        "gamma": [m.weight for m in norms if m.weight.requires_grad],
+        "beta": [m.bias for m in norms if m.bias.requires_grad],
+        "mean": [m.running_mean for m in norms],
+        "variance": [m.running_var for m in norms],
+    }
+    inside = {id(p) for parts in places.values() for p in parts}
+    places |= {n: [p] for n, p in regimes.trainable(model).items() if id(p) not in inside}
+    return {n: parts for n, parts in places.items() if parts}
+
+
+def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    # Contiguous, because an engine may lay weights out another way.
+    return {n: torch.cat([p.detach().cpu().contiguous() for p in parts]) for n, parts in _places(model).items()}
+
+
+def _checksum(tensors: Mapping[str, torch.Tensor], label: Mapping[str, Any]) -> str:
+    total = hashlib.sha256(json.dumps({k: v for k, v in label.items() if k != "sha256"}, sort_keys=True).encode())
+    for name in sorted(tensors):
+        total.update(name.encode())
+        total.update(tensors[name].numpy().tobytes())
+    return total.hexdigest()
+
+
+def load(path: Path, cell: Cell | None = None) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read a weights file, its values checked against their checksum.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    cell : Cell, optional
+        What it must be of.
+
+    Returns
+    -------
+    tensors : dict
+        gamma, beta (those that train), mean, variance, and whatever else trains by its parameter's name.
+    label : dict
+        digest, cell (a `Cell`), classes (int), data_sha256, frozen_sha256.
+
+    Raises
+    ------
+    UserError
+        If the file is absent, damaged, foreign, of another version or of another configuration.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file; train the cell first")
+    try:
+        with safe_open(path, framework="pt") as stream:
+            label: dict[str, Any] = json.loads((stream.metadata() or {}).get("bnonly", "{}"))
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a mapping
+    except PermissionError as problem:
+        raise UserError(f"{path}: cannot be read: {problem.strerror}") from None
+    except (SafetensorError, OSError, ValueError) as problem:
+        raise UserError(f"{path}: damaged or half-written ({problem}); delete it and train the cell again") from None
+    if label.get("format") != FORMAT:
+        raise UserError(f"{path}: {_other_format(label)}")
+    if _checksum(tensors, label) != label.get("sha256"):
+        raise UserError(f"{path}: damaged (its values do not have their checksum); delete it and train the cell again")
+    parquet.check_cell(path, {"digest": label["digest"], "cell": json.loads(label["cell"])}, None, cell)
+    label["cell"] = parse_cell(label["cell"])
+    return tensors, label
+
+
+def _other_format(label: Mapping[str, Any]) -> str:
+    if not {"format", "digest"} <= label.keys():
+        return f"is not a weights file of this version ({FORMAT}); delete it and train the cell again"
+    # Or what was finished before would be taken from there instead.
+    kept = paths.finished(label["digest"])
+    return (
+        f"is of format {label['format']!r}, this version reads {FORMAT}; delete it and {kept}, and train the cell again"
+    )
+
+
+def rebuild(path: Path, cell: Cell | None = None) -> tuple[nn.Module, Cell, dict[str, Any]]:
+    """Make the full network of a weights file again.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    cell : Cell, optional
+        What it must be the network of.
+
+    Returns
+    -------
+    model : torch.nn.Module
+        In evaluation mode, on the CPU.
+    cell : Cell
+        Its specification.
+    label : dict
+        See `load`.
+
+    Raises
+    ------
+    UserError
+        If the file is absent, damaged, foreign, of another configuration, or if this NumPy draws other random weights than
+        the one it was made with.
+    """
+    tensors, label = load(path, cell)
+    found: Cell = label["cell"]
+    model = regimes.make(found, label["classes"])
+    if regimes.frozen_checksum(model) != label["frozen_sha256"]:
+        raise UserError(
+            f"{path}: its seed gives other frozen weights here than where it was made; use the NumPy (and, for orthogonal "
+            f"weights, the kind of CPU) recorded in {path.with_name('metrics.parquet')}"
+        )
+    fresh = _tensors(model)
+    if {n: (t.shape, t.dtype) for n, t in fresh.items()} != {n: (t.shape, t.dtype) for n, t in tensors.items()}:
+        raise UserError(f"{path}: does not hold the tensors of {found}; delete it and train the cell again")
+    with torch.no_grad():
+        for name, parts in _places(model).items():
+            for place, values in zip(parts, tensors[name].split([len(p) for p in parts]), strict=True):
+                place.copy_(values)
+    return model.eval(), found, label

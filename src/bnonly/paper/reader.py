@@ -1,0 +1,361 @@
+"""Claims from the content of a claims file; a mistake in it is named in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from functools import cache
+from math import inf
+from typing import Any
+
+from bnonly.errors import UserError, accepted
+from bnonly.grid.cell import Architecture, Augmentation, Recipe, Regime
+from bnonly.paper.claim import Catalog, Claim, PaperExperiment, Selector, Test, parse_selector
+from bnonly.paper.vocabulary import (
+    COUNT_METRICS,
+    COUNT_REDUCTIONS,
+    FACTS,
+    PLACES,
+    REDUCTIONS,
+    REGIMES,
+    RULES,
+    RUN_METRICS,
+    THRESHOLDS,
+    WITH_THRESHOLD,
+    in_words,
+)
+
+_KEYS = (
+    "rule metric of minus over reduce to low high tolerance margin direction threshold bounds key fact".split()
+)  # fmt: skip
+
+
+def read(where: str, content: Mapping[str, Any]) -> Catalog:
+    """Read and check the content of a claims file.
+
+    Parameters
+    ----------
+    where : str
+        The file, for messages.
+    content : mapping
+        Its experiments, claims, tables and errata.
+
+    Raises
+    ------
+    UserError
+        In one line: file, claim, key, value and what would be right.
+    """
+    unknown = set(content) - {"experiments", "claims", "tables", "errata"}
+    if unknown:
+        key = sorted(unknown)[0]
+        raise UserError(
+            f"{where}: {key} is no part of a claims file; {accepted(key, ('experiments', 'claims', 'tables', 'errata'))}"
+        )
+    experiments = {n: _experiment(where, n, e) for n, e in _mapping(where, "experiments", content).items()}
+    reader = _Reader(where, experiments)
+    claims = [reader.claim(str(i), body) for i, body in _mapping(where, "claims", content).items()]
+    errata = _mapping(where, "errata", content)
+    for block in content.get("tables", []):
+        claims += reader.table(block, errata)
+    seen: set[str] = set()
+    for claim in claims:
+        if claim.id in seen:
+            raise UserError(f"{where}: {claim.id} is given twice; every claim has an id of its own")
+        seen.add(claim.id)
+    stray = sorted(set(errata) - seen)
+    if stray:
+        raise UserError(f"{where}: errata.{stray[0]}: no such claim; {accepted(stray[0], seen)}")
+    return Catalog(where, experiments, tuple(claims))
+
+
+def _mapping(where: str, key: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    value = content.get(key, {})
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: {key}: a mapping is wanted, found {type(value).__name__}")
+    return value
+
+
+def _experiment(where: str, name: str, body: Any) -> PaperExperiment:
+    try:
+        archs = {a: Architecture(a, str(family), int(d), int(c)) for a, (family, d, c) in body["architectures"].items()}
+        return PaperExperiment(str(body["dataset"]), int(body["seeds"]), archs)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise UserError(
+            f"{where}: experiments.{name}: dataset, seeds and architectures: {{NAME: [family, depth, channels]}} are wanted"
+        ) from None
+
+
+@cache
+def settings() -> tuple[str, ...]:
+    """Return what a rule "setting" may ask for: the fields of a cell, and the number of its replicates."""
+
+    def fields(kind: Any, prefix: str) -> list[str]:
+        names = [f.name for f in dataclasses.fields(kind)]
+        return [f"{prefix}.{n}" for n in names if n not in ("name", "augmentation")]
+
+    parts = {"recipe": Recipe, "recipe.augmentation": Augmentation, "regime": Regime, "architecture": Architecture}
+    return ("replicates", "engine", "precision", *(n for prefix, kind in parts.items() for n in fields(kind, prefix)))
+
+
+class _Reader:
+    def __init__(self, where: str, experiments: Mapping[str, PaperExperiment]) -> None:
+        from bnonly.figures import outputs
+
+        self.where, self.experiments = where, experiments
+        self.figures = outputs.names()
+
+    def fail(self, claim: str, key: str, value: Any, wanted: str) -> UserError:
+        return UserError(f"{self.where}: {claim}: {key} is {value!r}; {wanted}")
+
+    def claim(self, name: str, body: Any) -> Claim:
+        keys = ("page", "section", "figures", "says", "value", "reading", "note", "inconsistent", "external", "tests")
+        if not isinstance(body, dict):
+            raise UserError(f"{self.where}: {name}: a mapping of {', '.join(keys)} is wanted")
+        for key in body:
+            if key not in keys:
+                raise UserError(f"{self.where}: {name}: {key} is no key of a claim; {accepted(key, keys)}")
+        for key in ("page", "section", "says", "value"):
+            if key not in body:
+                raise UserError(f"{self.where}: {name}: {key} is missing")
+        if not isinstance(body["page"], int):
+            raise self.fail(name, "page", body["page"], "a number is wanted")
+        figures = tuple(body.get("figures", ()))
+        for figure in figures:
+            if figure not in self.figures:
+                raise self.fail(
+                    name, "figures", figure, f"no figure or table is called so; {accepted(figure, self.figures)}"
+                )
+        tests = body.get("tests", [])
+        if not isinstance(tests, list):
+            raise self.fail(name, "tests", tests, "a list is wanted")
+        if bool(tests) == bool(body.get("external")):
+            raise UserError(
+                f"{self.where}: {name}: give either tests, or external: why it is not this paper's to reproduce"
+            )
+        read = tuple(self.test(name, t) for t in tests)
+        if len({t.kind for t in read}) > 1:
+            kinds = ", ".join(sorted({t.kind for t in read}))
+            raise UserError(f"{self.where}: {name}: its tests are of several kinds ({kinds}); make a claim of each")
+        return Claim(
+            name,
+            body["page"],
+            str(body["section"]),
+            figures,
+            str(body["says"]),
+            str(body["value"]),
+            read,
+            **{k: str(body.get(k, "")) for k in ("inconsistent", "external", "reading", "note")},
+        )
+
+    def table(self, block: Any, errata: Mapping[str, Any]) -> list[Claim]:
+        try:
+            first, values = str(block["first"]), [str(v) for v in block["values"]]
+            experiment, metric = str(block["experiment"]), str(block["metric"])
+            page, section, table = int(block["page"]), str(block["section"]), str(block["table"])
+        except (KeyError, TypeError, ValueError):
+            raise UserError(
+                f"{self.where}: tables: first, page, section, table, experiment, metric and values are wanted in {block!r}"
+            ) from None
+        self.check_metric(first, metric, COUNT_METRICS)
+        self.check_experiment(first, experiment)
+        names = list(self.experiments[experiment].architectures)
+        if len(names) != len(values):
+            raise self.fail(
+                first, "values", len(values), f"one for each of {experiment}'s {len(names)} networks is wanted"
+            )
+        if table not in self.figures:
+            raise self.fail(first, "table", table, accepted(table, self.figures))
+        out = []
+        for i, (name, value) in enumerate(zip(names, values, strict=True)):
+            number, half = printed(value, f"{self.where}: {first}")
+            # float(...) of an exact decimal: a tie may be rounded either way, so both ends pass
+            test = Test(
+                "equals",
+                metric,
+                (Selector(experiment, name, ()),),
+                low=float(number - half),
+                high=float(number + half),
+                expected=float(number),
+                words=f"{COUNT_METRICS[metric]}: {value} after rounding",
+            )
+            shown = f"{value} %" if metric.endswith("percent") else value
+            key = f"{first[0]}{int(first[1:]) + i:03d}"
+            says = f"{name.removeprefix('ImageNet-')}: {COUNT_METRICS[metric].removesuffix(' (%)')}"
+            out.append(Claim(key, page, section, (table,), says, shown, (test,), str(errata.get(key, ""))))
+        return out
+
+    def test(self, name: str, body: Any) -> Test:
+        if not isinstance(body, dict):
+            raise self.fail(name, "tests", body, "a mapping with a rule is wanted")
+        for key in body:
+            if key not in _KEYS:
+                raise UserError(f"{self.where}: {name}: {key} is no key of a test; {accepted(key, _KEYS)}")
+        rule = body.get("rule")
+        if rule not in RULES:
+            raise self.fail(name, "rule", rule, f"there is no such rule; {accepted(str(rule), RULES)}")
+        for key in (*RULES[rule], "of"):
+            if key not in body:
+                raise UserError(f"{self.where}: {name}: rule {rule} needs {key}")
+        metric = str(body.get("metric", ""))
+        if rule not in ("setting", "structure"):
+            self.check_metric(name, metric, {**RUN_METRICS, **COUNT_METRICS})
+        reduce = body.get("reduce", "each")
+        if reduce not in REDUCTIONS:
+            raise self.fail(name, "reduce", reduce, accepted(str(reduce), REDUCTIONS))
+        counted = metric in COUNT_METRICS
+        usable = COUNT_REDUCTIONS if counted else [r for r in REDUCTIONS if r not in ("largest_ratio", "exponent")]
+        if reduce not in usable:
+            raise self.fail(name, "reduce", reduce, f"not with {metric}; {accepted(reduce, usable)}")
+        if rule == "count" and metric != "failed":
+            raise self.fail(name, "metric", metric, "rule count counts runs: failed is wanted")
+        if rule == "setting" and body["key"] not in settings():
+            raise self.fail(
+                name, "key", body["key"], f"there is no such setting; {accepted(str(body['key']), settings())}"
+            )
+        if rule == "structure" and body["fact"] not in FACTS:
+            raise self.fail(name, "fact", body["fact"], accepted(str(body["fact"]), FACTS))
+        if rule == "trend" and body["direction"] not in ("rising", "falling"):
+            raise self.fail(name, "direction", body["direction"], "rising or falling is wanted")
+        minus = str(body.get("minus", ""))
+        if rule in ("greater", "smaller") and not minus and reduce == "each":
+            raise UserError(f"{self.where}: {name}: rule {rule} needs minus: what it is compared with")
+        raw = body.get("threshold", ())
+        thresholds = tuple(raw) if isinstance(raw, list) else (raw,) if raw else ()
+        if (metric in WITH_THRESHOLD) != bool(thresholds):
+            raise self.fail(name, "threshold", body.get("threshold"), f"one goes with {', '.join(WITH_THRESHOLD)}")
+        for threshold in thresholds:
+            if threshold not in THRESHOLDS:
+                raise self.fail(name, "threshold", threshold, f"one of {', '.join(map(str, THRESHOLDS))} is wanted")
+        needs_regime = rule == "setting" or metric in RUN_METRICS or metric.startswith("trainable")
+        of = self.selectors(name, body["of"], needs_regime)
+        if minus:
+            self.minus(name, minus)
+        low, high, strict = self.region(name, rule, body)
+        over = self.over(name, body["over"]) if "over" in body else None
+        bounds = body.get("bounds", [-inf, inf])
+        if not (isinstance(bounds, list) and len(bounds) == 2 and all(isinstance(b, int | float) for b in bounds)):
+            raise self.fail(name, "bounds", bounds, "two numbers are wanted")
+        return Test(
+            rule,
+            metric,
+            of,
+            minus,
+            over,
+            reduce,
+            low,
+            high,
+            strict,
+            str(body.get("direction", "")),
+            thresholds,
+            (float(bounds[0]), float(bounds[1])),
+            str(body.get("key", body.get("fact", ""))),
+            _plain(body.get("to")),
+            in_words(rule, metric, body, low, high),
+        )
+
+    def over(self, name: str, body: Any) -> Test:
+        if not isinstance(body, dict):
+            raise self.fail(name, "over", body, "metric and of are wanted")
+        test = self.test(name, {"rule": "equals", "to": 0, **body})
+        if test.kind != "count" or len(test.of) > 1 or test.of[0].relative or "+" in test.of[0].architectures:
+            raise self.fail(name, "over", dict(body), "a count of one named network is wanted")
+        return test
+
+    def region(self, name: str, rule: str, body: Mapping[str, Any]) -> tuple[float, float, bool]:
+        def number(key: str, default: float = 0.0) -> float:
+            value = body.get(key, default)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise self.fail(name, key, value, "a number is wanted")
+            return float(value)
+
+        tolerance, margin = number("tolerance"), number("margin")
+        if tolerance < 0 or margin < 0:
+            raise self.fail(name, "tolerance", tolerance, "0 or more is wanted")
+        if rule == "equals":
+            return number("to") - tolerance, number("to") + tolerance, False
+        if rule == "range":
+            if number("low") > number("high"):
+                raise self.fail(name, "low", body["low"], f"at most high, {body['high']}, is wanted")
+            return number("low") - tolerance, number("high") + tolerance, False
+        if rule == "at_most":
+            return -inf, number("to") + tolerance, False
+        if rule in ("at_least", "count"):
+            return number("to") - tolerance, inf, False
+        if rule in ("greater", "trend"):
+            return margin, inf, True
+        return (-inf, 0.0 - margin, True) if rule == "smaller" else (-inf, inf, False)
+
+    def selectors(self, name: str, given: Any, needs_regime: bool) -> tuple[Selector, ...]:
+        found = []
+        for text in given if isinstance(given, list) else [given]:
+            selector = parse_selector(str(text))
+            self.check_selector(name, selector, needs_regime)
+            found.append(selector)
+        return tuple(found)
+
+    def minus(self, name: str, text: str) -> None:
+        if "/" in text:
+            selector = parse_selector(text)
+            self.check_selector(name, selector, True)
+            one = selector.architectures == "=" or not (selector.relative or "+" in selector.architectures)
+            if not one or len(selector.regimes) > 1:
+                raise self.fail(name, "minus", text, "one network, or '=' for the same, and one regime are wanted")
+        else:
+            self.check_regime(name, text)
+
+    def check_selector(self, name: str, selector: Selector, needs_regime: bool) -> None:
+        self.check_experiment(name, selector.experiment)
+        known = self.experiments[selector.experiment].architectures
+        if not selector.relative:
+            for architecture in selector.architectures.split("+"):
+                if architecture not in known:
+                    raise self.fail(
+                        name,
+                        "of",
+                        f"{selector.experiment}/{architecture}",
+                        f"the experiment has no such network; {accepted(architecture, [*known, *PLACES])}",
+                    )
+        for regime in selector.regimes:
+            self.check_regime(name, regime)
+        if needs_regime and not selector.regimes:
+            raise self.fail(name, "of", selector.experiment, "EXPERIMENT/ARCHITECTURES/REGIME is wanted")
+
+    def check_experiment(self, name: str, experiment: str) -> None:
+        if experiment not in self.experiments:
+            raise self.fail(
+                name, "of", experiment, f"there is no such experiment; {accepted(experiment, self.experiments)}"
+            )
+
+    def check_regime(self, name: str, regime: str) -> None:
+        if regime != "*" and regime not in REGIMES:
+            raise self.fail(name, "of", regime, f"there is no such regime; {accepted(regime, REGIMES)}")
+
+    def check_metric(self, name: str, metric: str, known: Iterable[str]) -> None:
+        if metric not in known:
+            raise self.fail(name, "metric", metric, f"there is no such metric; {accepted(metric, known)}")
+
+
+def printed(text: str, where: str = "") -> tuple[Decimal, Decimal]:
+    """Read a number as printed, and half a unit of its last digit: ``8.29K`` is 8290 and 5.
+
+    Raises
+    ------
+    UserError
+        If it is none.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KM]?)", text)
+    if not match:
+        raise UserError(f"{where}: value is {text!r}; a number such as 650, 8.29K or 1.73M is wanted")
+    unit = {"": Decimal(1), "K": Decimal(1000), "M": Decimal(1_000_000)}[match[2]]
+    value = Decimal(match[1])
+    exponent = value.as_tuple().exponent
+    assert isinstance(exponent, int)
+    # A count below a thousand is printed whole, and exact.
+    half = Decimal(0) if not match[2] and exponent == 0 else Decimal(1).scaleb(exponent) / 2
+    return value * unit, half * unit
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,84 @@
+"""Write ``report.html``: one file, with its style, script, figures and numbers inside."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import fields
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from bnonly import paths
+from bnonly.grid.resolve import Grid
+from bnonly.report.content import collect
+from bnonly.report.words import slug
+from bnonly.results import parquet
+from bnonly.verdicts.judge import judge
+from bnonly.verdicts.verdict import VERDICTS
+
+HERE = Path(__file__).parent
+#: Shape and letter of each verdict, so that colour is never alone.
+MARKS = dict(zip(VERDICTS, "✓✗?○–!↗", strict=True))
+
+
+def report(grid: Grid, paper: Grid | None = None, source: Path | None = None, root: Path = Path(".")) -> Path:
+    """Write the report of a run, finished or not.
+
+    Parameters
+    ----------
+    grid : Grid
+        The run's configuration.
+    paper : Grid, optional
+        The paper's, for the cost of what this run does not have.
+    source : Path, optional
+        A claims file instead of the paper's.
+    root : Path
+        The run's folder.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    UserError
+        If the claims file has a mistake, results of different data or engines lie side by side, or the file cannot be written.
+    """
+    measured, decisions = judge(grid, source, root)
+    content = collect(grid, paper, measured, decisions, root)
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_typeset,
+    )
+    environment.filters["slug"] = slug
+    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
+    text = environment.get_template("report.html.j2").render(
+        **{f.name: getattr(content, f.name) for f in fields(content)},
+        marks=MARKS,
+        # Our own files, not data; the policy below lets nothing else be style or script, and nothing leave the page.
+        style=style,
+        script=script,
+        policy=(
+            "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+            f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
+        ),
+    )
+    path = root / paths.REPORT
+    with parquet.atomic(path) as stream:
+        stream.write(text.encode())
+    return path
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _typeset(value: object) -> object:
+    """Set apostrophes as type does; markup (what the template calls safe) is left alone."""
+    return value.replace("'", "’") if type(value) is str else value

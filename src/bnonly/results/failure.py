@@ -1,0 +1,67 @@
+"""What is remembered of a training that failed: for `bnonly status`, and for how often a batch tries again."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from bnonly import paths
+from bnonly.errors import UserError
+from bnonly.grid.cell import Cell
+from bnonly.results import cache
+from bnonly.results.lock import Held
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """Return why the last attempt at a cell failed: reason, log, job, time, digest, times; None if it did not."""
+    try:
+        found = json.loads(paths.failure(folder).read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and {"reason", "times", "digest"} <= found.keys() else None
+
+
+def record(cell: Cell, folder: Path, reason: str) -> None:
+    """Remember a failure; `times` counts those without a newer checkpoint between them."""
+    before = read(folder) or {}
+    try:
+        checkpoint = paths.checkpoint(folder, cell.digest()).stat().st_mtime
+    except OSError:
+        checkpoint = 0.0
+    same = before.get("digest") == cell.digest() and before.get("checkpoint") == checkpoint
+    log = paths.train_log(*cell.key)
+    content = {
+        "reason": reason,
+        "times": int(before["times"]) + 1 if same else 1,
+        "digest": cell.digest(),
+        "checkpoint": checkpoint,
+        "log": str(log) if log.exists() else None,
+        "job": os.environ.get("SLURM_JOB_ID"),
+        "time": time.time(),
+    }
+    with suppress(UserError):  # where nothing can be written the message itself must do
+        cache.replace(paths.failure(folder), json.dumps(content).encode())
+
+
+def forget(folder: Path) -> None:
+    """Remember no failure."""
+    paths.failure(folder).unlink(missing_ok=True)
+
+
+@contextmanager
+def recorded(cell: Cell, folder: Path) -> Iterator[None]:
+    """Remember whatever ends a training, but for another process's hold on it and a signal's wish."""
+    try:
+        yield
+    except Held:
+        raise
+    except Exception as problem:
+        if type(problem).__name__ != "Stopped":
+            first = str(problem).strip().splitlines() or [""]
+            record(cell, folder, first[0][:500] or type(problem).__name__)
+        raise

@@ -1,0 +1,265 @@
+"""The Parquet files of a cell: declared columns, atomic writing, checked reading.
+
+Every file carries, under the key ``bnonly`` of its Parquet metadata, a JSON object with its kind, the cell's canonical
+specification and digest; ``metrics`` also carries the provenance of the run.  A reader refuses a file that is damaged, of
+another kind, or of another cell, and names it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bnonly.errors import UserError
+from bnonly.grid.cell import Cell, differences
+
+_KEY = b"bnonly"
+_REMEDY = "delete it and run the same command again"
+
+
+def _schema(**columns: pa.DataType) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
+
+
+SCHEMAS: dict[str, pa.Schema] = {
+    # One row an epoch.  Losses are mean cross-entropies in nats, top1 and top5 shares of 1, train_* over the augmented
+    # images as they were trained on; lr is that of the epoch's last iteration; seconds are of training alone.
+    "metrics": _schema(
+        epoch=pa.int32(),
+        iteration=pa.int64(),
+        lr=pa.float64(),
+        train_loss=pa.float64(),
+        train_top1=pa.float64(),
+        test_loss=pa.float64(),
+        test_top1=pa.float64(),
+        test_top5=pa.float64(),
+        images_per_second=pa.float64(),
+        seconds=pa.float64(),
+    ),
+    # One row a BatchNorm channel, layers in the order of the forward definition.
+    "batchnorm": _schema(
+        layer=pa.string(),
+        layer_index=pa.int32(),
+        channel=pa.int32(),
+        gamma_start=pa.float32(),
+        gamma_end=pa.float32(),
+        beta_start=pa.float32(),
+        beta_end=pa.float32(),
+        mean_start=pa.float32(),
+        mean_end=pa.float32(),
+        variance_start=pa.float32(),
+        variance_end=pa.float32(),
+    ),
+    # One row a threshold; threshold 0 is the untouched network.
+    "clamping": _schema(
+        threshold=pa.float64(),
+        gammas=pa.int64(),
+        clamped=pa.int64(),
+        test_loss=pa.float64(),
+        test_top1=pa.float64(),
+        test_top5=pa.float64(),
+    ),
+    # One row a ReLU channel; zero is the share of exact zeros over all test images and pixels.
+    "activations": _schema(
+        relu=pa.string(),
+        relu_index=pa.int32(),
+        channel=pa.int32(),
+        zero=pa.float64(),
+    ),
+}
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that appears under its name whole or not at all.
+
+    The bytes go to a private temporary file in the same folder, are flushed to the disk and renamed.
+
+    Raises
+    ------
+    UserError
+        If the disk is full or the folder cannot be written; an older file of that name is left as it was.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        with os.fdopen(handle, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as problem:
+        _remove(temporary)
+        raise UserError(f"{path}: cannot be written: {problem.strerror or problem}; nothing was changed") from None
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def _remove(name: str | None) -> None:
+    if name and os.path.exists(name):
+        os.unlink(name)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write(
+    path: Path, kind: str, columns: Mapping[str, Any], cell: Cell, provenance: Mapping[str, Any] | None = None
+) -> None:
+    """Write one of a cell's Parquet files.
+
+    Parameters
+    ----------
+    path : Path
+        Where.
+    kind : str
+        A key of `SCHEMAS`.
+    columns : mapping of str to array-like
+        Exactly the schema's columns.
+    cell : Cell
+        Whose results these are.
+    provenance : mapping, optional
+        More metadata, as JSON.
+
+    Raises
+    ------
+    UserError
+        If the disk is full or the folder cannot be written.
+    """
+    schema = SCHEMAS[kind]
+    label = {"kind": kind, "digest": cell.digest(), "cell": json.loads(cell.canonical()), **(provenance or {})}
+    table = pa.Table.from_arrays([_array(columns[f.name], f.type) for f in schema], schema=schema)
+    label["sha256"] = _checksum(table, label)
+    table = table.replace_schema_metadata({_KEY: json.dumps(label, sort_keys=True).encode()})
+    with atomic(path) as stream:
+        pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
+
+
+def _checksum(table: pa.Table, label: Mapping[str, Any]) -> str:
+    """Return a SHA-256 of a file's values and metadata: Parquet's own checksums cover neither headers nor footer."""
+    total = hashlib.sha256(json.dumps({k: v for k, v in label.items() if k != "sha256"}, sort_keys=True).encode())
+    for column in table.columns:
+        for chunk in column.chunks:
+            if pa.types.is_string(chunk.type):
+                total.update("\0".join(chunk.to_pylist()).encode())
+            else:
+                total.update(chunk.to_numpy(zero_copy_only=True).tobytes())
+    return total.hexdigest()
+
+
+def _array(values: Any, kind: pa.DataType) -> pa.Array:
+    """Make a column without `pyarrow.array`, which imports pandas to ask whether it was given a Series: 0.7 s a cell."""
+    if pa.types.is_string(kind):
+        parts = [str(v).encode() for v in values]
+        offsets = np.cumsum([0, *map(len, parts)], dtype=np.int32)
+        return pa.StringArray.from_buffers(len(parts), pa.py_buffer(offsets), pa.py_buffer(b"".join(parts)))
+    numbers = np.ascontiguousarray(values, dtype=kind.to_pandas_dtype())
+    return pa.Array.from_buffers(kind, len(numbers), [None, pa.py_buffer(numbers)])
+
+
+def read(path: Path, kind: str, digest: str | None = None, cell: Cell | None = None) -> tuple[pa.Table, dict[str, Any]]:
+    """Read one of a cell's Parquet files, checked.
+
+    Parameters
+    ----------
+    path : Path
+        Which file.
+    kind : str
+        A key of `SCHEMAS`.
+    digest : str, optional
+        Digest of the cell that it must be of.
+    cell : Cell, optional
+        The cell itself, instead of its digest; the message then says what differs.
+
+    Returns
+    -------
+    table : pyarrow.Table
+        The columns of the schema.
+    label : dict
+        The metadata: kind, digest, cell and, for metrics, the provenance.
+
+    Raises
+    ------
+    UserError
+        If the file is absent, damaged, foreign, of another kind or of another configuration.
+    """
+    # All of it in one: what a flipped bit has made of a name or a text is only met when that is decoded.
+    with _refusing(path):
+        table = pq.read_table(path, page_checksum_verification=True, memory_map=False)
+        label = _label(path, table.schema)
+        if label.get("kind") != kind:
+            raise UserError(f"{path}: holds {label.get('kind', 'something else')}, not {kind}; {_REMEDY}")
+        if not table.schema.remove_metadata().equals(SCHEMAS[kind]):
+            raise UserError(f"{path}: its columns are not those of {kind} in this version; {_REMEDY}")
+        if label.get("sha256") != _checksum(table, label):
+            raise UserError(f"{path}: damaged (its values do not have their checksum); {_REMEDY}")
+    check_cell(path, label, digest, cell)
+    return table, label
+
+
+def read_label(path: Path) -> dict[str, Any]:
+    """Read only the metadata of one of a cell's Parquet files.
+
+    Raises
+    ------
+    UserError
+        If the file is absent, damaged or foreign.
+    """
+    with _refusing(path):
+        return _label(path, pq.read_schema(path))
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Turn whatever a file that is absent or damaged causes into one line."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; train the cell first") from None
+    except (PermissionError, IsADirectoryError) as problem:
+        raise UserError(f"{path}: cannot be read: {problem.strerror}") from None
+    except (pa.ArrowException, OSError, ValueError) as problem:
+        first = str(problem).strip().splitlines()[0][:120] if str(problem).strip() else type(problem).__name__
+        raise UserError(f"{path}: damaged or half-written ({first}); {_REMEDY}") from None
+
+
+def _label(path: Path, schema: pa.Schema) -> dict[str, Any]:
+    metadata = schema.metadata or {}
+    if _KEY not in metadata:
+        raise UserError(f"{path}: was not written by bnonly; move it away and run the same command again")
+    label: dict[str, Any] = json.loads(metadata[_KEY])
+    return label
+
+
+def check_cell(path: Path, label: Mapping[str, Any], digest: str | None, cell: Cell | None) -> None:
+    """Refuse a file that was made by another configuration.
+
+    Raises
+    ------
+    UserError
+        Naming the file and, if the cell is given, what differs.
+    """
+    wanted = cell.digest() if cell else digest
+    if wanted is None or label.get("digest") == wanted:
+        return
+    theirs = json.dumps(label.get("cell", {}), sort_keys=True, separators=(",", ":"))
+    what = differences(cell.canonical(), theirs) if cell else f"cell {label.get('digest')}, not {wanted}"
+    raise UserError(
+        f"{path}: was made by another configuration ({what}); run the workflow to make it anew, or restore the configuration"
+    )

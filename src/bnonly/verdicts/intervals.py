@@ -1,0 +1,110 @@
+"""Statistics of runs with their standard errors, and what their intervals say of a rule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from bnonly.paper.claim import Test
+from bnonly.verdicts.verdict import FAILS, HOLDS, UNDECIDED, Evidence
+
+LEVEL = 0.95
+#: Numbers that differ by less are equal: counts and shares are exact but for the last bits.
+SLACK = 1e-9
+
+Seeds = Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A statistic with its standard error, its degrees of freedom (0: no error is known) and the fewest replicates."""
+
+    value: float
+    error: float
+    freedom: int
+    n: int
+
+
+def estimate(statistic: Callable[[Seeds], float], seeds: Seeds) -> Estimate:
+    """Return a statistic of several networks' runs and its standard error, one run left out at a time.
+
+    The runs of different networks are taken as independent.  For the mean of one network's runs it is the usual standard error.
+
+    Parameters
+    ----------
+    statistic : callable
+        From the seeds of each network to a number.
+    seeds : sequence of sequences of int
+        The replicates of each network.
+    """
+    value, n = statistic(seeds), min(map(len, seeds))
+    if n < 2 or not math.isfinite(value):
+        return Estimate(value, math.nan, 0, n)
+    variance = 0.0
+    for i, mine in enumerate(seeds):
+        rest = [[s for s in mine if s != out] for out in mine]
+        left_out = np.array([statistic([*seeds[:i], r, *seeds[i + 1 :]]) for r in rest])
+        variance += (len(mine) - 1) / len(mine) * float(((left_out - left_out.mean()) ** 2).sum())
+    return Estimate(value, math.sqrt(variance), sum(len(mine) - 1 for mine in seeds), n)
+
+
+def interval(
+    what: str, found: Estimate, test: Test, intervals: int, values: Sequence[float] = (), sign: float = 1.0
+) -> Evidence:
+    """Weigh a statistic by its intervals.
+
+    Parameters
+    ----------
+    what : str
+        What it is of.
+    found : Estimate
+        The statistic.
+    test : Test
+        The rule.
+    intervals : int
+        How many the claim rests on: refuting it takes one that lies outside at a level shared between all of them.
+    values : sequence of float
+        What it is the mean of, for their standard deviation.
+    sign : float
+        -1: the rule is about the opposite number.
+    """
+    sd = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    if not found.freedom:
+        return Evidence(what, found.value, sd, found.n, math.nan, math.nan, UNDECIDED)
+    near, wide = (_t(level, found.freedom) * found.error for level in (LEVEL, 1 - (1 - LEVEL) / intervals))
+    verdict = UNDECIDED
+    if _inside(sign * found.value - near, sign * found.value + near, test):
+        verdict = HOLDS
+    elif _outside(sign * found.value - wide, sign * found.value + wide, test):
+        verdict = FAILS
+    return Evidence(what, found.value, sd, found.n, found.value - near, found.value + near, verdict)
+
+
+def _inside(low: float, high: float, test: Test) -> bool:
+    if test.strict:
+        return low > test.low and high < test.high
+    return low >= test.low - SLACK and high <= test.high + SLACK
+
+
+def _outside(low: float, high: float, test: Test) -> bool:
+    if test.strict:
+        return high <= test.low or low >= test.high
+    return high < test.low - SLACK or low > test.high + SLACK
+
+
+def exact(what: str, value: float, test: Test) -> Evidence:
+    """Weigh a number that is known exactly."""
+    slack = SLACK * max(1.0, abs(value))
+    verdict = HOLDS if test.low - slack <= value <= test.high + slack else FAILS
+    return Evidence(what, value, math.nan, 0, value, value, verdict)
+
+
+@lru_cache(maxsize=1024)
+def _t(level: float, freedom: int) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf(0.5 + level / 2, freedom))

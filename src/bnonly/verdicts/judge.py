@@ -1,0 +1,33 @@
+"""Decide the claims on the run in the current folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bnonly.grid.resolve import Grid
+from bnonly.paper import catalog
+from bnonly.verdicts.decide import Judge
+from bnonly.verdicts.measure import Measurements
+from bnonly.verdicts.verdict import Decision
+
+
+def judge(grid: Grid, source: Path | None = None, root: Path = Path(".")) -> tuple[Measurements, list[Decision]]:
+    """Decide every claim by the results that are there.
+
+    Parameters
+    ----------
+    grid : Grid
+        The run's configuration.
+    source : Path, optional
+        A claims file instead of the paper's.
+    root : Path
+        The run's folder.
+
+    Raises
+    ------
+    UserError
+        If the claims file has a mistake, or results of different data or engines lie side by side.
+    """
+    claims = catalog.load(source) if source else catalog.load()
+    measured = Measurements(grid, root)
+    return measured, Judge(claims, grid, measured).decide_all()

@@ -1,0 +1,242 @@
+"""From a run's folder to the numbers that claims are about: one value, or one array, for every run and metric."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnonly import paths
+from bnonly.errors import UserError
+from bnonly.grid.cell import Cell, differences
+from bnonly.grid.datasets import DATASETS
+from bnonly.grid.resolve import Grid
+from bnonly.results import parquet
+
+Value = float | np.ndarray
+#: A ReLU channel that is zero for more than this share of images and pixels is off (Section 5).
+OFF = 0.99
+#: Pr[activation = 0] of a channel that is on 10 to 70 % of the time (Appendix I).
+SOMETIMES = (0.3, 0.9)
+#: A run this close to guessing has failed, in points.
+NEAR_CHANCE = 5.0
+
+
+class Measurements:
+    """A run's finished cells, each file read once and checked against the configuration.
+
+    Attributes
+    ----------
+    labels : dict
+        Provenance of every finished cell, by its key.
+    unusable : dict
+        Why a cell that is there does not count, by its key: damaged, or of another configuration.
+
+    Raises
+    ------
+    UserError
+        If results of different data, engines or precisions lie side by side.
+    """
+
+    def __init__(self, grid: Grid, root: Path = Path(".")) -> None:
+        self.grid, self.root = grid, root
+        self.labels: dict[tuple[str, str, int], dict[str, Any]] = {}
+        self.unusable: dict[tuple[str, str, int], str] = {}
+        self._tables: dict[tuple[str, tuple[str, str, int]], dict[str, np.ndarray]] = {}
+        self._values: dict[tuple[Any, ...], Value] = {}
+        first: dict[str, tuple[Path, str]] = {}
+        for key, cell in grid.cells.items():
+            path = root / paths.metrics(paths.cell_dir(*key))
+            if not path.exists():
+                continue
+            try:
+                label = parquet.read(path, "metrics")[1]
+            except UserError as problem:
+                self.unusable[key] = str(problem)
+                continue
+            if label.get("digest") != cell.digest():
+                self.unusable[key] = _stale(path, cell, label)
+                continue
+            dataset, sha256 = label["data"]["dataset"], label["data"]["sha256"]
+            other, known = first.setdefault(dataset, (path, sha256))
+            if known != sha256:
+                raise UserError(
+                    f"{path}: was trained on other {dataset} data than {other}; delete the one made with the old data"
+                )
+            self.labels[key] = label
+
+    def seeds(self, folder: str, regime: str) -> list[int]:
+        """Return the seeds of the grid for an architecture's folder and a regime."""
+        return [k[2] for k in self.grid.cells if k[:2] == (folder, regime)]
+
+    def value(self, metric: str, key: tuple[str, str, int], threshold: float, bounds: tuple[float, float]) -> Value:
+        """Return a metric of one run: a number, or an array where a statistic is over the pooled runs.
+
+        Raises
+        ------
+        UserError
+            If a file that it needs is absent, damaged or of another configuration.
+        """
+        known = metric, key, threshold, bounds
+        if known not in self._values:
+            self._values[known] = self._measure(metric, key, threshold, bounds)
+        return self._values[known]
+
+    def has(self, metric: str, key: tuple[str, str, int]) -> bool:
+        """Say whether a run has what a metric needs."""
+        if key not in self.labels:
+            return False
+        kind = file_of(metric)
+        if kind == "metrics":
+            return True
+        path = self.root / schemas_file(kind)(paths.cell_dir(*key))
+        if not path.exists():
+            return False
+        try:
+            self._columns(kind, key)
+        except UserError as problem:
+            self.unusable[key] = str(problem)
+            return False
+        return True
+
+    def _columns(self, kind: str, key: tuple[str, str, int]) -> dict[str, np.ndarray]:
+        if (kind, key) not in self._tables:
+            path = self.root / schemas_file(kind)(paths.cell_dir(*key))
+            table, _ = parquet.read(path, kind, self.grid.cells[key].digest())
+            wanted = {
+                "metrics": ("test_top1", "test_top5"),
+                "batchnorm": ("gamma_end", "beta_end"),
+                "clamping": ("threshold", "test_top1"),
+                "activations": ("zero",),
+            }[kind]
+            self._tables[kind, key] = {name: table.column(name).to_numpy() for name in wanted}
+        return self._tables[kind, key]
+
+    def _measure(self, metric: str, key: tuple[str, str, int], threshold: float, bounds: tuple[float, float]) -> Value:
+        columns = self._columns(file_of(metric), key)
+        if metric in ("top1", "top5"):
+            return _last(columns[f"test_{metric}"])
+        if metric == "failed":
+            classes = DATASETS[self.grid.cells[key].recipe.dataset].classes
+            near = _last(columns["test_top1"]) <= 100 / classes + NEAR_CHANCE
+            return float(self.labels[key]["status"] == "diverged" or near)
+        if metric == "clamping_change":
+            top1 = dict(zip(columns["threshold"].tolist(), columns["test_top1"].tolist(), strict=True))
+            if threshold not in top1 or 0.0 not in top1:
+                raise UserError(
+                    f"{paths.clamping(paths.cell_dir(*key))}: has no threshold {threshold:g}; delete it and analyse the cell again"
+                )
+            return 100.0 * (top1[threshold] - top1[0.0])
+        if metric in ("disabled_activations", "constant_activations", "sometimes_active"):
+            zero = _finite(columns["zero"])
+            chosen = {
+                "disabled_activations": zero > OFF,
+                "constant_activations": (zero > OFF) | (zero < 1 - OFF),
+                "sometimes_active": (zero >= SOMETIMES[0]) & (zero <= SOMETIMES[1]),
+            }[metric]
+            return _percent(chosen)
+        if metric == "small_betas":
+            return _percent(abs(_finite(columns["beta_end"])) < threshold)
+        gamma = _finite(columns["gamma_end"])
+        if metric in POOLED:
+            return gamma
+        if metric == "small_gammas":
+            return _percent(abs(gamma) < threshold)
+        if metric == "gamma_within":
+            return _percent((gamma >= bounds[0]) & (gamma <= bounds[1]))
+        if metric in ("gamma_positive", "gamma_negative"):
+            return _percent(gamma > 0 if metric == "gamma_positive" else gamma < 0)
+        return _mean(abs(gamma) if metric == "gamma_magnitude" else gamma)
+
+
+def file_of(metric: str) -> str:
+    """Return which of a cell's files has a metric."""
+    if metric in ("top1", "top5", "failed"):
+        return "metrics"
+    if metric == "clamping_change":
+        return "clamping"
+    return "activations" if "activ" in metric else "batchnorm"
+
+
+def schemas_file(kind: str) -> Callable[[Path], Path]:
+    """Return the function that names a kind of file."""
+    return {
+        "metrics": paths.metrics,
+        "batchnorm": paths.batchnorm,
+        "clamping": paths.clamping,
+        "activations": paths.activations,
+    }[kind]
+
+
+def _pooled_sd(values: Sequence[np.ndarray]) -> float:
+    return float(np.concatenate(values).std())
+
+
+def _normal_distance(values: Sequence[np.ndarray]) -> float:
+    """Return Kolmogorov's distance between pooled values and the normal distribution of their mean and deviation."""
+    from scipy.stats import norm
+
+    pooled = np.sort(np.concatenate(values))
+    if pooled.size < 2 or pooled.std() == 0:
+        return 1.0
+    model = norm.cdf(pooled, pooled.mean(), pooled.std())
+    above = np.arange(1, pooled.size + 1) / pooled.size
+    return float(max((above - model).max(), (model - above + 1 / pooled.size).max()))
+
+
+#: Statistics of the pooled channels of all runs; every other metric is averaged over the runs.
+POOLED: dict[str, Callable[[Sequence[Any]], float]] = {
+    "gamma_sd": _pooled_sd,
+    "gamma_normal_distance": _normal_distance,
+}
+
+
+def over_runs(metric: str, values: Sequence[Any]) -> float:
+    """Return one number for several runs."""
+    return POOLED[metric](values) if metric in POOLED else float(np.mean(values))
+
+
+def usable(value: Value) -> bool:
+    """Say whether a run has a finite value."""
+    return value.size > 0 if isinstance(value, np.ndarray) else math.isfinite(value)
+
+
+def _stale(path: Path, cell: Cell, label: dict[str, Any]) -> str:
+    import json
+
+    theirs = label.get("cell", {})
+    for name, mine in (("engine", cell.engine), ("precision", cell.precision)):
+        found = theirs.get(name, "reference" if name == "engine" else "fp32")
+        if found != mine:
+            raise UserError(
+                f"{path}: was made with {name} {found}, the configuration has {mine}; results of two {name}s are not compared: "
+                "give each a folder of its own"
+            )
+    found = theirs.get("recipe", {}).get("dataset", cell.recipe.dataset)
+    if found != cell.recipe.dataset:
+        raise UserError(
+            f"{path}: was trained on {found}, the configuration has {cell.recipe.dataset}; results on two data sets are not "
+            "compared: give each a folder of its own"
+        )
+    what = differences(cell.canonical(), json.dumps(theirs, sort_keys=True, separators=(",", ":")))
+    return f"{path}: was made by another configuration ({what})"
+
+
+def _last(column: np.ndarray) -> float:
+    return 100.0 * float(column[-1]) if column.size else math.nan
+
+
+def _finite(column: np.ndarray) -> np.ndarray:
+    values = column.astype(np.float64)
+    return values[np.isfinite(values)]
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else math.nan
+
+
+def _percent(chosen: np.ndarray) -> float:
+    return 100.0 * float(chosen.mean()) if chosen.size else math.nan

@@ -1,0 +1,245 @@
+"""Verdicts as files: ``results/claims.parquet`` with everything behind them, and a table as Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bnonly import paths
+from bnonly.errors import UserError
+from bnonly.figures.tables import layout
+from bnonly.results import parquet
+from bnonly.verdicts.verdict import FAILS, HOLDS, UNDECIDED, VERDICTS, Decision
+
+_EVIDENCE = pa.struct(
+    [
+        ("what", pa.string()),
+        ("value", pa.float64()),
+        ("sd", pa.float64()),
+        ("n", pa.int32()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("verdict", pa.string()),
+    ]
+)
+#: One row a claim.  `low` and `high` of the evidence are its 95 % interval; n is 0 for what is known exactly.
+SCHEMA = pa.schema(
+    [
+        pa.field(name, kind, nullable=False)
+        for name, kind in (
+            ("id", pa.string()),
+            ("page", pa.int32()),
+            ("section", pa.string()),
+            ("kind", pa.string()),
+            ("says", pa.string()),
+            ("value", pa.string()),
+            ("rule", pa.string()),
+            ("figures", pa.list_(pa.string())),
+            ("verdict", pa.string()),
+            ("reason", pa.string()),
+            ("finding", pa.string()),
+            ("evidence", pa.list_(_EVIDENCE)),
+            ("cells", pa.list_(pa.string())),
+            ("missing", pa.list_(pa.string())),
+        )
+    ]
+)
+_FORMATS = {"md": layout.markdown, "tex": layout.latex, "csv": layout.comma_separated}
+
+
+def write(decisions: Sequence[Decision], run: str, root: Path = Path(".")) -> list[Path]:
+    """Write the Parquet file and the table.
+
+    Parameters
+    ----------
+    decisions : sequence of Decision
+        Of every claim.
+    run : str
+        The run's title.
+    root : Path
+        Its folder.
+
+    Returns
+    -------
+    list of Path
+        The Parquet, Markdown, LaTeX and CSV file.
+
+    Raises
+    ------
+    UserError
+        If a file cannot be written.
+    """
+    content = pa.Table.from_pylist([_row(d) for d in decisions], schema=SCHEMA)
+    label = {"kind": "claims", "run": run}
+    content = content.replace_schema_metadata({b"bnonly": json.dumps(label).encode()})
+    made = [root / paths.CLAIMS]
+    with parquet.atomic(made[0]) as stream:
+        pq.write_table(content, stream, compression="zstd", write_page_checksum=True)
+    table = lay_out(decisions, run)
+    for suffix in paths.TABLE_FORMATS:
+        made.append(root / paths.table("claims", suffix))
+        with parquet.atomic(made[-1]) as stream:
+            stream.write(_FORMATS[suffix](table).encode())
+    return made
+
+
+def read(path: Path) -> pa.Table:
+    """Read verdicts.
+
+    Raises
+    ------
+    UserError
+        If the file is absent, damaged or not one of verdicts.
+    """
+    try:
+        table = pq.read_table(path, page_checksum_verification=True, memory_map=False)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; make it with: bnonly claims") from None
+    except (pa.ArrowException, OSError, ValueError):
+        raise UserError(f"{path}: damaged or not Parquet; delete it and run: bnonly claims") from None
+    if not table.schema.remove_metadata().equals(SCHEMA):
+        raise UserError(
+            f"{path}: its columns are not those of verdicts in this version; delete it and run: bnonly claims"
+        )
+    return table
+
+
+def _row(decision: Decision) -> dict[str, object]:
+    claim = decision.claim
+    return {
+        **{name: getattr(claim, name) for name in ("id", "page", "section", "kind", "says", "value", "rule")},
+        "figures": list(claim.figures),
+        "verdict": decision.verdict,
+        "reason": decision.reason,
+        "finding": decision.finding,
+        "evidence": [
+            {name: getattr(e, name) for name in ("what", "value", "sd", "n", "low", "high", "verdict")}
+            for e in decision.evidence
+        ],
+        "cells": list(decision.cells),
+        "missing": [f"{a}/{r}/seed{s}" for a, r, s in decision.missing],
+    }
+
+
+def count(decisions: Sequence[Decision], kinds: Sequence[str] = ()) -> dict[str, int]:
+    """Return how many claims have each verdict, of all kinds or of some."""
+    found = Counter(d.verdict for d in decisions if not kinds or d.claim.kind in kinds)
+    return {v: found[v] for v in VERDICTS}
+
+
+def summary(decisions: Sequence[Decision]) -> str:
+    """Say in a line how many claims hold, of how many that were run."""
+    found, trained = count(decisions), count(decisions, ["result"])
+    run = trained[HOLDS] + trained[FAILS] + trained[UNDECIDED]
+    each = ", ".join(f"{n} {verdict}" for verdict, n in found.items() if n)
+    return f"{trained[HOLDS]} of the {run} claims about training that were run hold; of all {len(decisions)}: {each}"
+
+
+def number(value: float) -> str:
+    """Return a number as people read it: four significant digits, counts whole."""
+    if not math.isfinite(value):
+        return "–"
+    if float(value).is_integer() and abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}".replace("-", "−")
+
+
+def shown(decision: Decision) -> str:
+    """Return what was found: a number with its interval, or the span of several."""
+    known = [e for e in decision.evidence if math.isfinite(e.value)]
+    if not known:
+        return decision.finding
+    if len(known) == 1:
+        e = known[0]
+        interval = f" [{number(e.low)}, {number(e.high)}]" if e.n and math.isfinite(e.low) else ""
+        return f"{number(e.value)}{interval}{f', n = {e.n}' if e.n else ''}"
+    if len(known) <= 3:
+        return "; ".join(number(e.value) for e in known)
+    low, high = min(e.value for e in known), max(e.value for e in known)
+    if low == high:
+        return f"{number(low)} ({len(known)} values)"
+    return f"{number(low)} to {number(high)} ({len(known)} values)"
+
+
+def lay_out(decisions: Sequence[Decision], run: str) -> layout.Table:
+    """Lay out the verdicts, a row a claim."""
+    notes = (
+        f"Run: {run}. {summary(decisions)}.",
+        "Intervals are 95 % and over replicate seeds. docs/claims.md says how a claim is decided.",
+    )
+    return layout.Table(
+        title="The paper's claims and what these results say of them.",
+        columns=["Claim", "Page", "What the paper says", "In print", "Found", "Verdict", "Why"],
+        rows=[
+            [
+                d.claim.id,
+                str(d.claim.page),
+                d.claim.says,
+                d.claim.value,
+                shown(d),
+                d.verdict,
+                f"{d.reason} {_capital(d.finding)}".strip(),
+            ]
+            for d in decisions
+        ],
+        exact_columns=[
+            "id",
+            "page",
+            "section",
+            "kind",
+            "says",
+            "value",
+            "rule",
+            "figures",
+            "verdict",
+            "reason",
+            "finding",
+            "numbers",
+            "estimate",
+            "sd",
+            "n",
+            "low",
+            "high",
+            "cells",
+            "missing",
+        ],  # fmt: skip
+        exact_rows=[
+            [
+                d.claim.id,
+                d.claim.page,
+                d.claim.section,
+                d.claim.kind,
+                d.claim.says,
+                d.claim.value,
+                d.claim.rule,
+                " ".join(d.claim.figures),
+                d.verdict,
+                d.reason,
+                d.finding,
+                len(d.evidence),
+                *_only(d),
+                len(d.cells),
+                len(d.missing),
+            ]
+            for d in decisions
+        ],
+        notes=notes,
+        widths=(0.05, 0.04, 0.25, 0.1, 0.14, 0.1, 0.24),
+    )
+
+
+def _only(decision: Decision) -> list[float | str]:
+    if len(decision.evidence) != 1:
+        return [""] * 5
+    e = decision.evidence[0]
+    return [e.value, e.sd, float(e.n), e.low, e.high]
+
+
+def _capital(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}." if text else ""
