@@ -29,14 +29,20 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
 
 from bnonly import paths
-from bnonly.cluster import batches, preflight
+from bnonly.cluster import batches
+from bnonly.cluster import preflight
 from bnonly.cluster.requests import Requests
 from bnonly.commands import fork_server
-from bnonly.config.layers import Layers, merge, name_of, read_yaml
+from bnonly.config.layers import Layers
+from bnonly.config.layers import merge
+from bnonly.config.layers import name_of
+from bnonly.config.layers import read_yaml
 from bnonly.errors import UserError
-from bnonly.figures import manifest, needs, outputs
+from bnonly.figures import manifest
+from bnonly.figures import needs
+from bnonly.figures import outputs
 from bnonly.grid import datasets
-from bnonly.grid.cell import NAME
+from bnonly.config.reader import NAME
 from bnonly.grid.resolve import resolve
 from bnonly.results import cache as finished
 

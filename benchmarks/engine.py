@@ -186,7 +186,7 @@ def limit(task: dict[str, Any], found: dict[str, float]) -> float:
     import dataclasses
 
     from bnonly.cost import find_gpu
-    from bnonly.cost.estimate import limit_images_per_second
+    from bnonly.cost.model import limit_images_per_second
 
     cell = cell_of(task["network"], task["regime"], task["batch"], "fast", task["precision"])
     gpu = dataclasses.replace(find_gpu("H200"), copy_bytes_per_s=found["copy_bytes_per_second"])

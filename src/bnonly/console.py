@@ -1,13 +1,58 @@
-"""What a person sees while a cell trains: a live line on a terminal, one plain line an epoch elsewhere."""
+"""What a person sees on a terminal or in a log: progress, durations, sizes, lists."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
-from bnonly.grid.cell import Cell
+
+class Meter:
+    """Progress on standard error, until the block ends in which it is used.
+
+    Parameters
+    ----------
+    what : str
+        Named in every line.
+    total : int
+        How much there is to do.
+    unit : str
+        Of what.
+    quiet : bool
+        Say nothing.
+    """
+
+    def __init__(self, what: str, total: int, unit: str = "images", quiet: bool = False) -> None:
+        self._what, self._total, self._unit, self._quiet = what, total, unit, quiet
+        self._live = sys.stderr.isatty()
+        self._done = 0
+        self._began = self._said = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        """Clear the live line, after which the result, or what went wrong, would stand otherwise."""
+        if self._live and not self._quiet:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def add(self, amount: int) -> None:
+        """Count what was done."""
+        self._done += amount
+        now = time.monotonic()
+        if self._quiet or now - self._said < (0.2 if self._live else 15):
+            return
+        self._said = now
+        left = (now - self._began) / self._done * max(0, self._total - self._done)
+        text = f"{self._what}: {self._done:,} of {self._total:,} {self._unit}, {left:.0f} s left"
+        print(f"\r\x1b[K{text}" if self._live else text, end="" if self._live else "\n", file=sys.stderr, flush=True)
+
+    def line(self, text: str) -> None:
+        """Say something that stays."""
+        if not self._quiet:
+            print(f"{chr(13) + chr(27) + '[K' if self._live else ''}{self._what}: {text}", file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -15,15 +60,15 @@ class Progress:
 
     Parameters
     ----------
-    cell : Cell
-        Named in every line.
+    cell : object
+        Named in every line: a `Cell`.
     epochs : int
         How many there will be.
     quiet : bool
         Say nothing.
     """
 
-    def __init__(self, cell: Cell, epochs: int, quiet: bool = False) -> None:
+    def __init__(self, cell: object, epochs: int, quiet: bool = False) -> None:
         self._cell, self.epochs, self._quiet = cell, epochs, quiet
         #: Seconds to the end, as the epochs of this process were; None before it has finished one.
         self.seconds_left: float | None = None
@@ -82,7 +127,30 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people write it."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    """Return a duration in the unit that a person would use."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 172800:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:,.1f} days"
+
+
+def size(count: float) -> str:
+    """Return bytes in a decimal unit."""
+    for unit, length in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= length:
+            return f"{count / length:.1f} {unit}"
+    return f"{count / 1000:.0f} kB"
+
+
+def slug(text: str) -> str:
+    """Return a word for ids and classes."""
+    return text.replace(" ", "-").replace("/", "-")
+
+
+def listed(words: Iterable[str]) -> str:
+    """Return "a, b and c"."""
+    found = list(words)
+    return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} and {found[-1]}" if found else ""

@@ -13,11 +13,12 @@ from tests.mini import mini, write
 
 from bnonly import cost, paths
 from bnonly.commands import cli
-from bnonly.cost import measured, table
-from bnonly.cost.estimate import CONSTANTS, step_seconds_per_image
+from bnonly.cost import measured, total
 from bnonly.cost.gpus import GPUS, PRECISIONS, cpu, find_gpu, of_configuration
 from bnonly.cost.measured import Measured, Throughput
+from bnonly.cost.model import CONSTANTS, step_seconds_per_image
 from bnonly.errors import UserError
+from bnonly.figures import outputs
 from bnonly.grid.resolve import load_grid, resolve
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +35,7 @@ OWN = {
 
 
 def test_importing_the_model_imports_nothing_heavy():
-    code = "import sys, bnonly.cost, bnonly.cost.measured, bnonly.cost.table; print(sorted({m.split('.')[0] for m in sys.modules}))"
+    code = "import sys, bnonly.cost, bnonly.cost.measured, bnonly.cost.total; print(sorted({m.split('.')[0] for m in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert "bnonly" in loaded
     assert not [m for m in ("torch", "numpy", "pandas", "pyarrow", "scipy") if f"'{m}'" in loaded]
@@ -93,7 +94,7 @@ def test_a_kind_of_ones_own():
     for name in ("mine", "NVIDIA mine", "our card (V2)"):
         assert find_gpu(name, own).name == "mine"
     assert own[0].matrix_flops == {"fp32": 10e12, "tf32": 10e12, "bf16": 40e12, "fp16": 10e12}
-    assert table.default_kinds(own)[0].name == "mine"
+    assert total.default_kinds(own)[0].name == "mine"
 
 
 @pytest.mark.parametrize(
@@ -165,12 +166,12 @@ def test_groups_state_the_error():
 
 def test_longest_first():
     def wall(seconds, gpus, width=1):
-        return table.longest_first([(s, width) for s in seconds], gpus)
+        return total.longest_first([(s, width) for s in seconds], gpus)
 
     assert wall([3, 3, 2, 2, 2], 2) == 7  # 6 is possible: it is with the longest first, and said to be
     assert wall([5, 1, 1, 1], 2) == 5 and wall([1, 2, 3], 1) == 6 and wall([1, 2, 3], 9) == 3 and wall([], 4) == 0
     assert wall([2, 2], 4, width=2) == 2 and wall([2, 2], 3, width=2) == 4 and wall([2, 2], 1, width=2) == 4
-    assert table.longest_first([(4, 2), (3, 1), (1, 1)], 3) == 4
+    assert total.longest_first([(4, 2), (3, 1), (1, 1)], 3) == 4
 
 
 def test_a_cell_on_several_gpus_takes_the_hours_of_all_of_them():
@@ -179,7 +180,7 @@ def test_a_cell_on_several_gpus_takes_the_hours_of_all_of_them():
     key, gpu = ("ImageNet-ResNet-200", "all", 0), find_gpu("a100-80")
     one, shared = (cost.estimate(g.cells[key], gpu) for g in (alone, four))
     assert one.seconds / 4 < shared.seconds < one.seconds / 3 and shared.memory_bytes < one.memory_bytes / 3
-    found = table.costs(four, [key], [gpu], gpus=8)["kinds"][0]
+    found = total.costs(four, [key], [gpu], gpus=8)["kinds"][0]
     assert found["seconds"] == pytest.approx(4 * shared.seconds) and found["wall_seconds"] == pytest.approx(
         shared.seconds
     )
@@ -187,9 +188,9 @@ def test_a_cell_on_several_gpus_takes_the_hours_of_all_of_them():
 
 
 def test_costs_add_up():
-    keys = table.select(PAPER, ["fig05", "cifar-depth"])
+    keys = outputs.select(PAPER, ["fig05", "cifar-depth"])
     assert len(keys) == len(set(keys)) > 490
-    found = table.costs(PAPER, keys, [find_gpu("h200"), find_gpu("t4")], gpus=4)
+    found = total.costs(PAPER, keys, [find_gpu("h200"), find_gpu("t4")], gpus=4)
     assert found["trainings"] == len(keys) == sum(g["trainings"] for g in found["groups"])
     assert found["train_flops"] == sum(cost.work(PAPER.cells[k]).train_flops for k in keys)
     for kind in found["kinds"]:
@@ -212,13 +213,13 @@ def test_costs_add_up():
 
 
 def test_the_fast_engine_computes_in_bf16_on_a_gpu():
-    keys, kinds = table.select(PAPER, ["fig08"]), [find_gpu("h200"), find_gpu("cpu")]
-    found = table.costs(PAPER, keys, kinds, engine="fast")["kinds"]
+    keys, kinds = outputs.select(PAPER, ["fig08"]), [find_gpu("h200"), find_gpu("cpu")]
+    found = total.costs(PAPER, keys, kinds, engine="fast")["kinds"]
     assert [k["precision"] for k in found] == [["bf16"], ["fp32"]]
-    assert table.costs(PAPER, keys, kinds, engine="fast", precision="tf32")["kinds"][0]["precision"] == ["tf32"]
+    assert total.costs(PAPER, keys, kinds, engine="fast", precision="tf32")["kinds"][0]["precision"] == ["tf32"]
     own = load_grid(ROOT / "config.yaml", {"engine": "fast", "precision": "tf32"})
     for engine, precision in ((None, "tf32"), ("fast", "tf32"), ("reference", "fp32")):
-        assert table.costs(own, keys, kinds, engine=engine)["kinds"][0]["precision"] == [precision]
+        assert total.costs(own, keys, kinds, engine=engine)["kinds"][0]["precision"] == [precision]
 
 
 @pytest.mark.parametrize(
@@ -231,15 +232,17 @@ def test_the_fast_engine_computes_in_bf16_on_a_gpu():
 )
 def test_engines_and_precisions_that_are_not(words, message):
     with pytest.raises(UserError) as problem:
-        table.costs(PAPER, table.select(PAPER, ["fig08"]), [find_gpu("h200")], **words)
+        total.costs(PAPER, outputs.select(PAPER, ["fig08"]), [find_gpu("h200")], **words)
     assert message in str(problem.value)
 
 
 def test_everything_is_the_paper_and_a_cell_counts_once():
-    assert len(table.select(PAPER, [])) == 1220
-    assert len(table.select(PAPER, ["cifar-depth", "fig02"])) == len(set(table.select(PAPER, ["cifar-depth", "fig02"])))
+    assert len(outputs.select(PAPER, [])) == 1220
+    assert len(outputs.select(PAPER, ["cifar-depth", "fig02"])) == len(
+        set(outputs.select(PAPER, ["cifar-depth", "fig02"]))
+    )
     with pytest.raises(UserError, match="did you mean 'cifar-depth'"):
-        table.select(PAPER, ["cifar-dept"])
+        outputs.select(PAPER, ["cifar-dept"])
 
 
 def test_constants_are_shares():

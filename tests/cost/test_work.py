@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bnonly.config.layers import read_yaml
 from bnonly.cost import estimate, find_gpu
 from bnonly.cost.counting import step, step_of, work
-from bnonly.cost.estimate import limit_images_per_second
+from bnonly.cost.model import limit_images_per_second
 from bnonly.engines.fast.network import Network
 from bnonly.engines.fast.parameters import Parameters
 from bnonly.errors import UserError

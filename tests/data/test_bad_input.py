@@ -16,8 +16,8 @@ import pytest
 from tests.data import sets
 from tests.data.sets import CPU
 
+from bnonly.console import Meter
 from bnonly.data import archives, open_source, prepared
-from bnonly.data.meter import Meter
 from bnonly.data.prepare import prepare
 from bnonly.errors import UserError
 from bnonly.grid.datasets import DATASETS

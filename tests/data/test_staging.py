@@ -90,7 +90,7 @@ def test_a_copy_whose_bytes_changed_is_refused(made, scratch):
 def test_copying_shows_its_progress(made, scratch, monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     clock = itertools.count()
-    monkeypatch.setattr("bnonly.data.meter.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("bnonly.console.time.monotonic", lambda: next(clock))
     name, data = made
     open_source(sets.recipe(name), data, CPU)
     assert f"copying {data / name} to {scratch}: " in capsys.readouterr().err

@@ -13,11 +13,11 @@ from tests.figures import synthetic
 from tests.report import browser
 
 from bnonly import paths
+from bnonly.console import duration
 from bnonly.figures import outputs
 from bnonly.grid.resolve import Grid, load_grid, resolve
 from bnonly.networks.counts import write_counts
 from bnonly.paper import catalog
-from bnonly.report.words import duration
 from bnonly.report.write import report
 
 ROOT = Path(__file__).resolve().parents[2]

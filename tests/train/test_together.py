@@ -7,8 +7,8 @@ import signal
 
 import pytest
 import torch
+from tests.engines.test_fast import CPU, RECIPE, ROOT, Replayed, cells
 from tests.mini import mini, write
-from tests.train.test_fast import CPU, RECIPE, ROOT, Replayed, cells
 
 from bnonly import paths
 from bnonly.cluster import batches
@@ -19,8 +19,10 @@ from bnonly.engines.fast.engine import FastEngine, Replicates
 from bnonly.errors import UserError
 from bnonly.grid.resolve import resolve
 from bnonly.results import cache, failure, lock, parquet
-from bnonly.train import checkpoint, run
-from bnonly.train.run import Stopped, train_cell, train_together
+from bnonly.train import checkpoint
+from bnonly.train.run import train_cell
+from bnonly.train.stop import Stopped
+from bnonly.train.together import train_together
 
 SEEDS = (0, 1, 2)
 
@@ -70,7 +72,7 @@ def test_what_is_finished_is_left_and_what_is_behind_goes_first(replicates, alon
     """One finished, one at its seventh step, one not begun."""
     train_cell(replicates[0], paths.cell_dir(*replicates[0].key), tmp_path, "cpu", quiet=True)
     kept = []
-    save = run.checkpoint.save
+    save = checkpoint.save
     monkeypatch.setattr(checkpoint, "save", lambda path, *rest: (save(path, *rest), kept.append(path.read_bytes())))
     elsewhere = tmp_path / "elsewhere"
     train_cell(replicates[1], elsewhere, tmp_path, "cpu", quiet=True, checkpoint_seconds=0)

@@ -109,12 +109,12 @@ import json, os, signal, sys
 from contextlib import contextmanager
 from pathlib import Path
 from bnonly.grid.cell import parse_cell
-from bnonly.results import parquet
+from bnonly.results import atomic
 from bnonly.engines.engine import Sgd
 from bnonly.train.run import train_cell
 
 folder, cell, keep = Path(sys.argv[1]), parse_cell(sys.argv[2]), sys.argv[4]
-real = parquet.atomic
+real = atomic.writing
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -134,7 +134,7 @@ class Torn:
 
 def train(name, count, stage):
     @contextmanager
-    def atomic(path):
+    def writing(path):
         nonlocal count
         count -= path.name.startswith(name)
         now = stage if count == 0 and path.name.startswith(name) else None
@@ -147,7 +147,7 @@ def train(name, count, stage):
                 die()
         if now == "renamed":
             die()
-    parquet.atomic = atomic
+    atomic.writing = writing
     train_cell(cell, folder, folder, device_name="cpu", quiet=True, checkpoint_seconds=0, keep=keep)
 
 for moment in json.loads(sys.argv[3]):
@@ -538,10 +538,10 @@ def test_full_disk(finished, tmp_path):
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 from pathlib import Path
-from bnonly.results import parquet
+from bnonly.results import atomic
 from bnonly.errors import UserError
 try:
-    with parquet.atomic(Path({str(path)!r})) as stream:
+    with atomic.writing(Path({str(path)!r})) as stream:
         stream.write(bytes(5000))
 except UserError as problem:
     print(problem)

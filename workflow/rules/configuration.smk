@@ -11,10 +11,7 @@ def or_stop(action, *arguments):
 
 # config.yaml, with whatever profiles, --configfile and --config lay over it.  Each is remembered, so that a mistake is put
 # down to the one that has it.
-LAYERS = [
-    (name_of(file, ROOT), or_stop(read_yaml, file))
-    for file in (ROOT / "config.yaml", *workflow.configfiles)
-]
+LAYERS = [(name_of(file, ROOT), or_stop(read_yaml, file)) for file in (ROOT / "config.yaml", *workflow.configfiles)]
 if workflow.config_settings.config:
     LAYERS.append(("--config", workflow.config_settings.config))
 RESOLVED = merge(LAYERS[0][1], config)

@@ -48,7 +48,9 @@ def batch_of(wildcards):
     if finished.holds(cell.digest()):
         return []
     together = (
-        GRID.cells[key] for key in asked_for() if key[:2] == cell.key[:2] and not finished.holds(GRID.cells[key].digest())
+        GRID.cells[key]
+        for key in asked_for()
+        if key[:2] == cell.key[:2] and not finished.holds(GRID.cells[key].digest())
     )
     groups = REQUESTS.group(sorted({cell, *together}, key=lambda c: c.seed))
     return paths.batch(batches.name(next(g for g in groups if cell in g)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +12,8 @@ from bnonly.analysis.activations import activations
 from bnonly.analysis.clamping import clamping
 from bnonly.data import Batches, open_source
 from bnonly.engines.devices import be_reproducible, choose_device
+from bnonly.engines.engine import tester
 from bnonly.engines.evaluate import Scores, evaluate
-from bnonly.engines.fast.choice import kernels
-from bnonly.engines.fast.network import DTYPES, Network
-from bnonly.engines.fast.parameters import Parameters
 from bnonly.errors import UserError
 from bnonly.grid.cell import Cell
 from bnonly.networks import weights
@@ -81,18 +77,6 @@ class Verified:
         return max(abs(a - b) for a, b in pairs) * self.images <= few + 1e-6
 
 
-def _network(model: torch.nn.Module, cell: Cell) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return what the cell's own engine tests with."""
-    if cell.engine == "reference":
-        return model
-    be_reproducible(cell.precision)
-    dtype = DTYPES[cell.precision]
-    device = next(model.parameters()).device
-    # Testing has no kernels of Triton's.
-    how = kernels(dataclasses.replace(cell, engine="fast"), device)
-    return Network(model, Parameters(model, dtype).of, dtype, kernels=how).test
-
-
 def verify_cell(
     folder: Path, cell: Cell | None, data_root: Path, device_name: str = "auto", threads: int = 1
 ) -> Verified:
@@ -103,7 +87,7 @@ def verify_cell(
     last = table.slice(table.num_rows - 1).to_pylist()[0]
     return Verified(
         Scores(last["test_loss"], last["test_top1"], last["test_top5"]),
-        evaluate(_network(model, found), source.test_batches(found.recipe.batch_size), device),
+        evaluate(tester(model, found), source.test_batches(found.recipe.batch_size), device),
         paths.weights(folder).stat().st_size,
         source.test_images,
         found.precision,

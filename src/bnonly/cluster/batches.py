@@ -18,10 +18,11 @@ from pathlib import Path
 from types import FrameType
 
 from bnonly import paths
+from bnonly.config.reader import NAME
 from bnonly.errors import UserError
-from bnonly.grid.cell import NAME, Cell
+from bnonly.grid.cell import Cell
 from bnonly.grid.resolve import Grid
-from bnonly.results import cache, lock
+from bnonly.results import atomic, cache, lock
 
 #: Of a batch's name, for the workflow's wildcards.
 PATTERN = rf"{NAME}\+{NAME}\+\d+(-\d+)*"
@@ -144,7 +145,7 @@ def run(
     if again and attempt < attempts:
         _say(f"to be submitted again for {', '.join(map(str, again))}")
         return AGAIN
-    cache.replace(marker, json.dumps({str(c): ends.get(c, "paused") for c in cells}).encode())
+    atomic.replace(marker, json.dumps({str(c): ends.get(c, "paused") for c in cells}).encode())
     return 0
 
 

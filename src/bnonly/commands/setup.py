@@ -142,7 +142,9 @@ def train(options: argparse.Namespace) -> int:
         raise UserError(f"--seeds {' '.join(map(str, seeds))}: each of them once is wanted")
     specs = _json(options.specs, "--specs") if options.specs else [options.spec] if options.spec else []
     cells, data = _asked(options, specs, seeds)
-    from bnonly.train.run import Stopped, train_cell, train_together
+    from bnonly.train.run import train_cell
+    from bnonly.train.stop import Stopped
+    from bnonly.train.together import train_together
 
     how: dict[str, Any] = {
         "data_root": data,
@@ -297,21 +299,23 @@ def status(options: argparse.Namespace) -> int:
 def cost(options: argparse.Namespace) -> int:
     """Print an estimate of what trainings take."""
     setup = _setup(options)
-    from bnonly.cost import table
+    from bnonly.commands.cost import text
+    from bnonly.cost import total
     from bnonly.cost.gpus import find_gpu, of_configuration
     from bnonly.cost.measured import scan
+    from bnonly.figures import outputs
 
     own = of_configuration(setup.grid.gpus)
-    kinds = [find_gpu(name, own) for name in options.gpu] or table.default_kinds(own)
-    keys = table.select(setup.grid, options.target)
+    kinds = [find_gpu(name, own) for name in options.gpu] or total.default_kinds(own)
+    keys = outputs.select(setup.grid, options.target)
     if options.missing:
         from bnonly.commands.status import state_of
 
         keys = [k for k in keys if state_of(setup.grid.cells[k]) not in ("done", "diverged")]
-    found = table.costs(
+    found = total.costs(
         setup.grid, keys, kinds, options.gpus, options.engine, options.precision, scan(own), options.cores
     )
-    print(json.dumps(found, indent=1) if options.json else table.text(found, options.missing))
+    print(json.dumps(found, indent=1) if options.json else text(found, options.missing))
     return 0
 
 
@@ -331,7 +335,8 @@ def export(options: argparse.Namespace) -> int:
     archive = options.archive.absolute()  # before the run's folder is made the current one
     setup = _setup(options)
     from bnonly.commands import sharing
-    from bnonly.cost.table import select, size
+    from bnonly.console import size
+    from bnonly.figures.outputs import select
 
     keys = select(setup.grid, options.target) if options.target else list(setup.grid.cells)
     done = sharing.export(setup.grid, setup.configuration, archive, keys, int(options.weights_up_to * 1e6))

@@ -29,11 +29,12 @@ from typing import IO, Any
 import bnonly
 from bnonly import paths
 from bnonly.config.layers import as_yaml
+from bnonly.config.reader import NAME
 from bnonly.errors import UserError
 from bnonly.figures import outputs
-from bnonly.grid.cell import NAME, Cell, differences
+from bnonly.grid.cell import Cell, differences
 from bnonly.grid.resolve import Grid, resolve
-from bnonly.results import cache, parquet
+from bnonly.results import atomic, cache, parquet
 
 FORMAT = "bnonly-results-1"
 SUMS, MANIFEST, CITATION, ABOUT = "SHA256SUMS", "manifest.json", "CITATION.cff", "README.txt"
@@ -177,7 +178,7 @@ def export(
         raise UserError(
             f"{paths.RESULTS}: nothing of '{grid.title}' is finished, so there is nothing to export; see bnonly status"
         )
-    with parquet.atomic(path) as stream, _Writer(stream) as writer:
+    with atomic.writing(path) as stream, _Writer(stream) as writer:
         labels = []
         for key in done:
             labels.append(_pack_cell(writer, grid.cells[key], largest_weights, packed))
@@ -456,7 +457,7 @@ def write_profile(archive: Archive, base: Mapping[str, Any], folder: str) -> Pat
         "config.yaml": as_yaml({"configfile": "grid.yaml", "directory": folder, "cores": "all"}),
     }
     for name, text in texts.items():
-        with parquet.atomic(profile / name) as stream:
+        with atomic.writing(profile / name) as stream:
             stream.write(text.encode())
     return profile
 

@@ -10,7 +10,9 @@ from typing import Any, NoReturn
 
 from bnonly.config.layers import Keys, Layers
 from bnonly.errors import UserError, accepted
-from bnonly.grid.cell import NAME
+
+#: Names of architectures, regimes and experiments: they are folders, wildcards and arguments.
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 
 
 class Node:

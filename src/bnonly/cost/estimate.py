@@ -9,67 +9,19 @@ how far off it is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from bnonly.cost.counting import ITEMSIZE, Pass, Work, step_of, work
+from bnonly.cost.counting import Work, work
 from bnonly.cost.gpus import Gpu
+from bnonly.cost.model import CORES, model
 from bnonly.grid.cell import Cell
-from bnonly.grid.datasets import DATASETS
 
 if TYPE_CHECKING:
     from bnonly.cost.measured import Measured
 
 
-@dataclass(frozen=True)
-class Constants:
-    """What an engine makes of a device.
-
-    Attributes
-    ----------
-    matrix, copy : float
-        Shares of the peak rate and of the copy bandwidth that its kernels reach.
-    narrow : int
-        Channels below which a matrix product reaches proportionally less.
-    kernel_seconds : float
-        Shortest time of a kernel.
-    launch_seconds : float
-        Of the host for every launch; 0 where a step is launched as one graph.
-    startup_seconds : float
-        Before the first step: imports, the device's context, building the network, data, and for a graph its capture.
-    startup_per_kernel : float
-        More of that for every kernel of a step.
-    """
-
-    matrix: float
-    copy: float
-    narrow: int
-    kernel_seconds: float
-    launch_seconds: float
-    startup_seconds: float
-    startup_per_kernel: float
-
-
-#: By (engine, whether on a CPU).  Estimates until a run has been measured, except where a source is named.
-CONSTANTS = {
-    # 7 us a launch: eager PyTorch at 14-28 thousand images/s on ResNet-110, some 800 launches for 128 images.  Half of
-    # the fp32 peak and 0.8 of the bandwidth are what cuDNN's and PyTorch's own kernels commonly reach.
-    ("reference", False): Constants(0.5, 0.8, 32, 2.5e-6, 7e-6, 10.0, 0.0),
-    # A graph has no launches; 1.5 us is the shortest node of one.  0.6 of a 16-bit peak: a large matrix product reached
-    # 790 of 989 TFLOP/s on an H200, convolutions stay below it.
-    ("fast", False): Constants(0.6, 0.8, 64, 1.5e-6, 0.0, 15.0, 2e-3),
-    ("reference", True): Constants(0.5, 0.8, 16, 5e-6, 10e-6, 5.0, 0.0),
-    ("fast", True): Constants(0.6, 0.8, 16, 5e-6, 10e-6, 5.0, 0.0),
-}
-#: Photographs that one core decodes and crops in a second: 0.61 ms each at 500 x 375 pixels, 0.34 ms shrunk to 256
-#: (benchmarks/results/data.md).
-DECODED_PER_CORE = {0: 1 / 0.61e-3, 256: 1 / 0.34e-3}
-#: Cores that feed one GPU unless said otherwise.
-CORES = 8
 #: Start-up on a CPU in a process that has imported torch.
 WARM_SECONDS = 0.5
-#: At which the GPUs of a node add up gradients.
-EXCHANGE_BYTES_PER_S = 50e9
 #: Memory that the driver, the libraries and torch take before a network: on a GPU, and of a process on a CPU.
 CONTEXT_BYTES = {False: 1_000_000_000, True: 700_000_000}
 
@@ -106,59 +58,6 @@ class Estimate:
     measured: bool
 
 
-def _kernels(
-    passes: tuple[tuple[Pass, int], ...], batch: int, gpu: Gpu, constants: Constants, precision: str
-) -> dict[str, float]:
-    """Return seconds on the device by what they are bound by."""
-    itemsize = ITEMSIZE[precision]
-    bandwidth = gpu.copy_bytes_per_s * constants.copy
-    rate = gpu.matrix_flops[precision] * constants.matrix
-    seconds = {"FLOPs": 0.0, "bytes": 0.0, "launches": 0.0}
-    for one, times in passes:
-        share = min(1.0, one.width / constants.narrow) if one.flops else 1.0
-        parts = {
-            "FLOPs": batch * one.flops / (rate * share),
-            "bytes": (batch * one.elements + one.weights) * itemsize / bandwidth,
-            "launches": one.kernels * constants.kernel_seconds,
-        }
-        longest = max(parts, key=parts.__getitem__)
-        seconds[longest] += parts[longest] * times
-    return seconds
-
-
-@lru_cache(maxsize=4096)
-def _model(cell: Cell, gpu: Gpu, cores: int) -> tuple[float, str, float, float]:
-    """Return the seconds of all steps, what bounds them, seconds of one evaluation, seconds of start-up."""
-    constants = CONSTANTS["fast" if cell.engine == "triton" else cell.engine, gpu.is_cpu]
-    done, one, data, batch = work(cell), step_of(cell), DATASETS[cell.recipe.dataset], cell.recipe.batch_size
-    gpus = cell.recipe.gpus
-    by = _kernels((*one.forward, *one.backward), batch // gpus, gpu, constants, cell.precision)
-    exchange = 2 * (gpus - 1) / gpus * 4 * one.trainable / EXCHANGE_BYTES_PER_S
-    host = one.kernels * constants.launch_seconds
-    # A GPU computes while the host launches; on a CPU one waits for the other.
-    parts = {
-        "FLOPs": sum(by.values()) * done.images / batch + exchange * done.iterations,
-        "launches": host * done.iterations,
-        "images": 0.0,
-    }
-    if data.layout == "folder":
-        parts["images"] = done.images / (DECODED_PER_CORE[data.shrink] * (gpu.cores or cores * gpus))
-    if gpu.is_cpu:
-        steps, bound = sum(parts.values()), "FLOPs"
-    else:
-        bound = max(parts, key=parts.__getitem__)
-        steps = parts[bound]
-    if bound == "FLOPs":
-        bound = max(by, key=by.__getitem__)
-    forward = sum(_kernels(one.forward, batch, gpu, constants, cell.precision).values()) / batch
-    launched = sum(p.kernels * n for p, n in one.forward) * constants.launch_seconds / batch
-    evaluation = data.test_images * (forward + launched if gpu.is_cpu else max(forward, launched))
-    if data.layout == "folder":
-        evaluation = max(evaluation, data.test_images / (DECODED_PER_CORE[data.shrink] * (gpu.cores or cores)))
-    startup = constants.startup_seconds + constants.startup_per_kernel * one.kernels
-    return steps, bound, evaluation, startup
-
-
 def estimate(
     cell: Cell, gpu: Gpu, measured: Measured | None = None, cores: int = CORES, warm: bool = False
 ) -> Estimate:
@@ -178,7 +77,7 @@ def estimate(
     warm : bool
         Whether the process has imported torch before (`bnonly.commands.fork_server`).
     """
-    steps, bound, evaluation, startup = _model(cell, gpu, cores)
+    steps, bound, evaluation, startup = model(cell, gpu, cores)
     if warm and gpu.is_cpu:
         startup = WARM_SECONDS
     correction = measured.correction(cell, gpu) if measured else None
@@ -193,29 +92,3 @@ def estimate(
         bound=bound,
         measured=correction is not None,
     )
-
-
-def step_seconds_per_image(cell: Cell, gpu: Gpu, cores: int = CORES) -> float:
-    """Return the model's seconds of training for one image, uncorrected; measured ones are compared with them."""
-    return _model(cell, gpu, cores)[0] / work(cell).images
-
-
-def limit_images_per_second(cell: Cell, gpu: Gpu, matrix_flops: float | None = None) -> float:
-    """Return the training throughput that no engine can exceed: every byte and FLOP that has to be, at full rate,
-    overlapped.
-
-    Parameters
-    ----------
-    cell : Cell
-        Its precision says how large an element is.
-    gpu : Gpu
-        The device.
-    matrix_flops : float, optional
-        A measured matrix rate in FLOP/s instead of the published peak.
-    """
-    one, batch, itemsize = step_of(cell, "limit"), cell.recipe.batch_size, ITEMSIZE[cell.precision]
-    rate = matrix_flops or gpu.matrix_flops[cell.precision]
-    passes = (*one.forward, *one.backward)
-    moved = sum((p.elements + p.weights / batch) * n for p, n in passes) * itemsize / gpu.copy_bytes_per_s
-    computed = (one.forward_flops + one.dgrad_flops + one.wgrad_flops) / rate
-    return 1 / max(moved, computed)

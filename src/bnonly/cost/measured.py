@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from bnonly import paths
-from bnonly.cost.estimate import step_seconds_per_image
 from bnonly.cost.gpus import Gpu, cpu, find_gpu
+from bnonly.cost.model import step_seconds_per_image
 from bnonly.errors import UserError
 from bnonly.grid.cell import Cell, parse_cell
 
@@ -208,10 +208,10 @@ def scan(kinds: Iterable[Gpu] = ()) -> Measured | None:
 
 
 def _keep(entries: dict[str, Any]) -> None:
-    from bnonly.results import parquet
+    from bnonly.results import atomic
 
     try:
-        with parquet.atomic(paths.throughputs()) as stream:
+        with atomic.writing(paths.throughputs()) as stream:
             stream.write(json.dumps({"runs": entries}, indent=0, sort_keys=True).encode())
     except UserError:
         pass  # somebody else's results, read-only: they are scanned again next time

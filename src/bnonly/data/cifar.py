@@ -13,10 +13,10 @@ from typing import IO, Any
 
 import numpy as np
 
+from bnonly.console import Meter
 from bnonly.data.archives import known
 from bnonly.data.arrays import ImageArrays
-from bnonly.data.meter import Meter
-from bnonly.data.prepare import reason
+from bnonly.data.unreadable import reason
 from bnonly.errors import UserError
 from bnonly.grid.datasets import DATASETS
 

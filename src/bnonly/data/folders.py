@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bnonly.console import Meter
 from bnonly.data.archives import known
-from bnonly.data.meter import Meter
 from bnonly.errors import UserError
-from bnonly.results.parquet import atomic
+from bnonly.results import atomic
 
 SUFFIXES = (".jpeg", ".jpg", ".png")
 TRAIN_TAR, VAL_TAR, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
@@ -196,7 +196,7 @@ def _check_md5(paths: list[Path], notes: Path, quiet: bool) -> None:
                 raise UserError(
                     f"{path}: truncated or another file (MD5 {total.hexdigest()}, not {wanted}); fetch it again"
                 )
-    with atomic(noted) as out:
+    with atomic.writing(noted) as out:
         out.write(json.dumps(marks).encode())
 
 

@@ -22,16 +22,16 @@ import torch
 from PIL import Image
 from torchvision.io import ImageReadMode, decode_jpeg
 
+from bnonly.console import Meter
 from bnonly.data import prepared
 from bnonly.data.arrays import statistics
 from bnonly.data.crops import test_box
 from bnonly.data.folders import Item, Plan, find_images
-from bnonly.data.meter import Meter
-from bnonly.data.prepare import PARTIAL, reason, refuse_unreadable, versions
 from bnonly.data.prepared import Manifest
+from bnonly.data.unreadable import PARTIAL, reason, refuse_unreadable, versions
 from bnonly.errors import UserError
 from bnonly.grid.datasets import DATASETS
-from bnonly.results.parquet import atomic
+from bnonly.results import atomic
 
 #: What the index says of each image, in the order of the images.  `plain` images are JPEG in colour or grey that the
 #: fast decoder reads; the others take the slow one.
@@ -127,7 +127,7 @@ def prepare_folder(name: str, source: Path, folder: Path, skip_unreadable: bool,
         names = "".join(f"{n}\n" for w in work if w.part == part for n in done[w].names)
         for kind, content in (("index", index.tobytes()), ("names", names.encode("utf-8", "surrogateescape"))):
             path = partial / f"{part}.{kind}"
-            with atomic(path) as stream:
+            with atomic.writing(path) as stream:
                 stream.write(content)
             manifest.files[path.name] = prepared.describe(path)
     for w in work:
@@ -230,7 +230,7 @@ def _write_pack(partial: Path, work: _Work, pool: ThreadPoolExecutor, meter: Met
     counts = np.zeros((3, 256), np.int64)
     total = hashlib.sha256()
     offset = 0
-    with atomic(partial / work.file) as stream:
+    with atomic.writing(partial / work.file) as stream:
         for start in range(0, len(work.items), GROUP):
             group = work.items[start : start + GROUP]
             for item, found in zip(group, pool.map(lambda i: _inspect(i, work.shrink), group), strict=True):
@@ -247,7 +247,7 @@ def _write_pack(partial: Path, work: _Work, pool: ThreadPoolExecutor, meter: Met
                 offset += len(content)
     done = _Done(np.array(index, INDEX), names, counts, unreadable, offset, total.hexdigest())
     label = {k: getattr(done, k) for k in ("names", "unreadable", "bytes", "sha256")} | {"key": work.key()}
-    with atomic(partial / f"{work.file}.npz") as stream:
+    with atomic.writing(partial / f"{work.file}.npz") as stream:
         np.savez(stream, index=done.index, counts=counts, label=np.frombuffer(json.dumps(label).encode(), np.uint8))
     return done
 

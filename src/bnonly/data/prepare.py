@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
-import re
 import shutil
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
+from bnonly.console import Meter
 from bnonly.data import archives, prepared
-from bnonly.data.meter import Meter
 from bnonly.data.prepared import Manifest
+from bnonly.data.unreadable import DOWNLOAD, PARTIAL, cpus, refuse_unreadable, versions
 from bnonly.errors import UserError, accepted
 from bnonly.grid.datasets import DATASETS
-from bnonly.results import lock
-from bnonly.results.parquet import atomic
+from bnonly.results import atomic, lock
 
 #: The environment's name for a folder where the data sets lie as they are distributed, each under its name.
 SOURCES = "BNONLY_SOURCES"
-#: Folders beside the prepared files: of what is not whole yet, and of what was fetched.
-PARTIAL, DOWNLOAD = ".partial", ".download"
 
 
 def prepare(
@@ -115,38 +110,6 @@ def _remove_unfinished(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def cpus() -> int:
-    """Return how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what reads and decodes images."""
-    return {
-        "python": platform.python_version(),
-        **{package: version(package) for package in ("numpy", "pillow", "pyarrow")},
-    }
-
-
-def reason(problem: Exception) -> str:
-    """Return in a few words what a decoder says is wrong; the same in every process, for manifests have it."""
-    return re.sub(r" <_io.*|,? \S+\.cpp:\d+", "", str(problem).replace("\n", " "))[:80]
-
-
-def refuse_unreadable(unreadable: list[str], source: Path, skip: bool) -> None:
-    """Stop if images could not be read, unless they may be left out.
-
-    Raises
-    ------
-    UserError
-        Counting them and naming the first.
-    """
-    if unreadable and not skip:
-        named = "; ".join(unreadable[:3]) + (f" and {len(unreadable) - 3:,} more" if len(unreadable) > 3 else "")
-        count = f"{len(unreadable):,} unreadable image{'s' if len(unreadable) > 1 else ''}"
-        raise UserError(f"{source}: {count}: {named}; replace them, or leave them out with --skip-unreadable")
-
-
 def _find(name: str, folder: Path) -> Path:
     """Return the data set as it is distributed: from the folder of sources, or fetched."""
     sources = os.environ.get(SOURCES)
@@ -193,7 +156,7 @@ def _prepare_arrays(name: str, source: Path, folder: Path, skip_unreadable: bool
     prepared.check_space(folder, sum(part.nbytes for part in parts))
     try:
         for (file, kind), part in zip(prepared.ARRAYS.items(), parts, strict=True):
-            with atomic(folder / file) as stream:
+            with atomic.writing(folder / file) as stream:
                 stream.write(np.ascontiguousarray(part, kind).data)
             manifest.files[file] = prepared.describe(folder / file)
     except UserError:

@@ -19,12 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from bnonly.console import Meter
 from bnonly.data import archives
-from bnonly.data.meter import Meter
 from bnonly.errors import UserError
 from bnonly.grid.datasets import DATASETS
-from bnonly.results import lock
-from bnonly.results.parquet import atomic
+from bnonly.results import atomic, lock
 
 #: Raised by hand whenever the prepared files change meaning.
 FORMAT = 2
@@ -107,7 +106,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> Path:
     """Write the manifest, which makes the folder a prepared data set."""
     path = folder / MANIFEST
     content = dataclasses.asdict(manifest)
-    with atomic(path) as stream:
+    with atomic.writing(path) as stream:
         stream.write((json.dumps({**content, DIGEST: _digest(content)}, indent=1, sort_keys=True) + "\n").encode())
     return path
 

@@ -24,7 +24,7 @@ from bnonly import seeds
 from bnonly.data import crops, prepared
 from bnonly.data.batches import ALL, Batch, Buffers, Normaliser, Share, part_of
 from bnonly.data.pack import INDEX, decode_plain, pack_name
-from bnonly.data.prepare import cpus, reason
+from bnonly.data.unreadable import cpus, reason
 from bnonly.errors import UserError
 from bnonly.grid.cell import Recipe
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -11,7 +12,11 @@ from torch.nn import functional
 
 from bnonly.data import Batches
 from bnonly.engines import memory
+from bnonly.engines.devices import be_reproducible
 from bnonly.engines.evaluate import Scores, evaluate
+from bnonly.engines.fast.choice import kernels
+from bnonly.engines.fast.network import DTYPES, Network
+from bnonly.engines.fast.parameters import Parameters
 from bnonly.engines.team import Team
 from bnonly.errors import UserError
 from bnonly.grid import compatibility
@@ -205,3 +210,15 @@ def _check_precision(cell: Cell, device: torch.device) -> None:
             )
     elif cell.precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         raise UserError(f"{cell}: precision is bf16, which this CPU lacks (it takes AVX-512); {remedy}")
+
+
+def tester(model: torch.nn.Module, cell: Cell) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return what the cell's own engine tests with."""
+    if cell.engine == "reference":
+        return model
+    be_reproducible(cell.precision)
+    dtype = DTYPES[cell.precision]
+    device = next(model.parameters()).device
+    # Testing has no kernels of Triton's.
+    how = kernels(dataclasses.replace(cell, engine="fast"), device)
+    return Network(model, Parameters(model, dtype).of, dtype, kernels=how).test

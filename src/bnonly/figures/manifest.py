@@ -48,8 +48,8 @@ def write_manifest(grid: Grid, redrawn: int) -> Path:
         entries.append({"name": name, "sha256": files, "cells": cells})
     content = {"run": grid.title, "redrawn": redrawn, "outputs": entries}
     # Here, because the Snakefile imports this module and pyarrow takes a while.
-    from bnonly.results import parquet
+    from bnonly.results import atomic
 
-    with parquet.atomic(paths.MANIFEST) as stream:
+    with atomic.writing(paths.MANIFEST) as stream:
         stream.write(json.dumps(content, indent=1).encode() + b"\n")
     return paths.MANIFEST

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bnonly import paths
 from bnonly.errors import UserError, accepted
-from bnonly.figures import needs
+from bnonly.figures import needs, outputs
 from bnonly.figures.catalog import COUNTED, FIGURES, TABLES, Catalog, digest_of, sources
+from bnonly.grid.cell import Key
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid
-from bnonly.results import cache
+from bnonly.results import atomic
 
 
 def names() -> list[str]:
@@ -131,5 +133,30 @@ def render(asked: dict[str, Any]) -> list[Path]:
         from bnonly.figures.tables.render import render as tabulate
 
         made = tabulate(asked)
-    cache.replace(paths.drawn_from(asked["name"]), made_from(asked).encode())
+    atomic.replace(paths.drawn_from(asked["name"]), made_from(asked).encode())
     return made
+
+
+def select(grid: Grid, targets: Sequence[str]) -> list[Key]:
+    """Return the cells behind figures, tables and experiments, each once in the grid's order; all of `figures/all` for
+    none.
+
+    Raises
+    ------
+    UserError
+        If a target is not one of them.
+    """
+    if not targets:
+        wanted = grid.on_default()
+    else:
+        wanted = set()
+        for target in targets:
+            if target in grid.experiments:
+                wanted.update(grid.keys_of(grid.experiments[target]))
+            elif target in outputs.names():
+                wanted.update((a, r, int(s)) for a, r, s, _ in needs.cells(outputs.ask(grid, target)))
+            else:
+                raise UserError(
+                    f"{target}: no figure, table or experiment is called so; {accepted(target, [*grid.experiments, *outputs.names()])}"
+                )
+    return [key for key in grid.cells if key in wanted]

@@ -14,7 +14,7 @@ from bnonly.figures.catalog import FIGURES
 from bnonly.figures.drawing.sheet import Sheet
 from bnonly.figures.drawing.style import RC
 from bnonly.figures.values import Results
-from bnonly.results import parquet
+from bnonly.results import atomic
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def render(asked: dict[str, Any], folder: Path = paths.FIGURES, root: Path = Pat
     with look():
         sheet = compose(asked, root)
         for path in made:
-            with parquet.atomic(path) as stream:
+            with atomic.writing(path) as stream:
                 if path.suffix == ".csv":
                     stream.write(sheet.numbers.to_csv(index=False, float_format="%.10g").encode())
                 elif path.suffix == ".pdf":

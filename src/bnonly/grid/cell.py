@@ -14,14 +14,15 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from bnonly.config.reader import NAME
 from bnonly.errors import UserError
 
 #: Raised by hand whenever the same specification would train to different numbers than before (order of random draws,
 #: initialisation, schedule, augmentation, evaluation).  It is part of every digest: raising it retrains everything.
 PROTOCOL = 1
 
-#: Names of architectures, regimes and experiments: they are folders, wildcards and arguments.
-NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+#: Where a cell is in the grid: architecture, regime, seed.
+Key = tuple[str, str, int]
 
 #: Parameter groups, each found by the type of the module that holds it (`bnonly.networks.regimes`).
 GROUPS = ("gamma", "beta", "conv", "shortcut", "output", "random")

@@ -13,7 +13,7 @@ import torch
 from bnonly import paths
 from bnonly.grid.cell import Architecture
 from bnonly.networks import build, regimes
-from bnonly.results import parquet
+from bnonly.results import atomic
 
 COLUMNS = ("total", "batchnorm", "output", "shortcut", "conv_weights", "conv_biases", "features", "min_fan_in")
 
@@ -39,6 +39,6 @@ def write_counts(architectures: Mapping[str, Mapping[str, Any]]) -> Path:
             model = build(Architecture(name, a["family"], a["depth"], a["channels"]), a["classes"])
         found = regimes.count(model)
         writer.writerow((name, a["family"], a["depth"], a["channels"], a["classes"], *(found[c] for c in COLUMNS)))
-    with parquet.atomic(paths.counts()) as stream:
+    with atomic.writing(paths.counts()) as stream:
         stream.write(text.getvalue().encode())
     return paths.counts()

@@ -23,7 +23,7 @@ from bnonly import paths
 from bnonly.errors import UserError
 from bnonly.grid.cell import Cell, parse_cell
 from bnonly.networks import regimes
-from bnonly.results import parquet
+from bnonly.results import atomic, parquet
 
 #: Raised when the files change; older ones are refused.
 FORMAT = "bnonly-weights-2"
@@ -55,7 +55,7 @@ def save(path: Path, cell: Cell, classes: int, data_sha256: str, model: nn.Modul
         "frozen_sha256": regimes.frozen_checksum(model),
     }
     label["sha256"] = _checksum(tensors, label)
-    with parquet.atomic(path) as stream:
+    with atomic.writing(path) as stream:
         # One entry: safetensors writes several in an order of its own, and equal runs are to be equal files.
         stream.write(to_bytes(tensors, metadata={"bnonly": json.dumps(label, sort_keys=True)}))
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from bnonly import paths
+from bnonly.console import duration, listed, slug
 from bnonly.figures.catalog import FIGURES, TABLES
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid
 from bnonly.report import exhibits, spending, summary
 from bnonly.report.deviations import deviations
-from bnonly.report.words import duration, listed, slug
 from bnonly.verdicts import table
 from bnonly.verdicts.measure import Measurements
 from bnonly.verdicts.verdict import Decision

@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bnonly.console import listed
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Experiment, Grid
 from bnonly.paper import catalog
-from bnonly.report.words import listed
 from bnonly.verdicts import decide
 from bnonly.verdicts.measure import Measurements
 

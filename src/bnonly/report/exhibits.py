@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from bnonly import paths
+from bnonly.console import listed, slug
 from bnonly.figures import outputs
 from bnonly.figures.catalog import FIGURES, TABLES
 from bnonly.grid.resolve import Grid
-from bnonly.report.words import listed, slug
 from bnonly.verdicts import verdict
 from bnonly.verdicts.verdict import Decision
 

@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from bnonly.console import duration
 from bnonly.cost import estimate, find_gpu
 from bnonly.cost.gpus import of_configuration
 from bnonly.cost.measured import scan
-from bnonly.cost.table import costs, default_kinds
+from bnonly.cost.total import costs, default_kinds
 from bnonly.grid.resolve import Grid
-from bnonly.report.words import duration
 from bnonly.verdicts.measure import Measurements
 
 

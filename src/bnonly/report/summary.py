@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from bnonly.console import slug
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid
 from bnonly.paper import vocabulary
-from bnonly.report.words import slug
 from bnonly.verdicts import table, verdict
 from bnonly.verdicts.measure import Measurements
 from bnonly.verdicts.verdict import Decision

@@ -10,10 +10,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bnonly import paths
+from bnonly.console import slug
 from bnonly.grid.resolve import Grid
 from bnonly.report.content import collect
-from bnonly.report.words import slug
-from bnonly.results import parquet
+from bnonly.results import atomic
 from bnonly.verdicts.judge import judge
 from bnonly.verdicts.verdict import VERDICTS
 
@@ -70,7 +70,7 @@ def report(grid: Grid, paper: Grid | None = None, source: Path | None = None, ro
         ),
     )
     path = root / paths.REPORT
-    with parquet.atomic(path) as stream:
+    with atomic.writing(path) as stream:
         stream.write(text.encode())
     return path
 

@@ -13,12 +13,12 @@ import json
 import os
 import shutil
 import struct
-import tempfile
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from bnonly import paths
 from bnonly.errors import UserError
+from bnonly.results import atomic
 
 _SUMS = "sha256.json"
 #: A training's files; an analysis's are kept beside them.
@@ -46,7 +46,7 @@ def keep(digest: str, files: Iterable[Path]) -> None:
         for file in files:
             _link(file, home / file.name)
             sums[file.name] = _sha256(file)
-        replace(home / _SUMS, json.dumps(sums, indent=1).encode())
+        atomic.replace(home / _SUMS, json.dumps(sums, indent=1).encode())
     except OSError as problem:
         raise UserError(f"{home}: cannot be written: {problem.strerror}") from None
 
@@ -115,29 +115,6 @@ def recorded_digest(path: Path) -> str | None:
         return None
     _, found, rest = footer.partition(b'"digest": "')
     return rest[:16].decode("ascii", "replace") if found else None
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Write a small file whole or not at all.
-
-    Raises
-    ------
-    UserError
-        If the disk is full or the folder cannot be written; an older file of that name is left as it was.
-    """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as problem:  # that of a full disk names no file
-        raise UserError(f"{path}: cannot be written: {problem.strerror or problem}; nothing was changed") from None
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def _sums(digest: str) -> dict[str, str]:

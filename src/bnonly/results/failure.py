@@ -13,7 +13,7 @@ from typing import Any
 from bnonly import paths
 from bnonly.errors import UserError
 from bnonly.grid.cell import Cell
-from bnonly.results import cache
+from bnonly.results import atomic
 from bnonly.results.lock import Held
 
 
@@ -45,7 +45,7 @@ def record(cell: Cell, folder: Path, reason: str) -> None:
         "time": time.time(),
     }
     with suppress(UserError):  # where nothing can be written the message itself must do
-        cache.replace(paths.failure(folder), json.dumps(content).encode())
+        atomic.replace(paths.failure(folder), json.dumps(content).encode())
 
 
 def forget(folder: Path) -> None:

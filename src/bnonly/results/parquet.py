@@ -1,4 +1,4 @@
-"""The Parquet files of a cell: declared columns, atomic writing, checked reading.
+"""The Parquet files of a cell: declared columns, writing writing, checked reading.
 
 Every file carries, under the key ``bnonly`` of its Parquet metadata, a JSON object with its kind, the cell's canonical
 specification and digest; ``metrics`` also carries the provenance of the run.  A reader refuses a file that is damaged, of
@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +20,7 @@ import pyarrow.parquet as pq
 
 from bnonly.errors import UserError
 from bnonly.grid.cell import Cell, differences
+from bnonly.results import atomic
 
 _KEY = b"bnonly"
 _REMEDY = "delete it and run the same command again"
@@ -79,46 +78,6 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 
 
-@contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that appears under its name whole or not at all.
-
-    The bytes go to a private temporary file in the same folder, are flushed to the disk and renamed.
-
-    Raises
-    ------
-    UserError
-        If the disk is full or the folder cannot be written; an older file of that name is left as it was.
-    """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except OSError as problem:
-        _remove(temporary)
-        raise UserError(f"{path}: cannot be written: {problem.strerror or problem}; nothing was changed") from None
-    except BaseException:
-        _remove(temporary)
-        raise
-
-
-def _remove(name: str | None) -> None:
-    if name and os.path.exists(name):
-        os.unlink(name)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def write(
     path: Path, kind: str, columns: Mapping[str, Any], cell: Cell, provenance: Mapping[str, Any] | None = None
 ) -> None:
@@ -147,7 +106,7 @@ def write(
     table = pa.Table.from_arrays([_array(columns[f.name], f.type) for f in schema], schema=schema)
     label["sha256"] = _checksum(table, label)
     table = table.replace_schema_metadata({_KEY: json.dumps(label, sort_keys=True).encode()})
-    with atomic(path) as stream:
+    with atomic.writing(path) as stream:
         pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
 
 

@@ -14,7 +14,7 @@ import torch
 
 from bnonly.errors import UserError
 from bnonly.grid.cell import Cell
-from bnonly.results import parquet
+from bnonly.results import atomic
 
 #: What a run needs of its checkpoint.
 KEYS = {"state", "rows", "iteration", "partial", "history", "data_sha256"}
@@ -31,7 +31,7 @@ def save(path: Path, cell: Cell, content: dict[str, Any]) -> None:
     # Through memory: torch turns a full disk into an error of its own, and the checksum is over the very bytes.
     body = io.BytesIO()
     torch.save({"digest": cell.digest(), "cell": cell.canonical(), **content}, body)
-    with parquet.atomic(path) as stream:
+    with atomic.writing(path) as stream:
         stream.write(hashlib.sha256(body.getbuffer()).digest())
         stream.write(body.getbuffer())
     os.chmod(path, 0o600)

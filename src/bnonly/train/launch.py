@@ -17,8 +17,10 @@ from bnonly.engines.devices import choose_device
 from bnonly.engines.team import Joined
 from bnonly.errors import UserError
 from bnonly.grid.cell import Cell, parse_cell
-from bnonly.results.cache import replace
+from bnonly.results import atomic
 from bnonly.results.lock import Held, owner_of
+from bnonly.train.loop import train_share
+from bnonly.train.stop import Stopped
 
 
 def launch(cell: Cell, arguments: dict[str, Any]) -> None:
@@ -29,7 +31,7 @@ def launch(cell: Cell, arguments: dict[str, Any]) -> None:
     cell : Cell
         What to train.
     arguments : dict
-        Of `bnonly.train.run.train_share`, as JSON can hold them.
+        Of `bnonly.train.loop.train_share`, as JSON can hold them.
 
     Raises
     ------
@@ -41,8 +43,6 @@ def launch(cell: Cell, arguments: dict[str, Any]) -> None:
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    from bnonly.train.run import Stopped
 
     gpus = cell.recipe.gpus
     if arguments["device"] == "cuda" and torch.cuda.device_count() < gpus:
@@ -109,7 +109,7 @@ def _said(folder: Path) -> dict[str, Any]:
 
 def main() -> int:
     """Train one process's share; what there is to say is left for the launcher."""
-    from bnonly.train.run import Stopped, train_share
+    from bnonly.train.stop import Stopped
 
     task = json.loads(sys.argv[1])
     said = Path(task.pop("said"))
@@ -123,7 +123,7 @@ def main() -> int:
     token, launcher = task.pop("token"), task.pop("launcher")
 
     def leave(content: dict[str, Any], status: int) -> int:
-        replace(said / f"rank{team.rank:03d}.json", json.dumps(content).encode())
+        atomic.replace(said / f"rank{team.rank:03d}.json", json.dumps(content).encode())
         return status
 
     def check() -> None:

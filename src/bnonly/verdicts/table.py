@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from bnonly import paths
 from bnonly.errors import UserError
 from bnonly.figures.tables import layout
-from bnonly.results import parquet
+from bnonly.results import atomic
 from bnonly.verdicts.verdict import FAILS, HOLDS, UNDECIDED, VERDICTS, Decision
 
 _EVIDENCE = pa.struct(
@@ -79,12 +79,12 @@ def write(decisions: Sequence[Decision], run: str, root: Path = Path(".")) -> li
     label = {"kind": "claims", "run": run}
     content = content.replace_schema_metadata({b"bnonly": json.dumps(label).encode()})
     made = [root / paths.CLAIMS]
-    with parquet.atomic(made[0]) as stream:
+    with atomic.writing(made[0]) as stream:
         pq.write_table(content, stream, compression="zstd", write_page_checksum=True)
     table = lay_out(decisions, run)
     for suffix in paths.TABLE_FORMATS:
         made.append(root / paths.table("claims", suffix))
-        with parquet.atomic(made[-1]) as stream:
+        with atomic.writing(made[-1]) as stream:
             stream.write(_FORMATS[suffix](table).encode())
     return made
 

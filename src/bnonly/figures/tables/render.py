@@ -10,7 +10,7 @@ from bnonly import paths
 from bnonly.figures.catalog import COUNTED, TABLES
 from bnonly.figures.tables import counts, layout
 from bnonly.figures.values import Results
-from bnonly.results import parquet
+from bnonly.results import atomic
 
 _FORMATS = {"md": layout.markdown, "tex": layout.latex, "csv": layout.comma_separated}
 
@@ -45,6 +45,6 @@ def render(asked: dict[str, Any], counted: Path | None = None, root: Path = Path
         table = dataclasses.replace(table, notes=(*table.notes, data.provenance))
     made = [root / paths.table(name, suffix) for suffix in paths.TABLE_FORMATS]
     for path, suffix in zip(made, paths.TABLE_FORMATS, strict=True):
-        with parquet.atomic(path) as stream:
+        with atomic.writing(path) as stream:
             stream.write(_FORMATS[suffix](table).encode())
     return made

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 import torch
+from tests.engines.test_fast import CPU, FAMILIES, PAPER, RECIPE, ROOT, cells, check_same, distance, saved_bytes
 from tests.mini import mini
-from tests.train.test_fast import CPU, FAMILIES, PAPER, RECIPE, ROOT, cells, check_same, distance, saved_bytes
 from torch import nn
 from torch.nn import functional
 

@@ -205,6 +205,6 @@ def test_the_engines_network_trains_the_same_with_kernels(network):
     ],
 )
 def test_replicates_are_what_they_are_alone(how, holds):
-    done = run("-m", "tests.kernels.replicates", *how)
+    done = run("-m", "tests.engines.replicates", *how)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == holds

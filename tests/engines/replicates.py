@@ -1,6 +1,6 @@
 """Replicates that train in the same launches, in Triton's interpreter: a process of its own (see test_kernels.py).
 
-    python -m tests.kernels.replicates REGIME PRECISION CHANNELS
+    python -m tests.engines.replicates REGIME PRECISION CHANNELS
 
 Trains two alone and two together, lets one of these finish, and prints one line for each property that holds.
 """

@@ -9,40 +9,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bnonly.cost.counting import work
-from bnonly.cost.estimate import CORES, estimate
+from bnonly.cost.estimate import estimate
 from bnonly.cost.gpus import GPUS, Gpu
 from bnonly.cost.measured import Measured
+from bnonly.cost.model import CORES
 from bnonly.errors import UserError, accepted
-from bnonly.figures import needs, outputs
-from bnonly.grid.cell import ENGINES, PRECISIONS, Cell
+from bnonly.grid.cell import ENGINES, PRECISIONS, Cell, Key
 from bnonly.grid.resolve import Grid
-
-Key = tuple[str, str, int]
-
-
-def select(grid: Grid, targets: Sequence[str]) -> list[Key]:
-    """Return the cells behind figures, tables and experiments, each once in the grid's order; all of `figures/all` for
-    none.
-
-    Raises
-    ------
-    UserError
-        If a target is not one of them.
-    """
-    if not targets:
-        wanted = grid.on_default()
-    else:
-        wanted = set()
-        for target in targets:
-            if target in grid.experiments:
-                wanted.update(grid.keys_of(grid.experiments[target]))
-            elif target in outputs.names():
-                wanted.update((a, r, int(s)) for a, r, s, _ in needs.cells(outputs.ask(grid, target)))
-            else:
-                raise UserError(
-                    f"{target}: no figure, table or experiment is called so; {accepted(target, [*grid.experiments, *outputs.names()])}"
-                )
-    return [key for key in grid.cells if key in wanted]
 
 
 def longest_first(trainings: Iterable[tuple[float, int]], gpus: int) -> float:
@@ -97,7 +70,7 @@ def costs(
     grid : Grid
         The resolved configuration.
     keys : sequence of (architecture, regime, seed)
-        From `select`.
+        From `outputs.select`.
     kinds : sequence of Gpu
         Devices to estimate for.
     gpus : int
@@ -183,84 +156,3 @@ def costs(
 def default_kinds(grid_kinds: Sequence[Gpu]) -> list[Gpu]:
     """Return the kinds of the table where none is named: the configuration's own, then all of ours."""
     return [*grid_kinds, *(g for n, g in GPUS.items() if n not in {k.name for k in grid_kinds})]
-
-
-def text(cost: dict[str, Any], missing: bool = False) -> str:
-    """Return a cost as tables for a terminal."""
-    what = "still missing of" if missing else "of"
-    lines = [f"{cost['trainings']:,} trainings {what} '{cost['run']}', engine {cost['engine'] or '-'}"]
-    if not cost["trainings"]:
-        return lines[0] + ": nothing to compute"
-    # Hours by experiment where there is room for them.
-    names = [k["kind"] for k in cost["kinds"]] if len(cost["kinds"]) <= 4 else []
-    total = {"name": "all", **cost, "seconds": {k["kind"]: k["seconds"] for k in cost["kinds"]}}
-    head = "".join(f"{n + ', h':>13}" for n in names)
-    lines += ["", f"{'experiment':<14}{'trainings':>10}{'FLOPs':>10}{'evaluating':>11}{'disk':>10}{head}"]
-    for group in [*cost["groups"], total] if len(cost["groups"]) > 1 else cost["groups"]:
-        lines.append(
-            f"{group['name']:<14}{group['trainings']:>10,}{group['train_flops']:>10.2g}{group['test_flops']:>11.2g}"
-            f"{size(group['disk_bytes']):>10}" + "".join(f"{hours(group['seconds'][n]):>13}" for n in names)
-        )
-    wall = f"on {cost['gpus']}"
-    lines += ["", f"{'device':<11}{'precision':<10}{'hours':>9}{'kWh':>8}{wall:>10}{'longest':>10}  from        off by"]
-    for kind in cost["kinds"]:
-        share = kind["measured_share"]
-        source = "model" if not share else "measured" if share > 0.99 else f"{100 * share:.0f}% meas."
-        error = f"x{kind['error_factor']:.2f}" if kind["error_factor"] else "unknown"
-        large = f"   {len(kind['too_large'])} of {cost['networks']} do not fit its memory" if kind["too_large"] else ""
-        lines.append(
-            f"{kind['kind']:<11}{'/'.join(kind['precision']):<10}{hours(kind['seconds']):>9}{energy(kind['joules']):>8}"
-            f"{duration(kind['wall_seconds']):>10}{duration(kind['longest']['seconds']):>10}  {source:<11} {error}{large}"
-        )
-    lines += ["", *_notes(cost)]
-    return "\n".join(lines)
-
-
-def _notes(cost: dict[str, Any]) -> list[str]:
-    notes = [
-        "hours: of one device, all trainings one after the other, start-up and evaluations included; kWh: at full board power, an upper bound;",
-        f"on {cost['gpus']}: wall time with as many of one kind, the longest training first; off by: typical factor, where runs were measured;",
-        "do not fit: architectures times regimes that need more memory than one device has; their hours are counted nevertheless.",
-    ]
-    if not cost["model"]:
-        return [
-            *notes,
-            "Nothing was measured yet: all of this is a model of kernels and data sheets (docs/cost.md); expect a factor of 2.",
-        ]
-    notes.append("Measured against the model, and how far off a corrected estimate is when that cell is left out:")
-    for g in cost["model"]:
-        correction = g["correction"]
-        error = f"x{correction['error']:.2f}" if correction["error"] else "one cell only"
-        notes.append(
-            f"  {g['device']}, {g['engine']} {g['precision']}, {g['family']}: {correction['runs']} runs of {g['cells']} cells take "
-            f"{correction['factor']:.2f} times the model's time (spread x{g['spread']:.2f}); off by {error}, uncorrected x{g['error_uncorrected']:.2f}"
-        )
-    return notes
-
-
-def hours(seconds: float) -> str:
-    """Return hours with two digits that mean something."""
-    value = seconds / 3600
-    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
-
-
-def energy(joules: float) -> str:
-    """Return kWh."""
-    value = joules / 3.6e6
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time in the unit a person would use."""
-    for unit, length, above in (("d", 86400, 2 * 86400), ("h", 3600, 2 * 3600), ("min", 60, 120)):
-        if seconds >= above:
-            return f"{seconds / length:,.1f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def size(count: float) -> str:
-    """Return bytes in a decimal unit."""
-    for unit, length in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if count >= length:
-            return f"{count / length:.1f} {unit}"
-    return f"{count / 1000:.0f} kB"

@@ -165,7 +165,7 @@ def test_only_the_cells_of_a_figure(made, call):
 
 
 def sizes(name):
-    from bnonly.cost.table import size
+    from bnonly.console import size
 
     return size(Path(name).stat().st_size)
 

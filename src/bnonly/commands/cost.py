@@ -1,0 +1,72 @@
+"""``bnonly cost``: what a figure, an experiment or everything costs, by kind of GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bnonly.console import duration, size
+
+
+def text(cost: dict[str, Any], missing: bool = False) -> str:
+    """Return a cost as tables for a terminal."""
+    what = "still missing of" if missing else "of"
+    lines = [f"{cost['trainings']:,} trainings {what} '{cost['run']}', engine {cost['engine'] or '-'}"]
+    if not cost["trainings"]:
+        return lines[0] + ": nothing to compute"
+    # Hours by experiment where there is room for them.
+    names = [k["kind"] for k in cost["kinds"]] if len(cost["kinds"]) <= 4 else []
+    total = {"name": "all", **cost, "seconds": {k["kind"]: k["seconds"] for k in cost["kinds"]}}
+    head = "".join(f"{n + ', h':>13}" for n in names)
+    lines += ["", f"{'experiment':<14}{'trainings':>10}{'FLOPs':>10}{'evaluating':>11}{'disk':>10}{head}"]
+    for group in [*cost["groups"], total] if len(cost["groups"]) > 1 else cost["groups"]:
+        lines.append(
+            f"{group['name']:<14}{group['trainings']:>10,}{group['train_flops']:>10.2g}{group['test_flops']:>11.2g}"
+            f"{size(group['disk_bytes']):>10}" + "".join(f"{hours(group['seconds'][n]):>13}" for n in names)
+        )
+    wall = f"on {cost['gpus']}"
+    lines += ["", f"{'device':<11}{'precision':<10}{'hours':>9}{'kWh':>8}{wall:>10}{'longest':>10}  from        off by"]
+    for kind in cost["kinds"]:
+        share = kind["measured_share"]
+        source = "model" if not share else "measured" if share > 0.99 else f"{100 * share:.0f}% meas."
+        error = f"x{kind['error_factor']:.2f}" if kind["error_factor"] else "unknown"
+        large = f"   {len(kind['too_large'])} of {cost['networks']} do not fit its memory" if kind["too_large"] else ""
+        lines.append(
+            f"{kind['kind']:<11}{'/'.join(kind['precision']):<10}{hours(kind['seconds']):>9}{energy(kind['joules']):>8}"
+            f"{duration(kind['wall_seconds']):>10}{duration(kind['longest']['seconds']):>10}  {source:<11} {error}{large}"
+        )
+    lines += ["", *_notes(cost)]
+    return "\n".join(lines)
+
+
+def _notes(cost: dict[str, Any]) -> list[str]:
+    notes = [
+        "hours: of one device, all trainings one after the other, start-up and evaluations included; kWh: at full board power, an upper bound;",
+        f"on {cost['gpus']}: wall time with as many of one kind, the longest training first; off by: typical factor, where runs were measured;",
+        "do not fit: architectures times regimes that need more memory than one device has; their hours are counted nevertheless.",
+    ]
+    if not cost["model"]:
+        return [
+            *notes,
+            "Nothing was measured yet: all of this is a model of kernels and data sheets (docs/cost.md); expect a factor of 2.",
+        ]
+    notes.append("Measured against the model, and how far off a corrected estimate is when that cell is left out:")
+    for g in cost["model"]:
+        correction = g["correction"]
+        error = f"x{correction['error']:.2f}" if correction["error"] else "one cell only"
+        notes.append(
+            f"  {g['device']}, {g['engine']} {g['precision']}, {g['family']}: {correction['runs']} runs of {g['cells']} cells take "
+            f"{correction['factor']:.2f} times the model's time (spread x{g['spread']:.2f}); off by {error}, uncorrected x{g['error_uncorrected']:.2f}"
+        )
+    return notes
+
+
+def hours(seconds: float) -> str:
+    """Return hours with two digits that mean something."""
+    value = seconds / 3600
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+def energy(joules: float) -> str:
+    """Return kWh."""
+    value = joules / 3.6e6
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"

@@ -1,0 +1,37 @@
+"""Signals that ask a training to stop."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Stopped(Exception):
+    """Training was asked to stop by a signal; the checkpoint is on the disk."""
+
+    def __init__(self, number: int, where: str) -> None:
+        super().__init__(where)
+        self.number = number
+
+
+class Signals:
+    """Remembers SIGTERM, SIGINT and SIGUSR1 (SLURM's warning before a time limit) instead of dying of them."""
+
+    def __init__(self) -> None:
+        self.received = 0
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Take the signals inside the block."""
+
+        def remember(number: int, frame: FrameType | None) -> None:
+            self.received = number
+
+        old = {s: signal.signal(s, remember) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
