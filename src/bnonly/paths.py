@@ -15,6 +15,12 @@ CLAIMS = RESULTS / "claims.parquet"
 #: input it has a job run again that Snakemake, its own records lost, would take for up to date, and leaves no trace on the disk.
 NOW = Path("/proc/self/stat")
 
+#: The files of a cell by what they hold.  A training writes `metrics` last: it says that the training is done.
+TRAINED = {"batchnorm": "batchnorm.parquet", "weights": "weights.safetensors", "metrics": "metrics.parquet"}
+ANALYSED = {"clamping": "clamping.parquet", "activations": "activations.parquet"}
+#: Those that are tables.
+PARQUET = {kind: name for kind, name in (TRAINED | ANALYSED).items() if kind != "weights"}
+
 FIGURE_FORMATS = ("pdf", "png", "csv")
 TABLE_FORMATS = ("md", "tex", "csv")
 
@@ -26,27 +32,27 @@ def cell_dir(architecture: str, regime: str, seed: int | str) -> Path:
 
 def metrics(folder: Path) -> Path:
     """Per-epoch metrics and the provenance of the run."""
-    return folder / "metrics.parquet"
+    return folder / TRAINED["metrics"]
 
 
 def batchnorm(folder: Path) -> Path:
     """gamma, beta and running statistics of every BatchNorm channel, at the start and at the end."""
-    return folder / "batchnorm.parquet"
+    return folder / TRAINED["batchnorm"]
 
 
 def weights(folder: Path) -> Path:
     """What was trained, the buffers and the seed: enough to rebuild the network (Section 6)."""
-    return folder / "weights.safetensors"
+    return folder / TRAINED["weights"]
 
 
 def clamping(folder: Path) -> Path:
     """Accuracy after clamping small gammas to zero (Figure 6)."""
-    return folder / "clamping.parquet"
+    return folder / ANALYSED["clamping"]
 
 
 def activations(folder: Path) -> Path:
     """Pr[activation = 0] of every ReLU channel (Figures 7 and 23-25)."""
-    return folder / "activations.parquet"
+    return folder / ANALYSED["activations"]
 
 
 def checkpoint(folder: Path, digest: str) -> Path:

@@ -13,7 +13,7 @@ import yaml
 
 from bnonly import paths
 from bnonly.figures.catalog import FIGURES
-from bnonly.figures.needs import FILES, request
+from bnonly.figures.needs import request
 from bnonly.grid.cell import Architecture, Cell
 from bnonly.grid.families import IMAGENET_BLOCKS, VGG_LAYERS
 from bnonly.grid.resolve import Grid, resolve
@@ -311,5 +311,5 @@ def write_one(
         if stopped_at is not None and kind == "batchnorm":
             columns["gamma_end"][:] = columns["beta_end"][:] = np.nan
     columns |= known
-    path = root / FILES[kind](paths.cell_dir(*cell.key))
+    path = root / paths.cell_dir(*cell.key) / paths.PARQUET[kind]
     parquet.write(path, kind, columns, cell, label)

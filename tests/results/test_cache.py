@@ -29,7 +29,7 @@ def in_a_folder(tmp_path, monkeypatch):
 
 def files(folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
-    made = [folder / name for name in cache.TRAINING]
+    made = [folder / name for name in paths.TRAINED.values()]
     for path in made:
         path.write_bytes(path.name.encode() * 100)
     return made
@@ -38,7 +38,7 @@ def files(folder: Path) -> list[Path]:
 def test_what_is_kept_survives_its_results_and_takes_no_room():
     made = files(Path("results/a/b/seed0"))
     cache.keep(DIGEST, made)
-    assert made[0].stat().st_nlink == 2 and cache.holds(DIGEST) and not cache.holds(DIGEST, cache.ANALYSIS)
+    assert made[0].stat().st_nlink == 2 and cache.holds(DIGEST) and not cache.holds(DIGEST, paths.ANALYSED.values())
     assert cache.size(DIGEST) < 1000
     before = {p.name: p.read_bytes() for p in made}
     for path in made:

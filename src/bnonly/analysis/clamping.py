@@ -9,10 +9,11 @@ from torch import nn
 
 from bnonly.data import Batches
 from bnonly.engines.evaluate import evaluate
+from bnonly.grid.cell import SMALL
 from bnonly.networks import regimes
 
 #: The paper's thresholds; 0 is the untouched network.
-THRESHOLDS = (0.0, 0.01, 0.05, 0.1)
+THRESHOLDS = (0.0, *SMALL)
 
 
 def clamping(model: nn.Module, source: Batches, batch_size: int, device: torch.device) -> dict[str, list[Any]]:

@@ -202,7 +202,7 @@ def collect(options: argparse.Namespace) -> int:
 def analyse(options: argparse.Namespace) -> int:
     """Measure clamping and activations of a trained cell, unless the store has that."""
     cell, folder, data = _cell(options)
-    if options.spec and cache.restore(cell.digest(), folder, cache.ANALYSIS):
+    if options.spec and cache.restore(cell.digest(), folder, tuple(paths.ANALYSED.values())):
         return 0
     from bnonly.analysis.run import analyse_cell
 

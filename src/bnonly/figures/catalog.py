@@ -15,6 +15,8 @@ from bnonly.errors import UserError, accepted
 from bnonly.grid import families
 
 HERE = Path(__file__).parent
+#: What figures show, computed from the files of cells.
+METRICS = HERE.parent / "results/metrics.py"
 #: Tables of parameter counts, which read ``results/counts.csv``.
 COUNTED = ("table1", "table_c2")
 #: Files here that decide what a figure asks for, not how it is drawn: what they return reaches it through its request.
@@ -98,7 +100,7 @@ FIGURES = Catalog(
     "bnonly.figures",
     HERE,
     r"fig\d\d",
-    (HERE / "values.py", HERE / "render.py", HERE / "drawing"),
+    (HERE / "values.py", METRICS, HERE / "render.py", HERE / "drawing"),
 )
 TABLES = Catalog(
     "table",
@@ -108,6 +110,7 @@ TABLES = Catalog(
     (
         *(HERE / "tables" / f"{name}.py" for name in ("__init__", "counts", "layout", "render")),
         HERE / "values.py",
+        METRICS,
         Path(families.__file__),
     ),
 )

@@ -18,14 +18,6 @@ from bnonly.errors import UserError, accepted
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Experiment, Grid
 
-#: Which file of a cell a figure reads.
-FILES = {
-    "metrics": paths.metrics,
-    "batchnorm": paths.batchnorm,
-    "clamping": paths.clamping,
-    "activations": paths.activations,
-}
-
 
 @dataclass(frozen=True)
 class Need:
@@ -38,7 +30,7 @@ class Need:
     regimes : tuple of str
         The series, in the order of the legend.
     files : tuple of str
-        Keys of `FILES`; none of them: the architectures alone, without a cell.
+        Keys of `bnonly.paths.PARQUET`; none of them: the architectures alone, without a cell.
     case_study : bool
         Only the experiment's case study instead of all architectures (Figure 4).
     among : str
@@ -177,5 +169,5 @@ def files(asked: dict[str, Any]) -> list[Path]:
             for regime, by_seed in by_regime.items():
                 for seed in by_seed:
                     for kind in panel["files"]:
-                        out[FILES[kind](paths.cell_dir(folder, regime, seed))] = None
+                        out[paths.cell_dir(folder, regime, seed) / paths.PARQUET[kind]] = None
     return list(out)

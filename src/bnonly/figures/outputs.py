@@ -11,7 +11,7 @@ from typing import Any
 from bnonly import paths
 from bnonly.errors import UserError, accepted
 from bnonly.figures import needs, outputs
-from bnonly.figures.catalog import COUNTED, FIGURES, TABLES, Catalog, digest_of, sources
+from bnonly.figures.catalog import COUNTED, FIGURES, METRICS, TABLES, Catalog, digest_of, sources
 from bnonly.grid.cell import Key
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid
@@ -88,7 +88,7 @@ def code_digest(name: str) -> str:
 def verdict_code(*packages: str) -> str:
     """Return the SHA-256 of the code and the data of some rooms of the package: those behind the verdicts, or behind the report."""
     folders = [Path(__file__).parents[1] / package for package in packages]
-    return digest_of(path for folder in folders for path in sources(folder))
+    return digest_of([METRICS, *(path for folder in folders for path in sources(folder))])
 
 
 def made_from(asked: dict[str, Any]) -> str:

@@ -7,14 +7,13 @@ figure is never made of another configuration's numbers.  pandas and pyarrow are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnonly import paths
 from bnonly.errors import UserError, accepted
-from bnonly.figures.needs import FILES
 from bnonly.grid.datasets import DATASETS
 
 if TYPE_CHECKING:
@@ -27,9 +26,6 @@ PAPER_RUN = "paper"
 
 #: One row a run.
 RUN_COLUMNS = ("panel", "architecture", "regime", "seed", "quantity", "value", "diverged")
-
-#: A ReLU channel that is zero for more than this share of images and pixels is disabled (Section 5).
-DISABLED = 0.99
 
 
 @dataclass(frozen=True)
@@ -153,7 +149,7 @@ class Results:
 
         key = kind, folder, regime, seed
         if key not in self._tables:
-            path = self._root / FILES[kind](paths.cell_dir(folder, regime, seed))
+            path = self._root / paths.cell_dir(folder, regime, seed) / paths.PARQUET[kind]
             self._tables[key] = parquet.read(path, kind, panel.seeds[folder, regime][seed])
             if kind == "metrics":
                 self._same_data(path, self._tables[key][1]["data"])
@@ -203,47 +199,21 @@ class Results:
 
     def accuracy(self, panel: Panel, top: int = 1) -> pd.DataFrame:
         """Return every run's final test accuracy in percent: of the last epoch trained, diverged or not."""
-        column = f"test_top{top}"
-
-        def value(folder: str, regime: str, seed: str) -> float:
-            table = self.table("metrics", panel, folder, regime, seed)[0]
-            return 100.0 * table.column(column)[-1].as_py() if table.num_rows else float("nan")
-
-        return self._per_run(panel, column, value)
+        return self._per_run(panel, f"test_top{top}", f"top{top}")
 
     def small_gammas(self, panel: Panel, threshold: float) -> pd.DataFrame:
         """Return the percentage of every run's gammas that are smaller than `threshold` in absolute value."""
-
-        def value(folder: str, regime: str, seed: str) -> float:
-            gammas, _ = self._channels("batchnorm", "gamma_end", panel, folder, regime, seed)
-            return 100.0 * float((abs(gammas) < threshold).mean()) if gammas.size else float("nan")
-
-        return self._per_run(panel, f"small_gammas<{threshold:g}", value)
+        return self._per_run(panel, f"small_gammas<{threshold:g}", "small_gammas", threshold)
 
     def clamping_change(self, panel: Panel, threshold: float) -> pd.DataFrame:
         """Return by how many percentage points clamping gammas below `threshold` changes every run's accuracy."""
-
-        def value(folder: str, regime: str, seed: str) -> float:
-            table, label = self.table("clamping", panel, folder, regime, seed)
-            top1 = dict(zip(table.column("threshold").to_pylist(), table.column("test_top1").to_pylist(), strict=True))
-            for wanted in (0.0, threshold):
-                if wanted not in top1:
-                    raise UserError(
-                        f"{FILES['clamping'](paths.cell_dir(folder, regime, seed))}: has no threshold {wanted:g}; "
-                        "delete it and run the same command again"
-                    )
-            return 100.0 * (top1[threshold] - top1[0.0])
-
-        return self._per_run(panel, f"change<{threshold:g}", value)
+        return self._per_run(panel, f"change<{threshold:g}", "clamping_change", threshold)
 
     def disabled_activations(self, panel: Panel) -> pd.DataFrame:
-        """Return the percentage of every run's ReLU channels with Pr[activation = 0] above `DISABLED`."""
+        """Return the percentage of every run's ReLU channels that are disabled (`bnonly.results.metrics.DISABLED`)."""
+        from bnonly.results.metrics import DISABLED
 
-        def value(folder: str, regime: str, seed: str) -> float:
-            zero, _ = self._channels("activations", "zero", panel, folder, regime, seed)
-            return 100.0 * float((zero > DISABLED).mean()) if zero.size else float("nan")
-
-        return self._per_run(panel, f"zero>{DISABLED:g}", value)
+        return self._per_run(panel, f"zero>{DISABLED:g}", "disabled_activations")
 
     def pooled(self, kind: str, column: str, panel: Panel, architecture: Architecture, regime: str) -> Pooled:
         """Return a column of a cell's file over all channels and all replicates."""
@@ -262,22 +232,28 @@ class Results:
     def _channels(
         self, kind: str, column: str, panel: Panel, folder: str, regime: str, seed: str
     ) -> tuple[np.ndarray, int]:
-        import numpy as np
+        from bnonly.results.metrics import finite
 
-        values = self.table(kind, panel, folder, regime, seed)[0].column(column).to_numpy().astype(np.float64)
-        finite = values[np.isfinite(values)]
-        return finite, values.size - finite.size
+        values = self.table(kind, panel, folder, regime, seed)[0].column(column).to_numpy()
+        return (kept := finite(values)), values.size - kept.size
 
-    def _per_run(self, panel: Panel, quantity: str, value: Callable[[str, str, str], float]) -> pd.DataFrame:
+    def _per_run(self, panel: Panel, quantity: str, metric: str, threshold: float = 0.0) -> pd.DataFrame:
         import pandas as pd
+
+        from bnonly.results.metrics import METRICS, measure
+
+        kind, names = METRICS[metric].kind, METRICS[metric].columns
 
         def rows() -> Iterator[tuple[Any, ...]]:
             for architecture in panel.architectures:
                 for regime in panel.regimes:
                     for seed in panel.seeds[architecture.folder, regime]:
                         where = architecture.folder, regime, seed
+                        table = self.table(kind, panel, *where)[0]
+                        path = paths.cell_dir(*where) / paths.PARQUET[kind]
+                        value = measure(metric, {n: table.column(n).to_numpy() for n in names}, path, threshold)
                         status = self.has_diverged(panel, *where)
-                        yield panel.experiment, architecture.name, regime, seed, quantity, value(*where), status
+                        yield panel.experiment, architecture.name, regime, seed, quantity, value, status
 
         return pd.DataFrame(list(rows()), columns=list(RUN_COLUMNS))
 

@@ -21,6 +21,9 @@ from bnonly.errors import UserError
 #: initialisation, schedule, augmentation, evaluation).  It is part of every digest: raising it retrains everything.
 PROTOCOL = 1
 
+#: Magnitudes below which a gamma or beta is small: in the clamping of Section 5, in Figures 5 and 6, and in the claims.
+SMALL = (0.01, 0.05, 0.1)
+
 #: Where a cell is in the grid: architecture, regime, seed.
 Key = tuple[str, str, int]
 

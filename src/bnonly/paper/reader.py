@@ -11,7 +11,7 @@ from math import inf
 from typing import Any
 
 from bnonly.errors import UserError, accepted
-from bnonly.grid.cell import Architecture, Augmentation, Recipe, Regime
+from bnonly.grid.cell import SMALL, Architecture, Augmentation, Recipe, Regime
 from bnonly.paper.claim import Catalog, Claim, PaperExperiment, Selector, Test, parse_selector
 from bnonly.paper.vocabulary import (
     COUNT_METRICS,
@@ -22,7 +22,6 @@ from bnonly.paper.vocabulary import (
     REGIMES,
     RULES,
     RUN_METRICS,
-    THRESHOLDS,
     WITH_THRESHOLD,
     in_words,
 )
@@ -226,8 +225,8 @@ class _Reader:
         if (metric in WITH_THRESHOLD) != bool(thresholds):
             raise self.fail(name, "threshold", body.get("threshold"), f"one goes with {', '.join(WITH_THRESHOLD)}")
         for threshold in thresholds:
-            if threshold not in THRESHOLDS:
-                raise self.fail(name, "threshold", threshold, f"one of {', '.join(map(str, THRESHOLDS))} is wanted")
+            if threshold not in SMALL:
+                raise self.fail(name, "threshold", threshold, f"one of {', '.join(map(str, SMALL))} is wanted")
         needs_regime = rule == "setting" or metric in RUN_METRICS or metric.startswith("trainable")
         of = self.selectors(name, body["of"], needs_regime)
         if minus:

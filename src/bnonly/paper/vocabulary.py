@@ -39,7 +39,6 @@ COUNT_METRICS: dict[str, str] = {
     "chance": "accuracy of guessing (%)",
 }
 WITH_THRESHOLD = ("small_gammas", "small_betas", "clamping_change")
-THRESHOLDS = (0.01, 0.05, 0.1)
 
 #: Each rule with the keys it needs, beside `metric` and `of`.
 RULES: dict[str, tuple[str, ...]] = {

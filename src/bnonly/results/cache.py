@@ -21,12 +21,9 @@ from bnonly.errors import UserError
 from bnonly.results import atomic
 
 _SUMS = "sha256.json"
-#: A training's files; an analysis's are kept beside them.
-TRAINING = tuple(make(Path()).name for make in (paths.batchnorm, paths.weights, paths.metrics))
-ANALYSIS = tuple(make(Path()).name for make in (paths.clamping, paths.activations))
 
 
-def holds(digest: str, names: Iterable[str] = TRAINING) -> bool:
+def holds(digest: str, names: Iterable[str] = tuple(paths.TRAINED.values())) -> bool:
     """Whether the files of a cell are kept; only `restore` reads them."""
     return set(names) <= _sums(digest).keys()
 
@@ -51,7 +48,7 @@ def keep(digest: str, files: Iterable[Path]) -> None:
         raise UserError(f"{home}: cannot be written: {problem.strerror}") from None
 
 
-def restore(digest: str, folder: Path, names: Collection[str] = TRAINING) -> bool:
+def restore(digest: str, folder: Path, names: Collection[str] = tuple(paths.TRAINED.values())) -> bool:
     """Put a cell's files back into its folder, if they are kept and whole; say whether they were.
 
     The file whose presence means "done" comes last, as in training.

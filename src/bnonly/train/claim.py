@@ -63,7 +63,7 @@ def claimed(cell: Cell, folder: Path, quiet: bool, wait: bool, keep: str) -> Ite
         failure.forget(folder)
         if keep and not cache.holds(cell.digest()):
             try:
-                cache.keep(cell.digest(), [make(made) for make in (paths.batchnorm, paths.weights, paths.metrics)])
+                cache.keep(cell.digest(), [made / name for name in paths.TRAINED.values()])
             except UserError as problem:  # a full disk, but the results themselves are there
                 if keep == "only":
                     raise

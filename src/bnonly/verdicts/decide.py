@@ -21,9 +21,10 @@ from bnonly.grid.cell import Architecture, Cell
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid
 from bnonly.paper.claim import Catalog, Claim, PaperExperiment, Selector, Test, parse_selector
+from bnonly.results.metrics import Value
 from bnonly.verdicts import structure
 from bnonly.verdicts.intervals import Seeds, estimate, exact, interval
-from bnonly.verdicts.measure import Measurements, Value, over_runs, usable
+from bnonly.verdicts.measure import Measurements, over_runs, usable
 from bnonly.verdicts.verdict import (
     EXTERNAL,
     FAILS,

@@ -15,12 +15,8 @@ from bnonly.grid.cell import Cell, differences
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid
 from bnonly.results import parquet
+from bnonly.results.metrics import METRICS, Value, measure
 
-Value = float | np.ndarray
-#: A ReLU channel that is zero for more than this share of images and pixels is off (Section 5).
-OFF = 0.99
-#: Pr[activation = 0] of a channel that is on 10 to 70 % of the time (Appendix I).
-SOMETIMES = (0.3, 0.9)
 #: A run this close to guessing has failed, in points.
 NEAR_CHANCE = 5.0
 
@@ -89,11 +85,10 @@ class Measurements:
         """Say whether a run has what a metric needs."""
         if key not in self.labels:
             return False
-        kind = file_of(metric)
+        kind = METRICS[_MEASURED.get(metric, metric)].kind
         if kind == "metrics":
             return True
-        path = self.root / schemas_file(kind)(paths.cell_dir(*key))
-        if not path.exists():
+        if not (self.root / paths.cell_dir(*key) / paths.PARQUET[kind]).exists():
             return False
         try:
             self._columns(kind, key)
@@ -104,71 +99,21 @@ class Measurements:
 
     def _columns(self, kind: str, key: tuple[str, str, int]) -> dict[str, np.ndarray]:
         if (kind, key) not in self._tables:
-            path = self.root / schemas_file(kind)(paths.cell_dir(*key))
+            path = self.root / paths.cell_dir(*key) / paths.PARQUET[kind]
             table, _ = parquet.read(path, kind, self.grid.cells[key].digest())
-            wanted = {
-                "metrics": ("test_top1", "test_top5"),
-                "batchnorm": ("gamma_end", "beta_end"),
-                "clamping": ("threshold", "test_top1"),
-                "activations": ("zero",),
-            }[kind]
+            wanted = {name for metric in METRICS.values() if metric.kind == kind for name in metric.columns}
             self._tables[kind, key] = {name: table.column(name).to_numpy() for name in wanted}
         return self._tables[kind, key]
 
     def _measure(self, metric: str, key: tuple[str, str, int], threshold: float, bounds: tuple[float, float]) -> Value:
-        columns = self._columns(file_of(metric), key)
-        if metric in ("top1", "top5"):
-            return _last(columns[f"test_{metric}"])
+        name = _MEASURED.get(metric, metric)
+        kind = METRICS[name].kind
+        path = paths.cell_dir(*key) / paths.PARQUET[kind]
+        value = measure(name, self._columns(kind, key), path, threshold, bounds)
         if metric == "failed":
             classes = DATASETS[self.grid.cells[key].recipe.dataset].classes
-            near = _last(columns["test_top1"]) <= 100 / classes + NEAR_CHANCE
-            return float(self.labels[key]["status"] == "diverged" or near)
-        if metric == "clamping_change":
-            top1 = dict(zip(columns["threshold"].tolist(), columns["test_top1"].tolist(), strict=True))
-            if threshold not in top1 or 0.0 not in top1:
-                raise UserError(
-                    f"{paths.clamping(paths.cell_dir(*key))}: has no threshold {threshold:g}; delete it and analyse the cell again"
-                )
-            return 100.0 * (top1[threshold] - top1[0.0])
-        if metric in ("disabled_activations", "constant_activations", "sometimes_active"):
-            zero = _finite(columns["zero"])
-            chosen = {
-                "disabled_activations": zero > OFF,
-                "constant_activations": (zero > OFF) | (zero < 1 - OFF),
-                "sometimes_active": (zero >= SOMETIMES[0]) & (zero <= SOMETIMES[1]),
-            }[metric]
-            return _percent(chosen)
-        if metric == "small_betas":
-            return _percent(abs(_finite(columns["beta_end"])) < threshold)
-        gamma = _finite(columns["gamma_end"])
-        if metric in POOLED:
-            return gamma
-        if metric == "small_gammas":
-            return _percent(abs(gamma) < threshold)
-        if metric == "gamma_within":
-            return _percent((gamma >= bounds[0]) & (gamma <= bounds[1]))
-        if metric in ("gamma_positive", "gamma_negative"):
-            return _percent(gamma > 0 if metric == "gamma_positive" else gamma < 0)
-        return _mean(abs(gamma) if metric == "gamma_magnitude" else gamma)
-
-
-def file_of(metric: str) -> str:
-    """Return which of a cell's files has a metric."""
-    if metric in ("top1", "top5", "failed"):
-        return "metrics"
-    if metric == "clamping_change":
-        return "clamping"
-    return "activations" if "activ" in metric else "batchnorm"
-
-
-def schemas_file(kind: str) -> Callable[[Path], Path]:
-    """Return the function that names a kind of file."""
-    return {
-        "metrics": paths.metrics,
-        "batchnorm": paths.batchnorm,
-        "clamping": paths.clamping,
-        "activations": paths.activations,
-    }[kind]
+            return float(self.labels[key]["status"] == "diverged" or float(value) <= 100 / classes + NEAR_CHANCE)
+        return value
 
 
 def _pooled_sd(values: Sequence[np.ndarray]) -> float:
@@ -192,6 +137,8 @@ POOLED: dict[str, Callable[[Sequence[Any]], float]] = {
     "gamma_sd": _pooled_sd,
     "gamma_normal_distance": _normal_distance,
 }
+#: Metrics that are made of another one's value.
+_MEASURED = {"failed": "top1", **dict.fromkeys(POOLED, "gammas")}
 
 
 def over_runs(metric: str, values: Sequence[Any]) -> float:
@@ -223,20 +170,3 @@ def _stale(path: Path, cell: Cell, label: dict[str, Any]) -> str:
         )
     what = differences(cell.canonical(), json.dumps(theirs, sort_keys=True, separators=(",", ":")))
     return f"{path}: was made by another configuration ({what})"
-
-
-def _last(column: np.ndarray) -> float:
-    return 100.0 * float(column[-1]) if column.size else math.nan
-
-
-def _finite(column: np.ndarray) -> np.ndarray:
-    values = column.astype(np.float64)
-    return values[np.isfinite(values)]
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if values.size else math.nan
-
-
-def _percent(chosen: np.ndarray) -> float:
-    return 100.0 * float(chosen.mean()) if chosen.size else math.nan

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bnonly.figures.drawing.sheet import COLUMN, Sheet
 from bnonly.figures.drawing.style import CHANCE, SMALLEST, Style, of_regimes
 from bnonly.figures.values import Architecture, Panel, Results, summary
+from bnonly.grid.cell import SMALL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,11 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 #: The thresholds of Figures 5 and 6, with the share of white in the regime's colour, the dash and the marker.
-THRESHOLDS: dict[float, tuple[float, Any, str]] = {
-    0.01: (0.0, "-", "o"),
-    0.05: (0.35, (0, (4, 1.4)), "s"),
-    0.1: (0.6, (0, (1.2, 1)), "^"),
-}
+THRESHOLDS: dict[float, tuple[float, Any, str]] = dict(
+    zip(SMALL, [(0.0, "-", "o"), (0.35, (0, (4, 1.4)), "s"), (0.6, (0, (1.2, 1)), "^")], strict=True)
+)
 #: The paper spells the labels out in Figures 1 and 8.
 SPELT_OUT = {
     "All Params Trainable": "All Parameters Trainable",
