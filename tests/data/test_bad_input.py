@@ -128,11 +128,10 @@ def test_missing_part_of_the_parquet(tmp_path):
 
 def test_parquet_without_the_columns(tmp_path):
     source = sets.parquet(tmp_path / "set", "PNG")
-    table = pq.read_table(source / "train.parquet").rename_columns(["image", "label"])
+    table = pq.read_table(source / "train.parquet").rename_columns(["picture", "label"])
     pq.write_table(table, source / "train.parquet")
-    check_refused(
-        "cifar10", source, tmp_path / "data", "has columns image, label; img (with bytes) and label are wanted"
-    )
+    words = "must have columns img or image (with bytes) and label (has picture, label)"
+    check_refused("cifar10", source, tmp_path / "data", words)
 
 
 @pytest.mark.parametrize("label", [10, -1, None])

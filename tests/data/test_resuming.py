@@ -13,7 +13,7 @@ from bnonly.data import prepare as module
 from bnonly.data.prepare import prepare
 from bnonly.data.prepared import MANIFEST, open_prepared
 from bnonly.errors import UserError
-from bnonly.results import lock
+from bnonly.results import atomic, lock
 
 pytestmark = pytest.mark.usefixtures("small")
 
@@ -85,10 +85,10 @@ def test_killed_as_it_tidies_up(source, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("file", ["train.index", "manifest.json"])
 def test_disk_full_at_the_end(file, source, tmp_path, monkeypatch):
-    def full(atomic):
+    def full(real):
         @contextlib.contextmanager
         def write(path):
-            with atomic(path) as stream:
+            with real(path) as stream:
                 yield stream
                 if path.name == file:
                     raise OSError(errno.ENOSPC, "No space left on device")
@@ -96,8 +96,7 @@ def test_disk_full_at_the_end(file, source, tmp_path, monkeypatch):
         return write
 
     with monkeypatch.context() as patch:
-        patch.setattr(pack, "atomic", full(pack.atomic))
-        patch.setattr("bnonly.data.prepared.atomic", full(pack.atomic))
+        patch.setattr(atomic, "writing", full(atomic.writing))
         with pytest.raises(UserError, match=f"{file}: cannot be written: No space left"):
             prepare("imagenet", source, tmp_path / "data", quiet=True)
     check_goes_on(source, tmp_path / "data", monkeypatch)

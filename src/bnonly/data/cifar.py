@@ -6,7 +6,7 @@ import hashlib
 import io
 import pickle
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -14,8 +14,10 @@ from typing import IO, Any
 import numpy as np
 
 from bnonly.console import Meter
+from bnonly.data import parquet
 from bnonly.data.archives import known
 from bnonly.data.arrays import ImageArrays
+from bnonly.data.decoding import read_rgb
 from bnonly.data.unreadable import reason
 from bnonly.errors import UserError
 from bnonly.grid.datasets import DATASETS
@@ -61,10 +63,10 @@ def read(name: str, source: Path, unreadable: list[str], meter: Meter) -> tuple[
         If the source is in no known layout, or not what it should be.
     """
     wants_jpeg = DATASETS[name].layout == "cifar-jpeg"
-    parquet = _parquet(source)
-    if parquet:
-        parts = [_read_parquet(files, wants_jpeg, name, unreadable, meter) for files in parquet]
-        record: dict[str, Any] = {"layout": "Parquet", "files": [f.name for files in parquet for f in files]}
+    found = parquet.find(source)
+    if found:
+        parts = [_read_parquet(files, wants_jpeg, name, unreadable, meter) for files in found.values()]
+        record: dict[str, Any] = {"layout": "Parquet", "files": [f.name for files in found.values() for f in files]}
         stored = "uint8 pixels, decoded from JPEG" if wants_jpeg else "uint8 pixels"
     elif wants_jpeg:
         raise UserError(f"{source}: no train*.parquet and test*.parquet there, from which alone {name} is prepared")
@@ -158,23 +160,11 @@ def _check_labels(labels: Sequence[int], where: str) -> None:
         )
 
 
-def _parquet(source: Path) -> list[list[Path]]:
-    """Return the training files and the test files, or nothing; the files may lie one folder down, as published."""
-    for folder in [source, *sorted(p for p in source.glob("*/") if source.is_dir())]:
-        parts = [sorted(folder.glob(f"{part}*.parquet")) for part in ("train", "test")]
-        if all(parts):
-            return parts
-        if any(parts):
-            there, missing = ("train", "test") if parts[0] else ("test", "train")
-            raise UserError(f"{folder}: has {there}*.parquet and no {missing}*.parquet; fetch the missing part")
-    return []
-
-
 def _read_parquet(files: list[Path], wants_jpeg: bool, name: str, unreadable: list[str], meter: Meter) -> Part:
     images, labels = [], []
     for path in files:
         numbers = []
-        for row, (content, label) in enumerate(_rows(path)):
+        for row, (content, label) in enumerate(parquet.rows(path)):
             if label is None or content is None:
                 what = "label" if label is None else "image"
                 raise UserError(f"{path}: row {row} has no {what}; fetch the file again")
@@ -191,38 +181,16 @@ def _read_parquet(files: list[Path], wants_jpeg: bool, name: str, unreadable: li
     return np.stack(images), np.array(labels, np.int64)
 
 
-def _rows(path: Path) -> Iterator[tuple[bytes | None, int | None]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            schema = file.schema_arrow
-            image = schema.field("img").type if "img" in schema.names else pa.null()
-            if not (pa.types.is_struct(image) and image.get_field_index("bytes") >= 0 and "label" in schema.names):
-                raise UserError(f"{path}: has columns {', '.join(schema.names)}; img (with bytes) and label are wanted")
-            if not pa.types.is_integer(schema.field("label").type):
-                raise UserError(f"{path}: column label holds {schema.field('label').type}, whole numbers are wanted")
-            for batch in file.iter_batches(batch_size=1024, columns=["img.bytes", "label"]):
-                yield from zip(batch["img"].field("bytes").to_pylist(), batch["label"].to_pylist(), strict=True)
-    except (pa.ArrowException, OSError) as problem:
-        first = str(problem).strip().splitlines()[0][:120]
-        raise UserError(f"{path}: truncated or not a Parquet file ({first}); fetch the file again") from None
-
-
 def _decode(
     content: bytes, what: str, path: Path, wants_jpeg: bool, name: str, unreadable: list[str]
 ) -> np.ndarray | None:
-    from PIL import Image
-
     kind = MAGIC.get(content[:2], "unknown")
     if kind != "unknown" and (kind == "JPEG") != wants_jpeg:
         if kind == "JPEG":
             raise UserError(f"{path}: holds JPEG images, which have lost detail; prepare them as cifar10-jpeg")
         raise UserError(f"{path}: holds {kind} images, and {name} is of JPEG images; prepare them as cifar10")
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            pixels = np.asarray(image.convert("RGB"))
+        pixels = np.asarray(read_rgb(content)[0])
     except Exception as problem:  # whatever a decoder makes of damaged bytes
         unreadable.append(f"{what} ({reason(problem)})")
         return None

@@ -1,8 +1,9 @@
 """ImageNet as it is distributed: where the bytes of every image are, and its class.
 
-Three layouts become one list of images, each a range of bytes of some file, so that nothing has to be extracted: a
-folder train/<class>/*.JPEG and val/<class>/*.JPEG, an uncompressed tar of such a folder, and the official archives of
-ILSVRC2012 with their development kit.  Classes are in the order of their names, images in that of theirs.
+Four layouts become one list of images, so that nothing has to be extracted: a folder train/<class>/*.JPEG and
+val/<class>/*.JPEG (or Tiny ImageNet's variant of it), an uncompressed tar of such a folder, the official archives of
+ILSVRC2012 with their development kit, and Parquet files as Hugging Face publishes them.  Classes are in the order of
+their names, images in that of theirs; Parquet files have an order of their own.
 """
 
 from __future__ import annotations
@@ -13,38 +14,60 @@ import json
 import os
 import tarfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bnonly.console import Meter
+from bnonly.data import parquet
 from bnonly.data.archives import known
 from bnonly.errors import UserError
 from bnonly.results import atomic
 
-SUFFIXES = (".jpeg", ".jpg", ".png")
+SUFFIXES = (".jpeg", ".jpg", ".png", ".webp", ".bmp")
+#: Folders that file systems, file servers and notebooks leave everywhere; hidden ones are passed over as well.
+CLUTTER = ("@eaDir", "lost+found", "__MACOSX", "$RECYCLE.BIN", "System Volume Information")
+#: Tiny ImageNet has the images of a class in a folder of this name, and the classes of its validation images in a file.
+INNER, ANNOTATIONS = "images", "val_annotations.txt"
 TRAIN_TAR, VAL_TAR, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
 
 
 class Item(NamedTuple):
-    """One image: its class's number, its name, and the bytes of a file that hold it."""
+    """One image: its class's number, its name, and the bytes of a file that hold it.
+
+    In a Parquet file `group` is its row group and `offset` its row in that; `size` is what a row takes on average.
+    """
 
     label: int
     name: str
     path: str
     offset: int
     size: int
+    group: int = -1
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All images of a data set as it is distributed; `layout` says in which of the three ways."""
+    """All images of a data set as it is distributed; `layout` says in which way.
+
+    `left_aside` names files and folders that are none of its images.
+    """
 
     layout: str
     class_names: list[str]
     train: list[Item]
     test: list[Item]
+    left_aside: list[str] = field(default_factory=list)
 
+    def aside(self) -> str:
+        """Say what was left aside, in a few words; nothing where that is nothing."""
+        named = self.left_aside[:3]
+        more = f" and {len(self.left_aside) - 3:,} more" if len(self.left_aside) > 3 else ""
+        return f"left aside: {', '.join(named)}{more}" if named else ""
+
+
+#: A file of the development kit that is larger is not its own: the largest has 2 MB.
+DEVKIT_BYTES = 100_000_000
 
 #: part ("train", "val"), class, name, path, offset, size
 _Entry = tuple[str, str, str, str, int, int]
@@ -67,20 +90,24 @@ def find_images(source: Path, notes: Path, quiet: bool = False) -> Plan:
     UserError
         If the source is in no known layout, or something is missing in it.
     """
+    aside: list[str] = []
     if source.is_file():
-        return _plan("tar of a folder", source, _in_tar(source))
+        return _plan("tar of a folder", source, _in_tar(source, aside), aside)
     if (source / TRAIN_TAR).exists() or (source / VAL_TAR).exists():
         return _official(source, notes, quiet)
+    if files := parquet.find(source):
+        return _in_parquet(files)
     if not (source / "train").is_dir() and not (source / "val").is_dir():
         empty = not any(source.iterdir())
         raise UserError(
-            f"{source}: {'is empty' if empty else 'not a known layout of ImageNet'}; folders train/<class>/ and "
-            f"val/<class>/ with images, a tar of them, or {TRAIN_TAR}, {VAL_TAR} and {DEVKIT} are wanted there"
+            f"{source}: {'is empty' if empty else 'not a known layout of ImageNet'}; it must have folders train/<class>/ "
+            f"and val/<class>/ with images, a tar of them, Parquet files train*.parquet and validation*.parquet, or "
+            f"{TRAIN_TAR}, {VAL_TAR} and {DEVKIT}"
         )
-    return _plan("folder", source, _in_folder(source))
+    return _plan("folder", source, _in_folder(source, aside), aside)
 
 
-def _plan(layout: str, source: Path, entries: Iterable[_Entry]) -> Plan:
+def _plan(layout: str, source: Path, entries: Iterable[_Entry], aside: list[str]) -> Plan:
     parts: dict[str, dict[str, list[tuple[str, str, int, int]]]] = {"train": {}, "val": {}}
     for part, name, image, path, offset, size in entries:
         images = parts[part].setdefault(name, [])
@@ -91,22 +118,26 @@ def _plan(layout: str, source: Path, entries: Iterable[_Entry]) -> Plan:
             raise UserError(f"{source}: has no {part}/<class>/ folders; both train and val are needed")
         empty = sorted(name for name, images in classes.items() if not images)
         if empty:
+            why = next(
+                (f"; {a} is no {', '.join(SUFFIXES)} file" for a in aside if a.startswith(f"{part}/{empty[0]}/")), ""
+            )
             raise UserError(
-                f"{source}: {part}/{empty[0]} has no images ({len(empty)} such folders); fetch them again, or remove it"
+                f"{source}: {part}/{empty[0]} has no images ({len(empty)} such folders){why}; put its images there, or "
+                "remove the folder"
             )
     for part, other in (("train", "val"), ("val", "train")):
         missing = sorted(parts[other].keys() - parts[part].keys())
         if missing:
             raise UserError(
                 f"{source}: {part}/{missing[0]} is missing, {other} has it ({len(missing)} such classes); "
-                "fetch them again"
+                f"add it, or remove {other}/{missing[0]} if that is not a class"
             )
     names = sorted(parts["train"])
     train, test = (
         [Item(label, f"{name}/{i[0]}", *i[1:]) for label, name in enumerate(names) for i in sorted(parts[part][name])]
         for part in ("train", "val")
     )
-    return Plan(layout, names, train, test)
+    return Plan(layout, names, train, test, sorted(aside))
 
 
 def _flat(source: Path, part: str) -> UserError:
@@ -120,33 +151,94 @@ def _is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
-def _in_folder(source: Path) -> Iterator[_Entry]:
+def _is_class(name: str) -> bool:
+    return not name.startswith(".") and name not in CLUTTER
+
+
+def _in_folder(source: Path, aside: list[str]) -> Iterator[_Entry]:
     try:
         for part in ("train", "val"):
             if not (source / part).is_dir():
+                continue
+            if (source / part / ANNOTATIONS).is_file():
+                yield from _annotated(source, part)
                 continue
             for folder in os.scandir(source / part):
                 if not folder.is_dir():
                     if _is_image(folder.name):
                         raise _flat(source, part)
-                    continue
-                yield part, folder.name, "", "", 0, 0  # a class even if it has no images
-                for file in os.scandir(folder.path):
-                    if _is_image(file.name):
-                        yield part, folder.name, file.name, file.path, 0, file.stat().st_size
+                    aside.append(f"{part}/{folder.name}")
+                elif not _is_class(folder.name):
+                    aside.append(f"{part}/{folder.name}/")
+                else:
+                    yield part, folder.name, "", "", 0, 0  # a class even if it has no images
+                    inner = Path(folder.path, INNER)
+                    for file in os.scandir(inner if inner.is_dir() else folder.path):
+                        if _is_image(file.name) and file.is_file():
+                            yield part, folder.name, file.name, file.path, 0, file.stat().st_size
+                        else:
+                            aside.append(f"{part}/{folder.name}/{file.name}")
     except OSError as problem:
         raise UserError(f"{problem.filename or source}: cannot be read: {problem.strerror}") from None
 
 
-def _in_tar(source: Path) -> Iterator[_Entry]:
+def _annotated(source: Path, part: str) -> Iterator[_Entry]:
+    """Yield Tiny ImageNet's validation images, whose classes are the second word of each line of a file."""
+    notes = source / part / ANNOTATIONS
+    for number, line in enumerate(notes.read_text(errors="replace").splitlines(), 1):
+        image, _, rest = line.partition("\t")
+        path = source / part / INNER / image
+        if not rest or not _is_class(rest.split("\t")[0]) or not path.is_file():
+            raise UserError(f"{notes}: line {number} must name an image of {part}/{INNER} and its class")
+        yield part, rest.split("\t")[0], image, str(path), 0, path.stat().st_size
+
+
+def _in_tar(source: Path, aside: list[str]) -> Iterator[_Entry]:
+    seen: dict[str, tarfile.TarInfo] = {}
     for member in _members(source):
         parts = Path(member.name).parts
-        if member.isfile() and len(parts) > 1 and parts[-2] in ("train", "val") and _is_image(parts[-1]):
+        if member.isfile():
+            seen[member.name] = member
+        elif member.islnk():  # a hard link: tar keeps the content of the first of several equal files only
+            if member.linkname not in seen:
+                raise UserError(f"{source}: {member.name} is a link to {member.linkname}, which the tar does not have")
+            member = seen[member.linkname]
+        is_file = member.isfile()
+        if is_file and len(parts) > 1 and parts[-2] in ("train", "val") and _is_image(parts[-1]):
             raise _flat(source, parts[-2])
-        if member.isdir() and len(parts) > 1 and parts[-2] in ("train", "val"):
-            yield parts[-2], parts[-1], "", "", 0, 0
-        if member.isfile() and len(parts) > 2 and parts[-3] in ("train", "val") and _is_image(parts[-1]):
-            yield *parts[-3:], str(source), member.offset_data, member.size  # type: ignore[misc]
+        if len(parts) > 1 and parts[-2] in ("train", "val") and member.isdir():
+            if _is_class(parts[-1]):
+                yield parts[-2], parts[-1], "", "", 0, 0
+            else:
+                aside.append("/".join(parts[-2:]) + "/")
+        elif len(parts) > 2 and parts[-3] in ("train", "val") and is_file:
+            if _is_image(parts[-1]) and _is_class(parts[-2]):
+                yield parts[-3], parts[-2], parts[-1], str(source), member.offset_data, member.size
+            else:
+                aside.append("/".join(parts[-3:]))
+
+
+def _in_parquet(files: dict[str, list[Path]]) -> Plan:
+    parts: dict[str, list[Item]] = {}
+    classes: list[str] = []
+    for part, paths in files.items():
+        items = parts[part] = []
+        for path in paths:
+            labels, groups, columns = parquet.labels(path)
+            if len(columns.classes) > len(classes):
+                classes = columns.classes
+            wrong = next((row for row, label in enumerate(labels) if label is None or label < 0), None)
+            if wrong is not None:
+                raise UserError(
+                    f"{path}: row {wrong} must have a label of at least 0 (has {labels[wrong]}); fetch it again"
+                )
+            size = path.stat().st_size // max(1, len(labels))
+            rows = ((group, row) for group, count in enumerate(groups) for row in range(count))
+            for number, (label, (group, row)) in enumerate(zip(labels, rows, strict=True)):
+                items.append(Item(int(label or 0), f"{path.name}/{number}", str(path), row, size, group))
+    most = 1 + max((i.label for items in parts.values() for i in items), default=-1)
+    names = classes if len(classes) >= most else [f"{number:04d}" for number in range(most)]
+    return Plan("Parquet", names, parts["train"], parts["test"])
 
 
 def _members(path: Path, start: int = 0) -> Iterator[tarfile.TarInfo]:
@@ -173,7 +265,7 @@ def _official(source: Path, notes: Path, quiet: bool) -> Plan:
         if not (source / name).is_file():
             raise UserError(f"{source / name}: no such file; the three official archives are needed together")
     _check_md5([source / name for name in (TRAIN_TAR, VAL_TAR, DEVKIT)], notes, quiet)
-    return _plan("official archives", source, _in_official(source, quiet))
+    return _plan("official archives", source, _in_official(source, quiet), [])
 
 
 def _check_md5(paths: list[Path], notes: Path, quiet: bool) -> None:
@@ -227,7 +319,8 @@ def _truth(devkit: Path) -> list[str]:
         with tarfile.open(devkit) as tar:
             for member in tar:
                 stream = tar.extractfile(member)
-                if stream and member.name.endswith(("data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt")):
+                wanted = member.name.endswith(("data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt"))
+                if stream and wanted and member.size < DEVKIT_BYTES:
                     found[member.name.rsplit("/", 1)[1]] = stream.read()
         synsets = loadmat(io.BytesIO(found["meta.mat"]), squeeze_me=True)["synsets"]
         names = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets}

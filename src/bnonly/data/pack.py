@@ -11,10 +11,12 @@ import hashlib
 import io
 import json
 import os
+import threading
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +25,10 @@ from PIL import Image
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from bnonly.console import Meter
-from bnonly.data import prepared
+from bnonly.data import parquet, prepared
 from bnonly.data.arrays import statistics
 from bnonly.data.crops import test_box
+from bnonly.data.decoding import read_rgb
 from bnonly.data.folders import Item, Plan, find_images
 from bnonly.data.prepared import Manifest
 from bnonly.data.unreadable import PARTIAL, reason, refuse_unreadable, versions
@@ -48,6 +51,7 @@ INDEX = np.dtype(
     ]
 )
 PACK_BYTES = 1 << 30
+_READING = threading.Lock()
 #: Images in flight while a pack is written.
 GROUP = 256
 QUALITY = 90
@@ -119,7 +123,7 @@ def prepare_folder(name: str, source: Path, folder: Path, skip_unreadable: bool,
         files={},
         source={"layout": plan.layout, "files": [source.name]},
         stored=f"shrunk to {info.shrink} pixels (Lanczos, JPEG quality {QUALITY})" if info.shrink else "as distributed",
-        left_out=unreadable,
+        left_out=[*unreadable, *(f"{path} (not an image of a class)" for path in plan.left_aside)],
         versions=versions(),
     )
     prepared.check_counts(manifest, str(source), "replace the unreadable images")
@@ -150,8 +154,9 @@ def _check_plan(name: str, source: Path, plan: Plan) -> None:
         ("test images", len(plan.test), info.test_images),
     ):
         if found != wanted:
+            aside = f" ({plan.aside()})" if plan.aside() else ""
             raise UserError(
-                f"{source}: {found:,} {what}, {name} has {wanted:,}; fetch it again, or give a subset a line "
+                f"{source}: {found:,} {what}{aside}, {name} has {wanted:,}; fetch it again, or give a subset a line "
                 "of its own in src/bnonly/grid/datasets.py"
             )
 
@@ -263,17 +268,42 @@ def decode_plain(content: bytearray) -> torch.Tensor:
     return decode_jpeg(torch.frombuffer(content, dtype=torch.uint8), mode=ImageReadMode.RGB)
 
 
+def _content(item: Item) -> bytes:
+    """Return the bytes of an image.
+
+    Raises
+    ------
+    ValueError
+        If they are not all there.
+    """
+    if item.group >= 0:
+        content = _row_group(item.path, item.group)[item.offset]
+        if content is None:
+            raise ValueError("the row has no image")
+        return content
+    with open(item.path, "rb") as stream:
+        stream.seek(item.offset)
+        found = stream.read(item.size)
+    if len(found) < item.size:
+        raise ValueError("the file ends before it")
+    return found
+
+
+def _row_group(path: str, group: int) -> list[bytes | None]:
+    with _READING:  # one thread reads a group, the others find it
+        return _read_row_group(path, group)
+
+
+@lru_cache(maxsize=2)  # images are read in the order of their rows
+def _read_row_group(path: str, group: int) -> list[bytes | None]:
+    return parquet.row_group(Path(path), group)
+
+
 def _inspect(item: Item, shrink: int) -> tuple[bytes, int, int, bool, np.ndarray] | str:
     """Read and decode an image; return bytes, size, kind and counts of values, or what is wrong with it."""
     try:
-        with open(item.path, "rb") as stream:
-            stream.seek(item.offset)
-            content = stream.read(item.size)
-        if len(content) < item.size:
-            return "the file ends before it"
-        with Image.open(io.BytesIO(content)) as image:
-            plain = image.format == "JPEG" and image.mode in ("L", "RGB")
-            pixels = image.convert("RGB")
+        content = _content(item)
+        pixels, plain = read_rgb(content)
     except Exception as problem:  # whatever a decoder makes of damaged bytes
         return reason(problem)
     if shrink and min(pixels.size) > shrink:

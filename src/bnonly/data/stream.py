@@ -7,7 +7,6 @@ number changes nothing but the speed.
 
 from __future__ import annotations
 
-import io
 import os
 import zlib
 from collections import deque
@@ -17,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.nn import functional
 
 from bnonly import seeds
 from bnonly.data import crops, prepared
 from bnonly.data.batches import ALL, Batch, Buffers, Normaliser, Share, part_of
+from bnonly.data.decoding import read_rgb
 from bnonly.data.pack import INDEX, decode_plain, pack_name
 from bnonly.data.unreadable import cpus, reason
 from bnonly.errors import UserError
@@ -71,8 +70,7 @@ class _Part:
         try:
             if row["plain"]:
                 return decode_plain(content)
-            with Image.open(io.BytesIO(content)) as image:
-                return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+            return torch.from_numpy(np.array(read_rgb(bytes(content))[0])).permute(2, 0, 1)
         except Exception as problem:  # a decoder of another version than the one that prepared it
             raise self._problem(number, f"cannot be decoded ({reason(problem)})") from None
 
