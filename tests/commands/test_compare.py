@@ -232,4 +232,4 @@ def test_csv_and_json_have_every_row(tmp_path, capsys):
 def test_options_are_checked(tmp_path, option, capsys):
     with pytest.raises(SystemExit) as done:
         cli.main(["compare", "a", "b", *option])
-    assert done.value.code == 2 and "is wanted" in capsys.readouterr().err
+    assert done.value.code == 2 and "must be at least 0 and below" in capsys.readouterr().err

@@ -23,11 +23,17 @@ def place(tmp_path):
     config = write(tmp_path, mini(recipes__digits__epochs=400))
     environment = {**os.environ, "BNONLY_WARM": "1", "TMPDIR": str(tmp_path)}
     yield tmp_path, config, environment
+    for number in servers(tmp_path):
+        os.kill(number, signal.SIGKILL)
+
+
+def servers(folder):
+    """The processes that serve in a folder."""
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):  # it has ended meanwhile
             words = process.read_text(errors="replace")
-            if "bnonly.commands.fork_server" in words and str(tmp_path) in words:
-                os.kill(int(process.parent.name), signal.SIGKILL)
+            if "--serve" in words and str(folder) in words:
+                yield int(process.parent.name)
 
 
 def command(config, folder, *options):
@@ -77,6 +83,8 @@ def test_the_result_is_the_same_and_the_process_is_shared(place):
         written.append(paths.weights(folder / run / paths.cell_dir(*CELL, 0)).read_bytes())
     assert written[0] == written[1] == written[2]
     assert len(list(folder.glob("bnonly-*/*.sock"))) == 1
+    (server,) = servers(folder)
+    assert "libtorch" in Path(f"/proc/{server}/maps").read_text(), "every cell would import torch again"
 
 
 def test_a_mistake_is_told_as_ever(place):

@@ -42,7 +42,6 @@ TO_MEND = {
     ("engines.triton", "engines.triton.checks"),
     ("paper.reader", "figures.outputs"),
     ("cost.estimate", "cost.measured"),
-    ("commands.fork_server", "commands.cli"),
 }
 
 

@@ -358,4 +358,4 @@ def test_mistakes(run, capsys, arguments, message):
 def test_numbers_are_numbers(run, capsys):
     with pytest.raises(SystemExit):
         run("--gpus", "0")
-    assert "1 or more is wanted" in capsys.readouterr().err
+    assert "must be a whole number of at least 1" in capsys.readouterr().err

@@ -6,6 +6,7 @@ does not.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import json
@@ -16,16 +17,59 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bnonly import paths
+from bnonly.commands import setup
 from bnonly.errors import UserError
 from bnonly.grid.cell import Cell, differences, parse_cell
 from bnonly.results import parquet
 
+if TYPE_CHECKING:
+    from bnonly.commands.setup import Commands
+
 #: Columns of the metrics that say what was learned, not how fast.
 LEARNED = ("epoch", "iteration", "lr", "train_loss", "train_top1", "test_loss", "test_top1", "test_top5")
 VERDICTS = ("agrees", "differs", "undecided")
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = setup.command(
+        commands,
+        "compare",
+        run_compare,
+        "compare two folders of results, paired by cell: status 0 agree, 1 differ, 2 cannot",
+    )
+    parser.add_argument("a", type=Path, metavar="A", help="a run's folder, or its results")
+    parser.add_argument("b", type=Path, metavar="B", help="another")
+    parser.add_argument(
+        "--tolerance",
+        type=setup.between(0, 100),
+        default=0.5,
+        metavar="POINTS",
+        help="of test accuracy in %% (default: 0.5)",
+    )
+    parser.add_argument(
+        "--confidence", type=setup.between(0, 1), default=0.95, metavar="P", help="of the intervals (0.95)"
+    )
+    parser.add_argument("--strict", action="store_true", help="what is undecided counts as a difference")
+    parser.add_argument(
+        "--across-engines", action="store_true", help="A and B may be of different engines or precisions"
+    )
+    parser.add_argument(
+        "--cells", action="append", default=[], metavar="PATTERN", help="only these: 'ResNet-14/*/seed0'"
+    )
+    parser.add_argument("--format", choices=("text", "json", "csv"), default="text", help="of the output")
+
+
+def run_compare(options: argparse.Namespace) -> int:
+    """Compare two folders of results; return 1 where they differ."""
+    cells = chosen(options.cells)
+    a, b = read_side(options.a, cells), read_side(options.b, cells)
+    found = compare(a, b, options.tolerance / 100, options.confidence, options.across_engines)
+    print(FORMATS[options.format](found, options.strict))
+    return int(found.verdict(options.strict) == "differs")
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Any
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
 
+from bnonly.commands import setup
 from bnonly.console import duration, size
+
+if TYPE_CHECKING:
+    from bnonly.commands.setup import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    cost = setup.command(
+        commands, "cost", run_cost, "estimate FLOPs, GPU-hours, energy and disk of figures, experiments or everything"
+    )
+    cost.add_argument("target", nargs="*", help="figures, tables, experiments (default: everything in figures/all)")
+    cost.add_argument("--missing", action="store_true", help="only what is not trained yet")
+    cost.add_argument("--gpu", action="append", default=[], metavar="KIND", help="a kind of GPU, again for more; cpu:8")
+    cost.add_argument(
+        "--gpus", type=setup.count, default=1, metavar="N", help="how many, for the wall time (default: 1)"
+    )
+    cost.add_argument("--engine", help="as if trained by: reference, fast (default: the configuration's)")
+    cost.add_argument("--precision", help="fp32, tf32, bf16 (default: the configuration's, or the engine's own)")
+    cost.add_argument(
+        "--cores", type=setup.count, default=8, metavar="N", help="CPU cores that decode for a GPU (default: 8)"
+    )
+    cost.add_argument("--json", action="store_true", help="everything as JSON")
+
+
+def run_cost(options: argparse.Namespace) -> int:
+    """Print an estimate of what trainings take."""
+    run = setup.read(options)
+    from bnonly.cost import total
+    from bnonly.cost.gpus import find_gpu, of_configuration
+    from bnonly.cost.measured import scan
+    from bnonly.figures import outputs
+
+    own = of_configuration(run.grid.gpus)
+    kinds = [find_gpu(name, own) for name in options.gpu] or total.default_kinds(own)
+    keys = outputs.select(run.grid, options.target)
+    if options.missing:
+        from bnonly.commands.status import state_of
+
+        keys = [k for k in keys if state_of(run.grid.cells[k]) not in ("done", "diverged")]
+    found = total.costs(
+        run.grid, keys, kinds, options.gpus, options.engine, options.precision, scan(own), options.cores
+    )
+    print(json.dumps(found, indent=1) if options.json else text(found, options.missing))
+    return 0
 
 
 def text(cost: dict[str, Any], missing: bool = False) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import array
 import contextlib
 import ctypes
+import fcntl
 import hashlib
 import json
 import os
@@ -101,7 +102,7 @@ def _connect(path: Path) -> socket.socket:
                 raise
         if started is None:
             started = subprocess.Popen(
-                [sys.executable, "-m", "bnonly.commands.fork_server", str(path)],
+                [sys.executable, "-m", "bnonly", "--serve", str(path)],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 start_new_session=True, cwd="/",
             )  # fmt: skip
@@ -206,23 +207,27 @@ class _Server:
             caller.close()
 
 
-def main(path: str) -> int:
-    """Import what cells need and serve at a socket until idle; leave at once if another process serves there."""
-    import fcntl
+def serve(path: Path, run: Callable[[Sequence[str]], int]) -> int:
+    """Import what cells need and serve at a socket until idle; leave at once if another process serves there.
 
+    Parameters
+    ----------
+    path : Path
+        The socket.
+    run : callable
+        Runs a command line in this process and returns its exit status.
+    """
     with open(f"{path}.lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return 0
         os.set_inheritable(lock.fileno(), False)
-        Path(path).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         # What takes the time; torchvision for the ImageNet family.
-        from bnonly.commands import cli
+        import bnonly.analysis.run
+        import bnonly.networks.imagenet_resnet
+        import bnonly.train.run  # noqa: F401
 
-        _Server(Path(path), cli.run).serve()
+        _Server(path, run).serve()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))

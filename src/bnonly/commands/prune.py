@@ -1,12 +1,33 @@
-"""What earlier configurations left behind: kept results and checkpoints that nothing asks for now."""
+"""``bnonly prune``: what earlier configurations left behind: kept results and checkpoints that nothing asks for now."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from bnonly import paths
+from bnonly.commands import setup
 from bnonly.grid.resolve import Grid
 from bnonly.results import cache, lock
+
+if TYPE_CHECKING:
+    from bnonly.commands.setup import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = setup.command(
+        commands, "prune", run_prune, "remove finished cells and checkpoints that the configuration no longer asks for"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+
+
+def run_prune(options: argparse.Namespace) -> int:
+    """Remove what the configuration no longer asks for."""
+    for line in prune(setup.read(options).grid, options.dry_run):
+        print(line)
+    return 0
 
 
 def prune(grid: Grid, dry_run: bool) -> Iterator[str]:

@@ -9,11 +9,13 @@ same results make the same archive.  What follows from results (figures, tables,
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import math
 import os
 import re
+import shlex
 import shutil
 import stat
 import tempfile
@@ -24,17 +26,22 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import bnonly
 from bnonly import paths
-from bnonly.config.layers import as_yaml
+from bnonly.commands import setup
+from bnonly.config.layers import as_yaml, read_yaml
 from bnonly.config.reader import NAME
+from bnonly.console import size
 from bnonly.errors import UserError
 from bnonly.figures import outputs
 from bnonly.grid.cell import Cell, differences
 from bnonly.grid.resolve import Grid, resolve
 from bnonly.results import atomic, cache, parquet
+
+if TYPE_CHECKING:
+    from bnonly.commands.setup import Commands
 
 FORMAT = "bnonly-results-1"
 SUMS, MANIFEST, CITATION, ABOUT = "SHA256SUMS", "manifest.json", "CITATION.cff", "README.txt"
@@ -67,6 +74,89 @@ Cite it:       CITATION.cff
 {cells} trainings.  manifest.json has the configuration of every one, and what was left out; every metrics.parquet has its
 own code version, device, data checksum and times.  published/ is what was drawn and tabulated where the results were made.
 """
+
+
+def add(commands: Commands) -> None:
+    """Add the commands."""
+    export = setup.command(
+        commands, "export", run_export, "pack results, analyses and small weights into one archive with checksums"
+    )
+    export.add_argument("archive", type=Path, metavar="ARCHIVE", help="a .zip that is not there yet")
+    export.add_argument("target", nargs="*", help="only the cells of these figures, tables, experiments (default: all)")
+    export.add_argument(
+        "--weights-up-to",
+        type=setup.between(0, 1e6),
+        default=3.0,
+        metavar="MB",
+        help="larger weights files stay out (default: 3)",
+    )
+    parser = setup.command(
+        commands, "import", run_import, "check an archive of bnonly export and put its results into place"
+    )
+    parser.add_argument("archive", type=Path, metavar="ARCHIVE", help="the archive")
+    parser.add_argument("--sha256", metavar="HEX", help="its checksum, as published")
+    parser.add_argument("--keep", action="store_true", help="results that are here already and differ stay")
+    parser.add_argument(
+        "--own-configuration",
+        action="store_true",
+        help="take the archive's configuration, into a folder of its own (-C)",
+    )
+
+
+def run_export(options: argparse.Namespace) -> int:
+    """Pack results into an archive."""
+    archive = options.archive.absolute()  # before the run's folder is made the current one
+    run = setup.read(options)
+    keys = outputs.select(run.grid, options.target) if options.target else list(run.grid.cells)
+    done = export(run.grid, run.configuration, archive, keys, int(options.weights_up_to * 1e6))
+    print(f"{archive}: {done.cells} trainings, {size(done.size)}")
+    print(f"SHA-256 {done.sha256}   (publish it beside the archive)")
+    if done.left_out:
+        print(
+            f"{len(done.left_out)} weights files above {options.weights_up_to:g} MB are left out: they are needed to verify or analyse those "
+            "networks again, not to draw; --weights-up-to takes them along"
+        )
+    if done.skipped:
+        print("not finished and left out: " + ", ".join(f"{n} {state}" for state, n in done.skipped.items()))
+    _tell_drawable(done)
+    return 0
+
+
+def _tell_drawable(done: Any) -> None:
+    print(f"can be drawn without training: {', '.join(done.drawable) or 'nothing'}")
+    for name, reason in list(done.undrawable.items())[:5]:
+        print(f"  {name} cannot: {reason}")
+    if len(done.undrawable) > 5:
+        print(f"  and {len(done.undrawable) - 5} others cannot")
+
+
+def run_import(options: argparse.Namespace) -> int:
+    """Put an archive's results into place."""
+    path = options.archive.absolute()
+    archive = Archive(path, options.sha256)
+    if not options.own_configuration:
+        run = setup.read(options)
+        done = unpack(archive, run.grid, options.keep)
+        how = "snakemake" + (f" --profile {options.profile}" if options.profile else "")
+        if options.directory:
+            how += f" --directory {shlex.quote(options.directory)}"
+    else:
+        if options.profile or options.set:
+            raise UserError("--own-configuration: the archive has its own; leave out --profile and --set")
+        if not options.directory:
+            raise UserError("--own-configuration: name a folder for that run: bnonly -C FOLDER import ...")
+        base = read_yaml(options.config)
+        theirs = resolve(archive.configuration, f"{path}: configuration")
+        setup.enter(options.directory)
+        done = unpack(archive, theirs, options.keep)
+        profile = Path(options.directory) / write_profile(archive, base, options.directory)
+        how = f"snakemake --profile {shlex.quote(str(profile))}"
+    print(f"{done.new} trainings imported, {done.present} were here already, {done.kept} kept as they were")
+    if done.left_out:
+        print(f"{done.left_out} large weights files were not in the archive; drawing does not need them")
+    _tell_drawable(done)
+    print(f"draw with: {how} -- figures/all")
+    return 0
 
 
 @dataclass

@@ -1,22 +1,65 @@
-"""What of a grid is done, under way, waiting, failed or outdated; while the workflow runs and without SLURM."""
+"""``bnonly status`` and ``cells``: what of a grid is done, under way, waiting, failed or outdated."""
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bnonly import paths
 from bnonly.cluster import queue
+from bnonly.commands import setup
 from bnonly.console import duration
 from bnonly.errors import UserError
 from bnonly.figures import needs, outputs
 from bnonly.grid.cell import Cell
 from bnonly.grid.resolve import Grid
 from bnonly.results import cache, failure, lock, parquet
+
+if TYPE_CHECKING:
+    from bnonly.commands.setup import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the commands."""
+    status = setup.command(
+        commands,
+        "status",
+        run_status,
+        "say what is done, under way, waiting, failed or outdated, and what tries it again",
+    )
+    status.add_argument("--json", action="store_true", help="everything, cell by cell, as JSON")
+    cells = setup.command(commands, "cells", run_cells, "list the cells of the grid with their digests")
+    cells.add_argument("--figure", metavar="NAME", help="only those behind a figure or table, for example fig05")
+    cells.add_argument("--all", action="store_true", help="also those made on request only")
+
+
+def run_status(options: argparse.Namespace) -> int:
+    """Print what is done, missing, failed or outdated."""
+    run = setup.read(options)
+    profile = f" --profile {options.profile}" if options.profile else ""
+    found = survey(run.grid, f"snakemake{profile}")
+    print(found.as_json() if options.json else table(found))
+    return 0
+
+
+def run_cells(options: argparse.Namespace) -> int:
+    """List cells with their digests."""
+    run = setup.read(options)
+    if options.figure:
+        keys = [(a, r, int(s)) for a, r, s, _ in needs.cells(outputs.ask(run.grid, options.figure))]
+    else:
+        keys = list(run.grid.cells) if options.all else sorted(run.grid.on_default(), key=list(run.grid.cells).index)
+    for key in keys:
+        print(run.grid.cells[key].digest(), paths.cell_dir(*key))
+    print(f"{len(keys)} cells", file=sys.stderr)
+    return 0
+
 
 #: In the order of the columns.  "diverged" is done, too; "paused" has a checkpoint; "stale" is of another configuration.
 STATES = ("done", "diverged", "running", "queued", "paused", "failed", "stale", "damaged", "missing")

@@ -1,0 +1,79 @@
+"""``bnonly analyse``, ``verify`` and ``show``: look into a trained cell."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from bnonly import paths
+from bnonly.commands import setup
+from bnonly.errors import UserError
+from bnonly.results import cache
+
+if TYPE_CHECKING:
+    from bnonly.commands.setup import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the commands."""
+    setup.cell_command(
+        commands,
+        "analyse",
+        run_analyse,
+        "measure clamping and dead activations of a trained cell (Figures 6, 7, 23-25)",
+    )
+    setup.cell_command(
+        commands, "verify", run_verify, "rebuild a network from its weights file and its seed, and confirm its accuracy"
+    )
+    setup.cell_command(commands, "show", run_show, "print a cell's provenance and its epochs", computes=False)
+
+
+def run_analyse(options: argparse.Namespace) -> int:
+    """Measure clamping and activations of a trained cell, unless the store has that."""
+    cell, folder, data = setup.cell(options)
+    if options.spec and cache.restore(cell.digest(), folder, tuple(paths.ANALYSED.values())):
+        return 0
+    from bnonly.analysis.run import analyse_cell
+
+    analyse_cell(folder, cell, data, options.device, options.threads)
+    if cache.holds(cell.digest()):
+        cache.keep(cell.digest(), [paths.clamping(folder), paths.activations(folder)])
+    return 0
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    """Rebuild a network from its weights file and compare its accuracy with the recorded one."""
+    cell, folder, data = setup.cell(options)
+    from bnonly.analysis.run import verify_cell
+
+    found = verify_cell(folder, cell, data, options.device, options.threads)
+    print(
+        f"{cell}: {paths.weights(folder)} ({found.size / 1000:.1f} kB) rebuilds a network with test accuracy "
+        f"{100 * found.rebuilt.top1:.2f}%; recorded {100 * found.recorded.top1:.2f}%"
+    )
+    if not found.agrees:
+        raise UserError(f"{folder}: the rebuilt network does not have the recorded accuracy; train the cell again")
+    return 0
+
+
+def run_show(options: argparse.Namespace) -> int:
+    """Print a cell's provenance and its epochs."""
+    cell, folder, _ = setup.cell(options)
+    from bnonly.results import parquet
+
+    table, label = parquet.read(paths.metrics(folder), "metrics", cell=cell)
+    print(json.dumps({k: v for k, v in label.items() if k != "kind"}, indent=2, sort_keys=True))
+    print(
+        f"{'epoch':>5} {'lr':>8} {'train loss':>10} {'train':>7} {'test loss':>9} {'test':>7} {'top-5':>7} {'images/s':>9}"
+    )
+
+    def shown(value: float, form: str) -> str:  # before the first epoch nothing has been trained on
+        return f"{value:{form}}" if r["epoch"] else f"{'-':>{form.split('.')[0]}}"
+
+    for r in table.to_pylist():
+        print(
+            f"{r['epoch']:5d} {r['lr']:8.4g} {shown(r['train_loss'], '10.4f')} {shown(100 * r['train_top1'], '6.2f')}% "
+            f"{r['test_loss']:9.4f} {100 * r['test_top1']:6.2f}% {100 * r['test_top5']:6.2f}% {r['images_per_second']:9.0f}"
+        )
+    return 0

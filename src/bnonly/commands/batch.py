@@ -1,0 +1,67 @@
+"""``bnonly batch`` and ``bnonly collect``: a cluster's job, and what fetches a cell it trained.  The workflow calls them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bnonly.commands import setup
+from bnonly.grid.cell import Cell, parse_cell
+
+if TYPE_CHECKING:
+    from bnonly.commands.setup import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the commands."""
+    batch = setup.command(
+        commands, "batch", run_batch, "train cells one after another, as a cluster's job does", listed=False
+    )
+    batch.add_argument("--cells", metavar="JSON", required=True, help="a list of canonical specifications")
+    batch.add_argument(
+        "--marker", type=Path, metavar="FILE", required=True, help="written when every cell was attempted"
+    )
+    batch.add_argument("--kinds", metavar="JSON", default="{}", help="the configuration's kinds of GPU")
+    batch.add_argument("--threads", type=setup.threads, default=1, help="CPU threads")
+    batch.add_argument("--together", action="store_true", help="train them side by side first")
+    batch.add_argument("--attempt", type=int, default=1, metavar="N", help="which attempt this is")
+    batch.add_argument("--attempts", type=int, default=1, metavar="N", help="how many there will be")
+    collect = setup.command(
+        commands, "collect", run_collect, "put a finished cell's files from the store into its folder", listed=False
+    )
+    collect.add_argument("--spec", metavar="JSON", required=True, help="the cell's canonical specification")
+    collect.add_argument("--marker", type=Path, metavar="FILE", help="of its batch")
+
+
+def run_batch(options: argparse.Namespace) -> int:
+    """Train a batch of cells, as a cluster's job."""
+    cells = [parse_cell(text) for text in setup.parse_json(options.cells, "--cells")]
+    from bnonly.cluster import batches
+    from bnonly.cost import measured
+    from bnonly.cost.gpus import of_configuration
+
+    data = ["--data", options.data] if options.data else []
+    how = ["--threads", str(options.threads), "--wait", "--store"]
+
+    def train(cell: Cell) -> int:
+        return int(options.call([*data, "train", "--spec", cell.canonical(), *how]))
+
+    def together(replicates: Sequence[Cell]) -> int:
+        return int(options.call([*data, "train", "--specs", json.dumps([c.canonical() for c in replicates]), *how]))
+
+    joint = together if options.together and cells[0].engine != "reference" and cells[0].recipe.gpus == 1 else None
+    status = batches.run(cells, train, options.marker, options.attempt, options.attempts, joint)
+    # The next start's requests know how fast the cells were that are collected by now.
+    measured.scan(of_configuration(setup.parse_json(options.kinds, "--kinds")))
+    return status
+
+
+def run_collect(options: argparse.Namespace) -> int:
+    """Put a finished cell's files from the store into its folder."""
+    from bnonly.cluster.batches import collect
+
+    collect(parse_cell(options.spec), options.marker)
+    return 0

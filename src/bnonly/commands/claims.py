@@ -1,0 +1,61 @@
+"""``bnonly claims`` and ``report``: the paper's claims against the results."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bnonly.commands import setup
+from bnonly.grid.resolve import Grid, load_grid
+
+if TYPE_CHECKING:
+    from bnonly.commands.setup import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the commands."""
+    claims = setup.command(
+        commands, "claims", run_claims, "decide every claim of the paper by the results that are there"
+    )
+    report = setup.command(
+        commands,
+        "report",
+        run_report,
+        "write report.html: verdicts, figures, tables, deviations and cost in one file",
+    )
+    report.add_argument("--paper", metavar="FILE", help="the paper's configuration (default: --config)")
+    for parser in (claims, report):
+        parser.add_argument(
+            "--file", type=Path, metavar="FILE", help="claims of your own instead of the paper's (docs/claims.md)"
+        )
+
+
+def run_claims(options: argparse.Namespace) -> int:
+    """Decide every claim by the results that are there."""
+    source = options.file and options.file.resolve()
+    found = setup.read(options)
+    from bnonly.verdicts import table
+    from bnonly.verdicts.judge import judge
+
+    _, decisions = judge(found.grid, source)
+    for path in table.write(decisions, found.grid.title):
+        print(path)
+    print(table.summary(decisions))
+    return 0
+
+
+def run_report(options: argparse.Namespace) -> int:
+    """Write the report."""
+    paper, source = _paper(options), options.file and options.file.resolve()
+    found = setup.read(options)
+    from bnonly.report.write import report
+
+    print(report(found.grid, paper, source))
+    return 0
+
+
+def _paper(options: argparse.Namespace) -> Grid | None:
+    """Return the configuration without anything laid over it, which has the paper's cells and so their cost."""
+    source = Path(options.paper or options.config)
+    return load_grid(source) if source.exists() else None

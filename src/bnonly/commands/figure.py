@@ -1,0 +1,67 @@
+"""``bnonly figure``, ``counts`` and ``manifest``: draw from trained cells."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from bnonly.commands import setup
+
+if TYPE_CHECKING:
+    from bnonly.commands.setup import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the commands."""
+    figure = setup.command(commands, "figure", run_figure, "draw a figure, or write a table, from trained cells")
+    figure.add_argument("name", help="fig01 ... fig25, table1, table_b, table_c1, table_c2, text_only")
+    figure.add_argument("--request", metavar="JSON", help=argparse.SUPPRESS)
+    counts = setup.command(
+        commands, "counts", run_counts, "count every architecture's parameters by building it (Table 1)"
+    )
+    counts.add_argument("--architectures", metavar="JSON", help=argparse.SUPPRESS)
+    manifest = setup.command(
+        commands,
+        "manifest",
+        run_manifest,
+        "write figures/all: every figure and table with its checksum and its cells",
+    )
+    manifest.add_argument("--redrawn", type=int, default=0, metavar="N", help=argparse.SUPPRESS)
+
+
+def run_figure(options: argparse.Namespace) -> int:
+    """Draw a figure or write a table."""
+    from bnonly.figures.outputs import ask, render
+
+    asked = (
+        setup.parse_json(options.request, "--request")
+        if options.request
+        else ask(setup.read(options).grid, options.name)
+    )
+    for path in render(asked):
+        print(path)
+    return 0
+
+
+def run_counts(options: argparse.Namespace) -> int:
+    """Count every architecture's parameters."""
+    from bnonly.figures.outputs import architectures
+
+    wanted = (
+        setup.parse_json(options.architectures, "--architectures")
+        if options.architectures
+        else architectures(setup.read(options).grid)
+    )
+    from bnonly.networks.counts import write_counts
+
+    print(write_counts(wanted))
+    return 0
+
+
+def run_manifest(options: argparse.Namespace) -> int:
+    """Write the manifest of figures and tables."""
+    found = setup.read(options)
+    from bnonly.figures.manifest import write_manifest
+
+    print(write_manifest(found.grid, options.redrawn))
+    return 0

@@ -1,0 +1,27 @@
+"""``bnonly preflight``: look for what would stop the workflow on a cluster."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from bnonly.commands import setup
+
+if TYPE_CHECKING:
+    from bnonly.commands.setup import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = setup.command(
+        commands, "preflight", run_preflight, "look for what would stop the workflow on this cluster, before it does"
+    )
+    parser.add_argument("--probe", action="store_true", help="also look from a compute node, by a job of a minute")
+
+
+def run_preflight(options: argparse.Namespace) -> int:
+    """Look for what would stop the workflow on this cluster."""
+    found = setup.read(options)
+    from bnonly.cluster.preflight import preflight
+
+    return preflight(found.grid, found.data, options.probe)

@@ -1,0 +1,44 @@
+"""``bnonly prepare``: verify and prepare a data set."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bnonly.commands import setup
+from bnonly.grid.datasets import DATASETS
+
+if TYPE_CHECKING:
+    from bnonly.commands.setup import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = setup.command(
+        commands, "prepare", run_prepare, "verify and prepare a data set, once, where there is a network and a disk"
+    )
+    parser.add_argument("name", help=", ".join(n for n, info in DATASETS.items() if info.layout != "installed"))
+    parser.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="PATH",
+        help="the data set as distributed (default: $BNONLY_SOURCES/NAME, or a download)",
+    )
+    parser.add_argument(
+        "--skip-unreadable", action="store_true", help="leave out images that cannot be read; the manifest lists them"
+    )
+    parser.add_argument(
+        "--workers", type=setup.threads, default=0, metavar="N", help="threads that decode (default: one per CPU)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def run_prepare(options: argparse.Namespace) -> int:
+    """Verify and prepare a data set."""
+    from bnonly.data.prepare import prepare
+
+    data = setup.data_folder(options, Path(options.config).parent)
+    print(prepare(options.name, options.source, data, options.skip_unreadable, options.workers, options.quiet))
+    return 0

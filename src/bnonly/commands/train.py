@@ -1,0 +1,72 @@
+"""``bnonly train``: one cell, or replicates of one side by side."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from bnonly import paths
+from bnonly.commands import setup
+from bnonly.errors import UserError
+
+if TYPE_CHECKING:
+    from bnonly.commands.setup import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = setup.cell_command(
+        commands, "train", run_train, "train one cell, or continue it from where it was stopped"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="replicates that train side by side, in one launch a step on a GPU (instead of --seed)",
+    )
+    parser.add_argument("--specs", metavar="JSON", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--checkpoint-seconds",
+        type=float,
+        default=180.0,
+        metavar="S",
+        help="longest time between checkpoints (default: 180)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("--wait", action="store_true", help="wait for another process that trains the cell")
+    parser.add_argument("--store", action="store_true", help=argparse.SUPPRESS)
+
+
+def run_train(options: argparse.Namespace) -> int:
+    """Train a cell, or replicates of one side by side."""
+    if options.seeds and (options.seed is not None or options.spec or options.specs):
+        raise UserError("--seeds says which replicates; leave out --seed and --spec")
+    seeds = options.seeds or [options.seed or 0]
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"--seeds {' '.join(map(str, seeds))}: each of them once is wanted")
+    specs = setup.parse_json(options.specs, "--specs") if options.specs else [options.spec] if options.spec else []
+    cells, data = setup.cells(options, specs, seeds)
+    from bnonly.train.run import train_cell
+    from bnonly.train.stop import Stopped
+    from bnonly.train.together import train_together
+
+    how: dict[str, Any] = {
+        "data_root": data,
+        "device_name": options.device,
+        "threads": options.threads,
+        "quiet": options.quiet,
+        "checkpoint_seconds": options.checkpoint_seconds,
+        "wait": options.wait,
+        "keep": "only" if options.store else "too",
+    }
+    try:
+        if len(cells) > 1:
+            train_together(cells, **how)
+        else:
+            train_cell(cells[0], paths.cell_dir(*cells[0].key), **how)
+    except Stopped as stop:
+        print(f"bnonly: stopped by a signal, checkpoint saved; the same command continues: {stop}", file=sys.stderr)
+        return 128 + stop.number
+    return 0
