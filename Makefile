@@ -6,7 +6,7 @@ UV := $(BIN)/uv
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint dryrun install lock clean
+.PHONY: help demo test lint dryrun docs install lock clean
 
 help: ## List the targets (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,9 @@ lint: install ## Check style and types of the package and of the workflow
 
 dryrun: install ## Count the jobs of the paper's workflow without running any
 	$(BIN)/snakemake --quiet host rules reason --dry-run figures/all
+
+docs: install ## Build the documentation in site/; a link that leads nowhere is an error
+	$(BIN)/mkdocs build --quiet --strict
 
 install: $(VENV)/.installed ## Create .venv from envs/requirements.txt (again only when that changed)
 

@@ -1,0 +1,53 @@
+"""The documentation: every page is on the site, every link leads somewhere, every column has a line."""
+
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bnonly.results import parquet
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+def test_every_page_is_in_the_navigation():
+    listed = re.findall(r"[\w-]+\.md", (ROOT / "mkdocs.yml").read_text())
+    assert sorted(listed) == sorted(p.name for p in DOCS.glob("*.md"))
+
+
+@pytest.mark.skipif(find_spec("mkdocs") is None, reason="mkdocs is not installed; make install brings it")
+def test_the_site_is_built_without_a_warning(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "site" / "index.html").exists()
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_of_the_pages_outside_lead_somewhere(page):
+    text = (ROOT / page).read_text()
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+        assert "://" in target or (ROOT / target).exists(), f"{page} links to {target}"
+
+
+@pytest.mark.parametrize("kind", parquet.SCHEMAS)
+def test_every_column_is_described(kind):
+    page = (DOCS / "results.md").read_text()
+    section = page.split(f"## `{kind}.parquet`")[1].split("\n## ")[0]
+    described = {name for row in re.findall(r"^\|(.+?)\|", section, re.M) for name in re.findall(r"`(\w+)`", row)}
+    assert described == set(parquet.SCHEMAS[kind].names)
+
+
+def test_every_key_of_the_papers_configuration_is_described():
+    page = (DOCS / "configuration.md").read_text()
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    sections = ("recipes", "architectures", "regimes", "experiments")
+    used = set(config) | {key for s in sections for node in config[s].values() for key in node}
+    assert not {key for key in used if f"`{key}`" not in page}
