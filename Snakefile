@@ -42,6 +42,7 @@ from bnonly.figures import manifest
 from bnonly.figures import needs
 from bnonly.figures import outputs
 from bnonly.grid import datasets
+from bnonly.grid.cell import Key
 from bnonly.config.reader import NAME
 from bnonly.grid.resolve import resolve
 from bnonly.results import cache as finished

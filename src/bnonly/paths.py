@@ -25,11 +25,6 @@ FIGURE_FORMATS = ("pdf", "png", "csv")
 TABLE_FORMATS = ("md", "tex", "csv")
 
 
-def cell_dir(architecture: str, regime: str, seed: int | str) -> Path:
-    """Folder of one cell, for example ``results/ResNet-110/bn/seed0``."""
-    return RESULTS / architecture / regime / f"seed{seed}"
-
-
 def metrics(folder: Path) -> Path:
     """Per-epoch metrics and the provenance of the run."""
     return folder / TRAINED["metrics"]
@@ -88,11 +83,6 @@ def finished(digest: str) -> Path:
 def batch(name: str) -> Path:
     """Marks a batch of cells as attempted, until each of them is collected (`bnonly.cluster.batches`)."""
     return RESULTS / ".batches" / name
-
-
-def train_log(architecture: str, regime: str, seed: int | str) -> Path:
-    """What a training says in the workflow."""
-    return Path("logs/train") / architecture / regime / f"seed{seed}.log"
 
 
 def counts() -> Path:

@@ -8,6 +8,7 @@ from tests.mini import mini, write
 
 from bnonly import paths
 from bnonly.commands import cli
+from bnonly.grid.cell import Key
 from bnonly.grid.resolve import resolve
 from bnonly.results import failure
 
@@ -104,8 +105,8 @@ def test_status_counts_the_cells(call, run_folder):
 def test_status_for_programs(call, run_folder):
     """Every cell has a state; a failure its reason, log and remedy."""
     cell = resolve(mini()).cell("ResNet-14-c4", "bn", 0)
-    folder = paths.cell_dir(*cell.key)
-    log = paths.train_log(*cell.key)
+    folder = cell.key.folder
+    log = cell.key.log("train")
     log.parent.mkdir(parents=True)
     log.touch()
     failure.record(cell, folder, "the reason")
@@ -128,7 +129,7 @@ def test_status_for_programs(call, run_folder):
 def test_status_knows_stale_and_damaged(call, run_folder):
     changed = call("--set", "recipes.digits.lr=0.7", "status")[1]
     assert "stale:    ResNet-8-c4/bn/seed0" in changed
-    folder = paths.cell_dir("ResNet-8-c4", "all", 0)
+    folder = Key("ResNet-8-c4", "all", 0).folder
     folder.mkdir(parents=True, exist_ok=True)
     paths.metrics(folder).write_bytes(b"PAR1")
     assert "damaged:  ResNet-8-c4/all/seed0" in call("status")[1]

@@ -14,7 +14,7 @@ from tests.mini import mini
 
 from bnonly import paths
 from bnonly.commands import cli, compare
-from bnonly.grid.cell import Cell
+from bnonly.grid.cell import Cell, Key
 from bnonly.grid.resolve import resolve
 from bnonly.results import parquet
 
@@ -179,7 +179,7 @@ def test_a_mixture_on_one_side_is_refused(tmp_path, capsys, options, message):
         (lambda a: None, "no such folder"),
         (lambda a: a.mkdir(), "has no results"),
         (
-            lambda a: paths.metrics(results(a) / paths.cell_dir("ResNet-8-c4", "bn", 0)).write_bytes(b"PAR1"),
+            lambda a: paths.metrics(results(a) / Key("ResNet-8-c4", "bn", 0).folder).write_bytes(b"PAR1"),
             "damaged or half-written",
         ),
         (
@@ -197,7 +197,7 @@ def test_bad_folders(tmp_path, capsys, make, message):
 
 
 def test_results_of_another_version_are_named(tmp_path):
-    path = tmp_path / "a" / paths.metrics(paths.cell_dir("ResNet-8-c4", "bn", 0))
+    path = tmp_path / "a" / paths.metrics(Key("ResNet-8-c4", "bn", 0).folder)
     write_one(tmp_path / "a", CELLS["ResNet-8-c4", "bn", 0], "metrics")
     table, label = parquet.read(path, "metrics")
     rest = {k: v for k, v in label.items() if k not in ("kind", "digest", "cell", "sha256")}

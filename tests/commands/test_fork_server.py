@@ -12,6 +12,7 @@ import pytest
 from tests.mini import mini, write
 
 from bnonly import paths
+from bnonly.grid.cell import Key
 from bnonly.grid.resolve import resolve
 
 CELL = ("ResNet-8-c4", "bn")
@@ -65,7 +66,7 @@ def start(place, *options):
 
 def wait_for_checkpoint(place):
     cell = resolve(mini(recipes__digits__epochs=400)).cell(*CELL, 0)
-    path = paths.checkpoint(place[0] / "run" / paths.cell_dir(*cell.key), cell.digest())
+    path = paths.checkpoint(place[0] / "run" / cell.key.folder, cell.digest())
     deadline = time.monotonic() + 60
     while not path.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -80,7 +81,7 @@ def test_the_result_is_the_same_and_the_process_is_shared(place):
         line = command(config, folder / run, "--set", "recipes.digits.epochs=2")
         done = subprocess.run(line, env=variables, capture_output=True, text=True)
         assert done.returncode == 0 and "finished, test accuracy" in done.stderr
-        written.append(paths.weights(folder / run / paths.cell_dir(*CELL, 0)).read_bytes())
+        written.append(paths.weights(folder / run / Key(*CELL, 0).folder).read_bytes())
     assert written[0] == written[1] == written[2]
     assert len(list(folder.glob("bnonly-*/*.sock"))) == 1
     (server,) = servers(folder)
@@ -124,4 +125,4 @@ def test_without_a_socket_it_works_by_itself(place):
     line = command(config, folder / "run", "--set", "recipes.digits.epochs=1.5")
     done = subprocess.run([*line, "--quiet"], env=environment, capture_output=True)
     assert done.returncode == 0
-    assert paths.metrics(folder / "run" / paths.cell_dir(*CELL, 0)).exists()
+    assert paths.metrics(folder / "run" / Key(*CELL, 0).folder).exists()

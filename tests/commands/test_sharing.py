@@ -104,7 +104,7 @@ def test_an_archive_holds_the_run_and_checks_with_sha256sum(made, tmp_path):
     assert (tmp_path / "published/figures/fig05.csv").exists() and "Frankle" in (tmp_path / "CITATION.cff").read_text()
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["cells"] == {
-        str(paths.cell_dir(*k)): c.digest() for k, c in GRID.cells.items() if k != ("ResNet-14-c4", "rand2", 0)
+        str(k.folder): c.digest() for k, c in GRID.cells.items() if k != ("ResNet-14-c4", "rand2", 0)
     }
     assert manifest["left_out"]["unfinished"] == {"missing": 1} and manifest["provenance"]["status"] == {"finished": 5}
     assert resolve(manifest["configuration"]).cells == GRID.cells

@@ -19,6 +19,7 @@ from bnonly.cost.measured import Measured, Throughput
 from bnonly.cost.model import CONSTANTS, step_seconds_per_image
 from bnonly.errors import UserError
 from bnonly.figures import outputs
+from bnonly.grid.cell import Key
 from bnonly.grid.resolve import load_grid, resolve
 
 ROOT = Path(__file__).parents[2]
@@ -256,10 +257,10 @@ def run(tmp_path, monkeypatch):
     config = write(tmp_path, mini())
     monkeypatch.chdir(tmp_path)
     cells = resolve(mini()).cells
-    for key in [("ResNet-8-c4", "bn", 0), ("ResNet-14-c4", "bn", 0), ("ResNet-8-c4", "all", 0)]:
+    for key in [Key("ResNet-8-c4", "bn", 0), Key("ResNet-14-c4", "bn", 0), Key("ResNet-8-c4", "all", 0)]:
         one = 1 / (3 * step_seconds_per_image(cells[key], find_gpu("t4")))
         write_one(tmp_path, cells[key], "metrics", images_per_second=[0.0, one], seconds=[0.0, 1.0])
-        relabel(paths.metrics(paths.cell_dir(*key)), device="cuda", device_name="Tesla T4")
+        relabel(paths.metrics(key.folder), device="cuda", device_name="Tesla T4")
 
     def call(*arguments):
         return cli.main(["--config", str(config), "-C", str(tmp_path), "cost", *arguments])
@@ -286,7 +287,7 @@ def test_runs_are_measured_and_kept(run, capsys, tmp_path):
         resolve(mini()).cell("ResNet-8-c4", "rand2", 0), find_gpu("t4")
     ).factor == pytest.approx(3)
     kept = paths.throughputs().read_text()
-    path = paths.metrics(paths.cell_dir("ResNet-8-c4", "bn", 0))
+    path = paths.metrics(Key("ResNet-8-c4", "bn", 0).folder)
     path.unlink()
     assert len(measured.scan().throughputs) == 2 and len(json.loads(paths.throughputs().read_text())["runs"]) == 2
     paths.throughputs().write_text(kept.replace('"device": "t4"', '"device": "t5"'))
@@ -299,22 +300,22 @@ def test_runs_are_measured_and_kept(run, capsys, tmp_path):
     "changes", [{"device_name": "Some Card"}, {"sessions": [{"device_name": "Tesla T4"}, {"device_name": "L4"}]}]
 )
 def test_a_run_on_an_unknown_device_or_on_two_corrects_nothing(run, changes):
-    for key in [("ResNet-8-c4", "bn", 0), ("ResNet-14-c4", "bn", 0), ("ResNet-8-c4", "all", 0)]:
-        relabel(paths.metrics(paths.cell_dir(*key)), **{"device": "cuda", "device_name": "Tesla T4", **changes})
+    for key in [Key("ResNet-8-c4", "bn", 0), Key("ResNet-14-c4", "bn", 0), Key("ResNet-8-c4", "all", 0)]:
+        relabel(paths.metrics(key.folder), **{"device": "cuda", "device_name": "Tesla T4", **changes})
     assert measured.scan() is None
 
 
 def test_a_run_on_a_cpu_counts_by_the_core(run):
     cells = resolve(mini()).cells
-    key = ("ResNet-8-c4", "bn", 0)
-    relabel(paths.metrics(paths.cell_dir(*key)), device="cpu", device_name="Some CPU", threads=4)
+    key = Key("ResNet-8-c4", "bn", 0)
+    relabel(paths.metrics(key.folder), device="cpu", device_name="Some CPU", threads=4)
     found = measured.scan().correction(cells["ResNet-8-c4", "rand2", 0], cpu(16)).factor
     expected = 3 * step_seconds_per_image(cells[key], find_gpu("t4")) / step_seconds_per_image(cells[key], cpu(4))
     assert math.isclose(found, expected, rel_tol=1e-6)
 
 
 def test_damaged_results_do_not_stop_the_estimate(run, capsys):
-    paths.metrics(paths.cell_dir("ResNet-8-c4", "bn", 0)).write_bytes(b"PAR1")
+    paths.metrics(Key("ResNet-8-c4", "bn", 0).folder).write_bytes(b"PAR1")
     assert run("--gpu", "t4") == 0
     assert "2 runs of 2 cells take 3.00 times the model's time" in capsys.readouterr().out
 

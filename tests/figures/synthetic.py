@@ -14,7 +14,7 @@ import yaml
 from bnonly import paths
 from bnonly.figures.catalog import FIGURES
 from bnonly.figures.needs import request
-from bnonly.grid.cell import Architecture, Cell
+from bnonly.grid.cell import Architecture, Cell, Key
 from bnonly.grid.families import IMAGENET_BLOCKS, VGG_LAYERS
 from bnonly.grid.resolve import Grid, resolve
 from bnonly.results import parquet
@@ -230,7 +230,7 @@ def write(
     grid: Grid,
     figures: list[str] | None = None,
     most: int = 400,
-    diverged: Mapping[tuple[str, str, int], float] | None = None,
+    diverged: Mapping[Key, float] | None = None,
 ) -> None:
     """Write the files that figures need.
 
@@ -311,5 +311,5 @@ def write_one(
         if stopped_at is not None and kind == "batchnorm":
             columns["gamma_end"][:] = columns["beta_end"][:] = np.nan
     columns |= known
-    path = root / paths.cell_dir(*cell.key) / paths.PARQUET[kind]
+    path = root / cell.key.folder / paths.PARQUET[kind]
     parquet.write(path, kind, columns, cell, label)

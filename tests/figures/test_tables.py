@@ -166,8 +166,7 @@ def test_text_only_pairs_by_seed(tmp_path, grid):
         ("ResNet-8", "bn_binary", 0): 0.51,
         ("ResNet-8", "bn_binary", 1): 0.59,
     }
-    for folder, regime, seed, _ in cells(asked):
-        key = folder, regime, int(seed)
+    for key, _ in cells(asked):
         last = accuracies.get(key, 0.4)
         stopped = last if key == ("ResNet-8", "bn_binary", 1) else None
         synthetic.write_one(tmp_path, grid.cell(*key), "metrics", stopped_at=stopped, test_top1=[0.1, last])
@@ -234,8 +233,8 @@ def test_text_only_compares_what_the_run_has(tmp_path):
     grid = resolve(config)
     asked = request(grid, "text_only", TABLES.needs("text_only"))
     assert [p["experiment"] for p in asked["panels"]] == ["text-width", "cifar-width"]
-    for folder, regime, seed, _ in cells(asked):
-        synthetic.write_one(tmp_path, grid.cell(folder, regime, int(seed)), "metrics")
+    for key, _ in cells(asked):
+        synthetic.write_one(tmp_path, grid.cells[key], "metrics")
     table = made(tmp_path, grid, "text_only")
     assert {row["panel"] for row in csv.DictReader(table["csv"].splitlines())} == {"text-width"}
     assert "Experiments left out: text-depth." in table["md"]

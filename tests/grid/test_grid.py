@@ -11,7 +11,7 @@ from tests.mini import mini, write
 from bnonly.config.layers import Layers
 from bnonly.errors import UserError
 from bnonly.figures import outputs
-from bnonly.grid.cell import differences, parse_cell
+from bnonly.grid.cell import Key, differences, parse_cell
 from bnonly.grid.resolve import load_grid, resolve
 
 ROOT = Path(__file__).parents[2]
@@ -276,9 +276,17 @@ def test_requests_name_each_cell_once_and_carry_digests():
 
     asked = outputs.ask(PAPER, "fig05")
     found = list(needs.cells(json.loads(needs.canonical(asked))))
-    assert len(found) == len({f[:3] for f in found}) == 12 * 2 * 5 + 5 * 2 * 3
-    for arch, regime, seed, digest in found:
-        assert PAPER.cell(arch, regime, int(seed)).digest() == digest
+    assert len(found) == len(dict(found)) == 12 * 2 * 5 + 5 * 2 * 3
+    for key, digest in found:
+        assert PAPER.cells[key].digest() == digest
+
+
+def test_a_key_is_read_as_it_is_written():
+    for key in PAPER.cells:
+        assert Key.parse(str(key)) == Key.parse(str(key.folder)) == key
+        assert str(key.folder) == f"results/{key}" and str(key.log("train")) == f"logs/train/{key}.log"
+    for other in ("ResNet-14/bn/seed00", "ResNet-14/bn/seed٠", "ResNet-14/bn", "a/ResNet-14/bn/seed0", "../bn/seed0"):
+        assert Key.parse(other) is None
 
 
 @pytest.mark.parametrize("forbidden", ["torch", "pandas", "matplotlib", "numpy", "pyarrow"])

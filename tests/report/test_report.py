@@ -15,6 +15,7 @@ from tests.report import browser
 from bnonly import paths
 from bnonly.console import duration
 from bnonly.figures import outputs
+from bnonly.grid.cell import Key
 from bnonly.grid.resolve import Grid, load_grid, resolve
 from bnonly.networks.counts import write_counts
 from bnonly.paper import catalog
@@ -120,7 +121,7 @@ def test_a_run_with_the_papers_data_says_how_much_holds(tmp_path):
 
 def test_damaged_files_are_told(tmp_path):
     found = small()
-    path = tmp_path / paths.metrics(paths.cell_dir("ResNet-8", "bn", 0))
+    path = tmp_path / paths.metrics(Key("ResNet-8", "bn", 0).folder)
     path.parent.mkdir(parents=True)
     path.write_bytes(b"PAR1")
     assert "damaged or half-written" in words(report(found, root=tmp_path).read_text(encoding="utf-8"))

@@ -266,9 +266,9 @@ def trained(code: dict[str, int]):
         if end < 0:
             os.kill(os.getpid(), -end)
         if end == 0:
-            cache.keep(cell.digest(), files(paths.cell_dir(*cell.key)))
+            cache.keep(cell.digest(), files(cell.key.folder))
         elif end == 2:
-            failure.record(cell, paths.cell_dir(*cell.key), "a reason")
+            failure.record(cell, cell.key.folder, "a reason")
         return end
 
     return train
@@ -297,7 +297,7 @@ def test_a_batch_tries_all_and_says_when_it_is_over(capsys):
 
 def test_failures_are_counted_as_long_as_nothing_gets_better():
     cell = small().cell("ResNet-8-c4", "bn", 0)
-    folder = paths.cell_dir(*cell.key)
+    folder = cell.key.folder
     folder.mkdir(parents=True)
     for times in (1, 2):
         failure.record(cell, folder, "x")

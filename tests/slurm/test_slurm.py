@@ -25,6 +25,7 @@ from tests.slurm.cluster import CannotStart, Cluster
 
 from bnonly import paths
 from bnonly.config.layers import merge, read_yaml
+from bnonly.grid.cell import Key
 from bnonly.grid.resolve import resolve
 from bnonly.results import parquet
 
@@ -187,7 +188,7 @@ def told(folder: Path) -> Run:
         subprocess.run([*unlock(run)], cwd=ROOT, env=run.environment, check=True, capture_output=True)
         second = run.snakemake("second.log")
         processes.append(second)
-        log = run.folder / paths.train_log(*KEPT.split("/")[:2], 0)
+        log = run.folder / Key(*KEPT.split("/")[:2], 0).log("train")
         until(lambda: "waits for process" in log.read_text(), "the second job to wait for the first")
         (run.faults / "kept").touch()
         assert second.wait(240) == 0, run.said("second.log")[-4000:]
@@ -291,7 +292,7 @@ def check_neither_a_lost_memory_nor_a_changed_setting_costs_a_training(story):
         assert {c["state"] for c in story.status()["cells"]} == {"stale", "missing"}
         # What they would be if that had been computed, and then the setting was changed back.
         for cell in story.grid.cells.values():
-            folder = story.folder / paths.cell_dir(*cell.key)
+            folder = story.folder / cell.key.folder
             if paths.metrics(folder).exists() and cell.regime.name == "all":
                 for path in (paths.metrics(folder), paths.weights(folder), paths.batchnorm(folder)):
                     path.unlink()

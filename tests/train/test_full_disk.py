@@ -17,7 +17,7 @@ from bnonly.train.run import train_cell
 
 CONFIG = mini(recipes__digits__epochs=1, recipes__digits__milestones=[], recipes__digits__batch_size=512)
 CELL = resolve(CONFIG).cell("ResNet-8-c4", "all", 0)
-FOLDER = paths.cell_dir(*CELL.key)
+FOLDER = CELL.key.folder
 
 
 class Disk:

@@ -106,7 +106,7 @@ def test_asked_to_stop_all_stop_and_go_on(tmp_path):
     config = mini(**SLOW, recipes__digits__gpus=2, recipes__digits__epochs=5, recipes__digits__milestones=[3])
     path = write(tmp_path, config)
     cell = resolve(config).cell("ResNet-8-c4", "bn", 0)
-    folder = tmp_path / "run" / paths.cell_dir(*cell.key)
+    folder = tmp_path / "run" / cell.key.folder
     process = start(tmp_path / "run", path)
     deadline = time.monotonic() + 120
     while not paths.checkpoint(folder, cell.digest()).exists() and time.monotonic() < deadline:

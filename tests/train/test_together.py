@@ -51,11 +51,11 @@ def alone(replicates, tmp_path):
 
 
 def weights(replicates):
-    return [paths.weights(paths.cell_dir(*c.key)).read_bytes() for c in replicates]
+    return [paths.weights(c.key.folder).read_bytes() for c in replicates]
 
 
 def sessions(cell):
-    return [s["together"] for s in parquet.read_label(paths.metrics(paths.cell_dir(*cell.key)))["sessions"]]
+    return [s["together"] for s in parquet.read_label(paths.metrics(cell.key.folder))["sessions"]]
 
 
 def test_each_is_what_it_is_alone(replicates, alone, tmp_path):
@@ -63,21 +63,21 @@ def test_each_is_what_it_is_alone(replicates, alone, tmp_path):
     assert weights(replicates) == alone and len(set(alone)) == 3
     for cell in replicates:
         assert sessions(cell) == [3]
-        table, _ = parquet.read(paths.metrics(paths.cell_dir(*cell.key)), "metrics", cell=cell)
+        table, _ = parquet.read(paths.metrics(cell.key.folder), "metrics", cell=cell)
         assert table.num_rows == 3
     assert not list(tmp_path.glob("results/**/*.checkpoint*"))
 
 
 def test_what_is_finished_is_left_and_what_is_behind_goes_first(replicates, alone, tmp_path, monkeypatch):
     """One finished, one at its seventh step, one not begun."""
-    train_cell(replicates[0], paths.cell_dir(*replicates[0].key), tmp_path, "cpu", quiet=True)
+    train_cell(replicates[0], replicates[0].key.folder, tmp_path, "cpu", quiet=True)
     kept = []
     save = checkpoint.save
     monkeypatch.setattr(checkpoint, "save", lambda path, *rest: (save(path, *rest), kept.append(path.read_bytes())))
     elsewhere = tmp_path / "elsewhere"
     train_cell(replicates[1], elsewhere, tmp_path, "cpu", quiet=True, checkpoint_seconds=0)
     monkeypatch.setattr(checkpoint, "save", save)
-    place = paths.checkpoint(paths.cell_dir(*replicates[1].key), replicates[1].digest())
+    place = paths.checkpoint(replicates[1].key.folder, replicates[1].digest())
     place.parent.mkdir(parents=True)
     place.write_bytes(kept[6])
     train_together(replicates, tmp_path, "cpu", quiet=True)
@@ -100,8 +100,8 @@ def test_stopped_by_a_signal_all_go_on(replicates, alone, tmp_path, monkeypatch)
     with pytest.raises(Stopped, match="at epoch 1.25"):
         train_together(replicates, tmp_path, "cpu", quiet=True)
     for cell in replicates:
-        assert paths.checkpoint(paths.cell_dir(*cell.key), cell.digest()).exists()
-        with lock.hold(paths.cell_dir(*cell.key), str(cell)):
+        assert paths.checkpoint(cell.key.folder, cell.digest()).exists()
+        with lock.hold(cell.key.folder, str(cell)):
             pass
     train_together(replicates, tmp_path, "cpu", quiet=True)
     assert weights(replicates) == alone
@@ -117,7 +117,7 @@ def test_one_that_diverges_leaves_the_others(replicates, alone, tmp_path, monkey
 
     monkeypatch.setattr(FastEngine, "totals", broken)
     train_together(replicates, tmp_path, "cpu", quiet=True)
-    status = [parquet.read_label(paths.metrics(paths.cell_dir(*c.key)))["status"] for c in replicates]
+    status = [parquet.read_label(paths.metrics(c.key.folder))["status"] for c in replicates]
     assert status == ["finished", "diverged", "finished"]
     found = weights(replicates)
     assert (found[0], found[2]) == (alone[0], alone[2])
@@ -152,9 +152,9 @@ def test_what_is_finished_is_safe_from_another_ones_failure(replicates, tmp_path
     with pytest.raises(OSError, match="no more"):
         train_together(replicates, tmp_path, "cpu", quiet=True, keep="too")
     assert [cache.holds(c.digest()) for c in replicates] == [True, False, False]
-    assert not any(failure.read(paths.cell_dir(*c.key)) for c in replicates)
+    assert not any(failure.read(c.key.folder) for c in replicates)
     for cell in replicates:
-        with lock.hold(paths.cell_dir(*cell.key), str(cell)):
+        with lock.hold(cell.key.folder, str(cell)):
             pass
 
 
@@ -236,7 +236,7 @@ def test_by_hand(tmp_path, bnonly):
 @pytest.mark.parametrize("works", [True, False])
 def test_a_batch_attempts_alone_what_together_did_not_finish(works, replicates, tmp_path, capsys):
     def alone(cell):
-        train_cell(cell, paths.cell_dir(*cell.key), tmp_path, "cpu", wait=True, keep="only")
+        train_cell(cell, cell.key.folder, tmp_path, "cpu", wait=True, keep="only")
         return 0
 
     def together(some):
@@ -255,7 +255,7 @@ def test_a_batch_attempts_alone_what_together_did_not_finish(works, replicates, 
     for cell in replicates:
         batches.collect(cell, marker)
         assert sessions(cell) == [3 if works else 1]
-    assert "trains together with" in paths.train_log(*replicates[1].key).read_text()
+    assert "trains together with" in replicates[1].key.log("train").read_text()
 
 
 def test_a_batch_by_hand(replicates, tmp_path, bnonly):

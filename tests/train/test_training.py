@@ -20,6 +20,7 @@ from bnonly import paths
 from bnonly.analysis.run import analyse_cell, verify_cell
 from bnonly.engines.engine import Sgd
 from bnonly.errors import UserError
+from bnonly.grid.cell import Key
 from bnonly.grid.resolve import load_grid, resolve
 from bnonly.grid.schedule import Schedule
 from bnonly.networks import regimes, weights
@@ -202,7 +203,7 @@ def test_asked_to_stop_it_saves_and_says_so(tmp_path, number):
     long = mini(recipes__digits__epochs=400)
     config = write(tmp_path, long)
     cell = resolve(long).cell("ResNet-8-c4", "bn", 0)
-    folder = tmp_path / "run" / paths.cell_dir(*cell.key)
+    folder = tmp_path / "run" / cell.key.folder
     process = start(tmp_path / "run", config, "--quiet")
     checkpoint = paths.checkpoint(folder, cell.digest())
     deadline = time.monotonic() + 60
@@ -220,7 +221,7 @@ def test_two_runs_of_one_cell_at_once(tmp_path, bnonly):
     long = mini(recipes__digits__epochs=400)
     config = write(tmp_path, long)
     process = start(tmp_path / "run", config, "--quiet")
-    folder = tmp_path / "run" / paths.cell_dir("ResNet-8-c4", "bn", 0)
+    folder = tmp_path / "run" / Key("ResNet-8-c4", "bn", 0).folder
     deadline = time.monotonic() + 60
     while not list(folder.glob(".checkpoint*")) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -505,7 +506,7 @@ def test_files_of_another_configuration_are_refused(kind, finished):
 
 def test_results_of_another_configuration_are_not_overwritten(finished, tmp_path, bnonly):
     config = write(tmp_path, mini(recipes__digits__lr=0.2))
-    folder = tmp_path / paths.cell_dir("ResNet-8-c4", "bn", 0)
+    folder = tmp_path / Key("ResNet-8-c4", "bn", 0).folder
     folder.mkdir(parents=True)
     for make in (paths.metrics, paths.batchnorm, paths.weights):
         make(folder).write_bytes(make(finished).read_bytes())
@@ -518,7 +519,7 @@ def test_results_of_another_configuration_are_not_overwritten(finished, tmp_path
 @pytest.mark.parametrize("damage", ["truncated", "incomplete"])
 def test_damaged_checkpoint(damage, tmp_path, bnonly):
     config = write(tmp_path, mini())
-    folder = tmp_path / paths.cell_dir("ResNet-8-c4", "bn", 0)
+    folder = tmp_path / Key("ResNet-8-c4", "bn", 0).folder
     folder.mkdir(parents=True)
     path = paths.checkpoint(folder, cell_of().digest())
     save_checkpoint(path, cell_of(), {"state": torch.zeros(100)})  # lacks most of what a run needs

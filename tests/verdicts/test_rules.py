@@ -11,6 +11,7 @@ from tests.figures import synthetic
 
 from bnonly import paths
 from bnonly.errors import UserError
+from bnonly.grid.cell import Key
 from bnonly.grid.resolve import Grid, resolve
 from bnonly.paper import catalog
 from bnonly.verdicts import judge, verdict
@@ -336,10 +337,10 @@ def test_one_run_decides_nothing(tmp_path, grid):
 
 def test_missing_cells_are_named(tmp_path, grid):
     make(tmp_path, grid, "top1", line("bn", 50, 60, 70))
-    (tmp_path / paths.metrics(paths.cell_dir("ResNet-32", "bn", 3))).unlink()
+    (tmp_path / paths.metrics(Key("ResNet-32", "bn", 3).folder)).unlink()
     assert decide_one(tmp_path, grid, {"rule": "trend", "direction": "rising", **ALL}).verdict == HOLDS
     for seed in range(SEEDS):
-        (tmp_path / paths.metrics(paths.cell_dir("ResNet-32", "bn", seed))).unlink(missing_ok=True)
+        (tmp_path / paths.metrics(Key("ResNet-32", "bn", seed).folder)).unlink(missing_ok=True)
     found = decide_one(tmp_path, grid, {"rule": "trend", "direction": "rising", **ALL})
     assert found.verdict == NOT_RUN and found.missing == tuple(("ResNet-32", "bn", s) for s in range(SEEDS))
 
@@ -527,7 +528,7 @@ def test_data_of_one_name_but_other_content_are_refused(tmp_path, grid):
 
 def test_damaged_and_stale_files_count_as_missing_and_are_named(tmp_path, grid):
     make(tmp_path, grid, "top1", {"ResNet-14/bn": 60})
-    (tmp_path / paths.metrics(paths.cell_dir("ResNet-14", "bn", 0))).write_bytes(b"PAR1")
+    (tmp_path / paths.metrics(Key("ResNet-14", "bn", 0).folder)).write_bytes(b"PAR1")
     found = config()
     found["regimes"]["bn"]["override"] = {"lr": 0.2}
     synthetic.write_one(tmp_path, resolve(found).cell("ResNet-14", "bn", 1), "metrics")

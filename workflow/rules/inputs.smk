@@ -9,8 +9,8 @@ def reason(problem):
 def cell_of(wildcards):
     """The cell of a folder; its own folder, not that of an alias, or another way to write the seed."""
     cell = GRID.cell(wildcards.arch, wildcards.regime, int(wildcards.seed))
-    if str(cell) != f"{wildcards.arch}/{wildcards.regime}/seed{wildcards.seed}":
-        raise UserError(f"this cell's folder is {paths.cell_dir(*cell.key)}")
+    if cell.key != Key.parse(f"{wildcards.arch}/{wildcards.regime}/seed{wildcards.seed}"):
+        raise UserError(f"this cell's folder is {cell.key.folder}")
     return cell
 
 
@@ -62,11 +62,11 @@ def asked_for():
     keys = set()
     for target in workflow.dag_settings.targets or ["all"]:
         stem = Path(target).stem
-        if folder := re.fullmatch(r"results/([^/]+)/([^/]+)/seed(\d+)/.+", target):
-            keys.add((folder[1], folder[2], int(folder[3])))
+        if key := Key.parse(str(Path(target).parent)):
+            keys.add(key)
         else:
             for name in [stem] if stem in outputs.names() else WANTED:
-                keys |= {(a, r, int(s)) for a, r, s, _ in needs.cells(outputs.ask(GRID, name))}
+                keys |= {key for key, _ in needs.cells(outputs.ask(GRID, name))}
     return [key for key in GRID.cells if key in keys]
 
 
@@ -75,7 +75,7 @@ def stale(wildcards):
     cell = GRID.cells.get((wildcards.arch, wildcards.regime, int(wildcards.seed)))
     if not cell:
         return []
-    found = finished.recorded_digest(paths.metrics(paths.cell_dir(*cell.key)))
+    found = finished.recorded_digest(paths.metrics(cell.key.folder))
     return paths.NOW if found not in (None, cell.digest()) else []
 
 
@@ -131,4 +131,4 @@ def redrawn():
 def on_request_made():
     """How many trainings made on request are there: the claims use them, and no figure of figures/all depends on them."""
     asked = set(GRID.cells) - GRID.on_default()
-    return sum(paths.metrics(paths.cell_dir(*key)).exists() for key in asked)
+    return sum(paths.metrics(key.folder).exists() for key in asked)

@@ -20,7 +20,7 @@ from types import FrameType
 from bnonly import paths
 from bnonly.config.reader import NAME
 from bnonly.errors import UserError
-from bnonly.grid.cell import Cell
+from bnonly.grid.cell import Cell, Key
 from bnonly.grid.resolve import Grid
 from bnonly.results import atomic, cache, lock
 
@@ -38,10 +38,10 @@ def name(cells: Sequence[Cell]) -> str:
     return f"{architecture}+{regime}+{'-'.join(str(c.seed) for c in cells)}"
 
 
-def members(text: str) -> list[tuple[str, str, int]]:
+def members(text: str) -> list[Key]:
     """Return the keys of a batch's cells, from its name."""
     architecture, regime, seeds = text.split("+")
-    return [(architecture, regime, int(s)) for s in seeds.split("-")]
+    return [Key(architecture, regime, int(s)) for s in seeds.split("-")]
 
 
 def run(
@@ -98,7 +98,7 @@ def run(
 
     if together and len(cells) > 1 and not any(map(_is_held, cells)):
         for cell in cells[1:]:
-            _write_log(cell, f"trains together with {cells[0]}, whose log is {paths.train_log(*cells[0].key)}\n")
+            _write_log(cell, f"trains together with {cells[0]}, whose log is {cells[0].key.log('train')}\n")
         child = os.fork()
         if child == 0:
             _become(lambda _: together(cells), cells[0])
@@ -130,12 +130,12 @@ def run(
             if status > 128:
                 failure.record(
                     cell,
-                    paths.cell_dir(*cell.key),
+                    cell.key.folder,
                     f"ended by signal {status - 128}{' (memory?)' if status == 137 else ''}",
                 )
             ends[cell] = "failed"
         _say(f"{cell} {ends[cell]} after {seconds:.1f} s")
-    tries = {c: (failure.read(paths.cell_dir(*c.key)) or {"times": 0})["times"] for c in cells}
+    tries = {c: (failure.read(c.key.folder) or {"times": 0})["times"] for c in cells}
     if attempt == 1:
         tries = dict.fromkeys(cells, 1)
     # An attempt more for what was stopped, and for what may go better another time.
@@ -157,7 +157,7 @@ def collect(cell: Cell, marker: Path | None) -> None:
     UserError
         If it is not finished, with the reason and where its log is; its batch is then forgotten, so that asking again trains it.
     """
-    folder = paths.cell_dir(*cell.key)
+    folder = cell.key.folder
     if cache.restore(cell.digest(), folder):
         return
     if marker:
@@ -165,7 +165,7 @@ def collect(cell: Cell, marker: Path | None) -> None:
     from bnonly.results import failure
 
     failed = failure.read(folder)
-    log = paths.train_log(*cell.key)
+    log = cell.key.log("train")
     if failed and failed["digest"] == cell.digest():
         raise UserError(f"{cell}: training failed {failed['times']} times in a row: {failed['reason']} (log: {log})")
     where = paths.checkpoint(folder, cell.digest())
@@ -194,7 +194,7 @@ def _wait(child: int) -> int:
 
 
 def _is_held(cell: Cell) -> bool:
-    found = lock.owner_of(paths.cell_dir(*cell.key))
+    found = lock.owner_of(cell.key.folder)
     return found is not None and lock.is_alive(*found)
 
 
@@ -205,7 +205,7 @@ def _become(work: Callable[[Cell], int], cell: Cell) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             signal.signal(number, signal.SIG_DFL)
         _write_log(cell, "")
-        with paths.train_log(*cell.key).open("a") as stream:
+        with cell.key.log("train").open("a") as stream:
             os.dup2(stream.fileno(), 1)
             os.dup2(stream.fileno(), 2)
         status = work(cell)
@@ -223,7 +223,7 @@ def _become(work: Callable[[Cell], int], cell: Cell) -> None:
 
 def _write_log(cell: Cell, text: str) -> None:
     """Begin an attempt in a training's log."""
-    log = paths.train_log(*cell.key)
+    log = cell.key.log("train")
     log.parent.mkdir(parents=True, exist_ok=True)
     job = os.environ.get("SLURM_JOB_ID")
     where = f"{platform.node()}{', SLURM job ' + job if job else ''}"

@@ -17,7 +17,7 @@ from bnonly.cluster import queue
 from bnonly.cluster.requests import Requests, setting
 from bnonly.errors import UserError, accepted
 from bnonly.figures import needs, outputs
-from bnonly.grid.cell import Cell
+from bnonly.grid.cell import Cell, Key
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid
 from bnonly.grid.sections import Cluster
@@ -98,8 +98,8 @@ def preflight(grid: Grid, data: Path, probe: bool) -> int:
     return 0
 
 
-def _wanted(grid: Grid) -> set[tuple[str, str, int]]:
-    return {(a, r, int(s)) for name in outputs.wanted(grid) for a, r, s, _ in needs.cells(outputs.ask(grid, name))}
+def _wanted(grid: Grid) -> set[Key]:
+    return {key for name in outputs.wanted(grid) for key, _ in needs.cells(outputs.ask(grid, name))}
 
 
 def seconds(limit: str) -> float:
@@ -204,7 +204,7 @@ def _tested(options: list[str]) -> str | None:
 def _folder_problems(cells: list[Cell]) -> Iterator[str]:
     """Yield why results could not be written."""
     here = Path.cwd()
-    needed = sum(cost.work(c).disk_bytes for c in cells if not paths.metrics(paths.cell_dir(*c.key)).exists())
+    needed = sum(cost.work(c).disk_bytes for c in cells if not paths.metrics(c.key.folder).exists())
     try:
         paths.RESULTS.mkdir(parents=True, exist_ok=True)
         # A quota is met in writing; what is free does not show it.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnonly.cluster import batches
+from bnonly.grid.cell import Key
 
 #: Snakemake's own logs; the executor names all jobs of a run by an identifier that stands in its log.
 _LOGS = Path(".snakemake/log")
@@ -37,7 +38,7 @@ class Job:
     state: str
     reason: str
     rule: str
-    cells: tuple[tuple[str, str, int], ...]
+    cells: tuple[Key, ...]
 
 
 def runs() -> list[str]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from bnonly import paths
 from bnonly.commands import setup
 from bnonly.errors import UserError
-from bnonly.grid.cell import Cell, differences, parse_cell
+from bnonly.grid.cell import Cell, Key, differences, parse_cell
 from bnonly.results import parquet
 
 if TYPE_CHECKING:
@@ -87,10 +87,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Side:
-    """One folder: its runs by (architecture, regime, seed), its engine and precision."""
+    """One folder: its runs by key, its engine and precision."""
 
     folder: Path
-    runs: dict[tuple[str, str, int], Run]
+    runs: dict[Key, Run]
     engine: str
 
 
@@ -174,7 +174,7 @@ def read_side(folder: Path, only: Sequence[str] = ()) -> Side:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name a run's folder or its results")
     results = folder / paths.RESULTS if (folder / paths.RESULTS).is_dir() else folder
-    runs: dict[tuple[str, str, int], Run] = {}
+    runs: dict[Key, Run] = {}
     for path in sorted(results.glob("*/*/seed*/metrics.parquet")):
         name = "/".join(path.parts[-4:-1])
         if only and not any(fnmatchcase(name, pattern) for pattern in only):
@@ -272,7 +272,7 @@ def compare(
         groups.setdefault(key[:2], []).append((a.runs[key], b.runs[key]))
     rows = [_row(*name, pairs, tolerance, confidence, len(groups)) for name, pairs in sorted(groups.items())]
     overall = _row("", "", [p for pairs in groups.values() for p in pairs], tolerance, confidence, 1)
-    alone = [["/".join((k[0], k[1], f"seed{k[2]}")) for k in x.runs if k not in y.runs] for x, y in ((a, b), (b, a))]
+    alone = [[str(k) for k in x.runs if k not in y.runs] for x, y in ((a, b), (b, a))]
     return Comparison(a, b, tolerance, confidence, rows, overall, *alone)
 
 

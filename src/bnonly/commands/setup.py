@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnonly import paths
 from bnonly.config.layers import Layers, name_of, parse_value, read_yaml
 from bnonly.errors import UserError, accepted
 from bnonly.grid.cell import Cell, parse_cell
@@ -181,7 +180,7 @@ def _profile(name: str) -> Path:
 def cell(options: argparse.Namespace) -> tuple[Cell, Path, Path]:
     """Return the cell that was asked for, its folder, and the data's folder."""
     (found,), data = cells(options, [options.spec] if options.spec else [], [options.seed or 0])
-    return found, paths.cell_dir(*found.key), data
+    return found, found.key.folder, data
 
 
 def cells(options: argparse.Namespace, specs: list[str], seeds: list[int]) -> tuple[list[Cell], Path]:

@@ -32,11 +32,10 @@ import bnonly
 from bnonly import paths
 from bnonly.commands import setup
 from bnonly.config.layers import as_yaml, read_yaml
-from bnonly.config.reader import NAME
 from bnonly.console import size
 from bnonly.errors import UserError
 from bnonly.figures import outputs
-from bnonly.grid.cell import Cell, differences
+from bnonly.grid.cell import Cell, Key, differences
 from bnonly.grid.resolve import Grid, resolve
 from bnonly.results import atomic, cache, parquet
 
@@ -231,7 +230,7 @@ def export(
     grid: Grid,
     configuration: Mapping[str, Any],
     path: Path,
-    keys: Iterable[tuple[str, str, int]],
+    keys: Iterable[Key],
     largest_weights: int = SMALL_WEIGHTS,
 ) -> Packed:
     """Pack finished cells, everything checked on the way.
@@ -244,7 +243,7 @@ def export(
         What it was resolved from.
     path : Path
         A ``.zip`` that is not there yet.
-    keys : iterable of (architecture, regime, seed)
+    keys : iterable of Key
         Which cells; those that are not finished are left out and counted.
     largest_weights : int
         Bytes; larger weights files are left out and listed.
@@ -284,7 +283,7 @@ def export(
             "title": grid.title,
             "bnonly": bnonly.__version__,
             "configuration": configuration,
-            "cells": {str(paths.cell_dir(*key)): grid.cells[key].digest() for key in done},
+            "cells": {str(key.folder): grid.cells[key].digest() for key in done},
             "left_out": {
                 "weights": packed.left_out,
                 "larger_than_bytes": largest_weights,
@@ -304,7 +303,7 @@ def export(
 
 
 def _pack_cell(writer: _Writer, cell: Cell, largest_weights: int, packed: Packed) -> dict[str, Any]:
-    folder = paths.cell_dir(*cell.key)
+    folder = cell.key.folder
     label: dict[str, Any] = {}
     for name in sorted((*TRAINED, *ANALYSED)):
         file = folder / name
@@ -430,7 +429,8 @@ class Archive:
             if not known and not (folder in self.cells and file in (*TRAINED, *ANALYSED)):
                 raise UserError(f"{self.path}: has {name}, which is no file of a run; nothing was unpacked")
         for folder in self.cells:
-            if not re.fullmatch(rf"{paths.RESULTS}/{NAME}/{NAME}/seed\d+", folder):
+            key = Key.parse(folder)
+            if not key or str(key.folder) != folder:
                 raise UserError(
                     f"{self.path}: {MANIFEST} lists {folder!r}, which is no cell's folder; nothing was unpacked"
                 )
@@ -488,9 +488,8 @@ def check_configuration(archive: Archive, grid: Grid) -> None:
     theirs = {str(c): c for c in _their_grid(archive).cells.values()}
     wrong = []
     for folder, digest in archive.cells.items():
-        name = folder.removeprefix(f"{paths.RESULTS}/")
-        a, r, s = name.split("/")
-        mine = grid.cells.get((a, r, int(s.removeprefix("seed"))))
+        key = Key.parse(folder)
+        name, mine = str(key), grid.cells.get(key) if key else None
         if mine is None:
             wrong.append(f"{name} is not in {grid.source}")
         elif mine.digest() != digest:
@@ -610,8 +609,9 @@ def _moves(archive: Archive, grid: Grid, staging: Path, keep: bool, done: Unpack
     # What was trained is older than what was made of it, as the workflow would have it.
     trained, analysed = time.time() - 20, time.time() - 10
     for folder in sorted(archive.cells):
-        a, r, s = folder.split("/")[1:]
-        cell = grid.cell(a, r, int(s.removeprefix("seed")))
+        key = Key.parse(folder)
+        assert key  # checked when the archive was opened
+        cell = grid.cell(*key)
         names = [n for n in (*ANALYSED, *TRAINED) if (staging / folder / n).exists()]
         for name in names:
             _check_file(archive, staging / folder / name, cell)

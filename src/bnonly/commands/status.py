@@ -17,7 +17,7 @@ from bnonly.commands import setup
 from bnonly.console import duration
 from bnonly.errors import UserError
 from bnonly.figures import needs, outputs
-from bnonly.grid.cell import Cell
+from bnonly.grid.cell import Cell, Key
 from bnonly.grid.resolve import Grid
 from bnonly.results import cache, failure, lock, parquet
 
@@ -52,11 +52,11 @@ def run_cells(options: argparse.Namespace) -> int:
     """List cells with their digests."""
     run = setup.read(options)
     if options.figure:
-        keys = [(a, r, int(s)) for a, r, s, _ in needs.cells(outputs.ask(run.grid, options.figure))]
+        keys = [key for key, _ in needs.cells(outputs.ask(run.grid, options.figure))]
     else:
         keys = list(run.grid.cells) if options.all else sorted(run.grid.on_default(), key=list(run.grid.cells).index)
     for key in keys:
-        print(run.grid.cells[key].digest(), paths.cell_dir(*key))
+        print(run.grid.cells[key].digest(), key.folder)
     print(f"{len(keys)} cells", file=sys.stderr)
     return 0
 
@@ -142,11 +142,9 @@ class Status:
         return json.dumps(asdict(self), indent=1)
 
 
-def _state(
-    cell: Cell, jobs: dict[tuple[str, str, int], queue.Job], expected: Callable[[Cell], float | None]
-) -> CellStatus:
-    folder, digest, name = paths.cell_dir(*cell.key), cell.digest(), str(cell)
-    log = paths.train_log(*cell.key)
+def _state(cell: Cell, jobs: dict[Key, queue.Job], expected: Callable[[Cell], float | None]) -> CellStatus:
+    folder, digest, name = cell.key.folder, cell.digest(), str(cell)
+    log = cell.key.log("train")
     where = str(log) if log.exists() else None
     epoch, epochs, left = _progress(folder)
     whole = expected(cell)
@@ -240,12 +238,12 @@ def survey(grid: Grid, command: str = "snakemake") -> Status:
             "on_request": experiment.on_request,
         }
     failures = [
-        Failure(s.cell, s.detail, s.log, f"{command} {paths.metrics(paths.cell_dir(*key))}")
+        Failure(s.cell, s.detail, s.log, f"{command} {paths.metrics(key.folder)}")
         for key, s in by_key.items()
         if s.state == "failed"
     ]
     drawn: dict[str, dict[str, Any]] = {}
-    behind: set[tuple[str, str, int]] = set()
+    behind: set[Key] = set()
     for name in outputs.wanted(grid):
         try:
             asked = outputs.ask(grid, name)
@@ -258,7 +256,7 @@ def survey(grid: Grid, command: str = "snakemake") -> Status:
                 "reason": str(problem),
             }
             continue
-        keys = {(a, r, int(s)) for a, r, s, _ in needs.cells(asked)}
+        keys = {key for key, _ in needs.cells(asked)}
         behind |= keys
         entry, error = _output(name, asked, [by_key[k] for k in keys])
         drawn[name] = entry
@@ -293,10 +291,10 @@ def _output(name: str, asked: dict[str, Any], cells: list[CellStatus]) -> tuple[
     return {"state": state, "cells": len(cells), "finished": finished, "seconds_left": _sum(cells)}, problem
 
 
-def _failed_analyses(by_key: dict[tuple[str, str, int], CellStatus], command: str) -> Iterator[Failure]:
+def _failed_analyses(by_key: dict[Key, CellStatus], command: str) -> Iterator[Failure]:
     for key, status in by_key.items():
-        log = Path("logs/analyse") / key[0] / key[1] / f"seed{key[2]}.log"
-        wanted = paths.clamping(paths.cell_dir(*key))
+        log = key.log("analyse")
+        wanted = paths.clamping(key.folder)
         if status.state in FINISHED and log.exists() and not wanted.exists() and (problem := _error_in(log)):
             yield Failure(f"analysis of {status.cell}", problem, str(log), f"{command} {wanted}")
 

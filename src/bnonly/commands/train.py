@@ -6,7 +6,6 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from bnonly import paths
 from bnonly.commands import setup
 from bnonly.errors import UserError
 
@@ -65,7 +64,7 @@ def run_train(options: argparse.Namespace) -> int:
         if len(cells) > 1:
             train_together(cells, **how)
         else:
-            train_cell(cells[0], paths.cell_dir(*cells[0].key), **how)
+            train_cell(cells[0], cells[0].key.folder, **how)
     except Stopped as stop:
         print(f"bnonly: stopped by a signal, checkpoint saved; the same command continues: {stop}", file=sys.stderr)
         return 128 + stop.number

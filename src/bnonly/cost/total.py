@@ -100,15 +100,15 @@ def costs(
         for key in grid.keys_of(experiment):
             home.setdefault(key, experiment.name)
     # Replicates cost the same: one of them is estimated.
-    replicates = Counter((a, r) for a, r, _ in keys)
-    cells = {(a, r): grid.cells[a, r, s] for a, r, s in reversed(keys)}
+    replicates = Counter(key[:2] for key in keys)
+    cells = {key[:2]: grid.cells[key] for key in reversed(keys)}
     wide = {pair: cell.recipe.gpus for pair, cell in cells.items()}
     works = {pair: work(cell) for pair, cell in cells.items()}
     groups: dict[str, dict[str, Any]] = {}
-    for a, r, s in keys:
-        done = works[a, r]
+    for key in keys:
+        done = works[key[:2]]
         group = groups.setdefault(
-            home[a, r, s], {"trainings": 0, "train_flops": 0, "test_flops": 0, "disk_bytes": 0, "seconds": {}}
+            home[key], {"trainings": 0, "train_flops": 0, "test_flops": 0, "disk_bytes": 0, "seconds": {}}
         )
         group["trainings"] += 1
         for what in ("train_flops", "test_flops", "disk_bytes"):
@@ -119,9 +119,9 @@ def costs(
             p: estimate(as_engine(c, kind, engine, precision), kind, measured, cores, grid.warm)
             for p, c in cells.items()
         }
-        for a, r, s in keys:
-            seconds = groups[home[a, r, s]]["seconds"]
-            seconds[kind.name] = seconds.get(kind.name, 0.0) + found[a, r].seconds * wide[a, r]
+        for key in keys:
+            seconds = groups[home[key]]["seconds"]
+            seconds[kind.name] = seconds.get(kind.name, 0.0) + found[key[:2]].seconds * wide[key[:2]]
         spent = {p: found[p].seconds * wide[p] * n for p, n in replicates.items()}
         total = sum(spent.values())
         errors = [(found[p].error_factor, spent[p]) for p in spent]

@@ -15,6 +15,7 @@ from typing import Any
 
 from bnonly import paths
 from bnonly.errors import UserError, accepted
+from bnonly.grid.cell import Key
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Experiment, Grid
 
@@ -149,16 +150,17 @@ def canonical(asked: dict[str, Any]) -> str:
     return json.dumps(asked, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def cells(asked: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
-    """Yield (architecture folder, regime, seed, digest) of every cell behind a request, each once."""
+def cells(asked: dict[str, Any]) -> Iterator[tuple[Key, str]]:
+    """Yield key and digest of every cell behind a request, each once."""
     seen = set()
     for panel in asked["panels"]:
         for folder, by_regime in panel["cells"].items():
             for regime, by_seed in by_regime.items():
                 for seed, digest in by_seed.items():
-                    if (folder, regime, seed) not in seen:
-                        seen.add((folder, regime, seed))
-                        yield folder, regime, seed, digest
+                    key = Key(folder, regime, int(seed))
+                    if key not in seen:
+                        seen.add(key)
+                        yield key, digest
 
 
 def files(asked: dict[str, Any]) -> list[Path]:
@@ -169,5 +171,5 @@ def files(asked: dict[str, Any]) -> list[Path]:
             for regime, by_seed in by_regime.items():
                 for seed in by_seed:
                     for kind in panel["files"]:
-                        out[paths.cell_dir(folder, regime, seed) / paths.PARQUET[kind]] = None
+                        out[Key(folder, regime, int(seed)).folder / paths.PARQUET[kind]] = None
     return list(out)

@@ -154,7 +154,7 @@ def select(grid: Grid, targets: Sequence[str]) -> list[Key]:
             if target in grid.experiments:
                 wanted.update(grid.keys_of(grid.experiments[target]))
             elif target in outputs.names():
-                wanted.update((a, r, int(s)) for a, r, s, _ in needs.cells(outputs.ask(grid, target)))
+                wanted.update(key for key, _ in needs.cells(outputs.ask(grid, target)))
             else:
                 raise UserError(
                     f"{target}: no figure, table or experiment is called so; {accepted(target, [*grid.experiments, *outputs.names()])}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnonly import paths
 from bnonly.errors import UserError, accepted
+from bnonly.grid.cell import Key
 from bnonly.grid.datasets import DATASETS
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class Results:
 
         key = kind, folder, regime, seed
         if key not in self._tables:
-            path = self._root / paths.cell_dir(folder, regime, seed) / paths.PARQUET[kind]
+            path = self._root / Key(folder, regime, int(seed)).folder / paths.PARQUET[kind]
             self._tables[key] = parquet.read(path, kind, panel.seeds[folder, regime][seed])
             if kind == "metrics":
                 self._same_data(path, self._tables[key][1]["data"])
@@ -250,7 +251,7 @@ class Results:
                     for seed in panel.seeds[architecture.folder, regime]:
                         where = architecture.folder, regime, seed
                         table = self.table(kind, panel, *where)[0]
-                        path = paths.cell_dir(*where) / paths.PARQUET[kind]
+                        path = Key(architecture.folder, regime, int(seed)).folder / paths.PARQUET[kind]
                         value = measure(metric, {n: table.column(n).to_numpy() for n in names}, path, threshold)
                         status = self.has_diverged(panel, *where)
                         yield panel.experiment, architecture.name, regime, seed, quantity, value, status

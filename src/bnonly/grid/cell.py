@@ -12,8 +12,10 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from bnonly import paths
 from bnonly.config.reader import NAME
 from bnonly.errors import UserError
 
@@ -23,9 +25,6 @@ PROTOCOL = 1
 
 #: Magnitudes below which a gamma or beta is small: in the clamping of Section 5, in Figures 5 and 6, and in the claims.
 SMALL = (0.01, 0.05, 0.1)
-
-#: Where a cell is in the grid: architecture, regime, seed.
-Key = tuple[str, str, int]
 
 #: Parameter groups, each found by the type of the module that holds it (`bnonly.networks.regimes`).
 GROUPS = ("gamma", "beta", "conv", "shortcut", "output", "random")
@@ -38,6 +37,35 @@ ENGINES = ("reference", "fast", "triton")
 PRECISIONS = ("fp32", "tf32", "bf16")
 #: Which images BatchNorm's statistics are of where several GPUs share a batch.
 BATCHNORM_SCOPES = ("local", "synchronised")
+
+
+class Key(NamedTuple):
+    """Where a cell is in the grid, and where its files are."""
+
+    architecture: str
+    regime: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.architecture}/{self.regime}/seed{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the results, for example ``results/ResNet-110/bn/seed0``."""
+        return paths.RESULTS / str(self)
+
+    def log(self, rule: str) -> Path:
+        """Return the file in which the workflow's job of a rule ("train", "analyse") writes what it says."""
+        return Path("logs") / rule / f"{self}.log"
+
+    @classmethod
+    def parse(cls, text: str) -> Key | None:
+        """Read what `str` writes, also below ``results/``; None if the text names no cell.
+
+        Other ways to write a seed (``seed00``) name none: every cell has one folder.
+        """
+        match = re.fullmatch(rf"(?:{paths.RESULTS}/)?({NAME})/({NAME})/seed(0|[1-9][0-9]{{0,9}})", text)
+        return cls(match[1], match[2], int(match[3])) if match else None
 
 
 def _later(default: Any) -> Any:
@@ -152,12 +180,12 @@ class Cell:
     protocol: int = PROTOCOL
 
     @property
-    def key(self) -> tuple[str, str, int]:
-        """(architecture, regime, seed): where the results are."""
-        return self.architecture.name, self.regime.name, self.seed
+    def key(self) -> Key:
+        """Where the results are."""
+        return Key(self.architecture.name, self.regime.name, self.seed)
 
     def __str__(self) -> str:
-        return f"{self.architecture.name}/{self.regime.name}/seed{self.seed}"
+        return str(self.key)
 
     def canonical(self) -> str:
         """Return the canonical JSON: sorted keys, no white space, defaults of later options left out."""

@@ -16,7 +16,7 @@ from bnonly.config.layers import TOP_LEVEL, Layers, merge, read_yaml
 from bnonly.config.reader import Node
 from bnonly.errors import UserError, accepted
 from bnonly.grid import sections
-from bnonly.grid.cell import ENGINES, PRECISIONS, Architecture, Cell
+from bnonly.grid.cell import ENGINES, PRECISIONS, Architecture, Cell, Key
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.sections import Cluster
 
@@ -51,7 +51,7 @@ class Grid:
     title : str
         What the run is, for figures and reports; "paper" for the paper itself.
     cells : dict
-        Every cell, by (architecture, regime, seed).
+        Every cell, by its key.
     experiments : dict
         Every experiment, by name.
     aliases : dict
@@ -74,7 +74,7 @@ class Grid:
 
     source: Layers
     title: str
-    cells: dict[tuple[str, str, int], Cell]
+    cells: dict[Key, Cell]
     experiments: dict[str, Experiment]
     aliases: dict[str, str]
     architecture_labels: dict[str, str]
@@ -95,32 +95,32 @@ class Grid:
             If the grid has no such cell.
         """
         name = self.aliases.get(architecture, architecture)
-        found = self.cells.get((name, regime, seed))
+        found = self.cells.get(Key(name, regime, seed))
         if found:
             return found
-        archs = {k[0] for k in self.cells}
+        archs = {k.architecture for k in self.cells}
         if name not in archs:
             raise UserError(
                 f"{self.source}: no experiment has architecture '{architecture}'; {accepted(name, sorted(archs))}"
             )
-        regimes = {k[1] for k in self.cells if k[0] == name}
+        regimes = {k.regime for k in self.cells if k.architecture == name}
         if regime not in regimes:
             raise UserError(
                 f"{self.source}: no experiment has regime '{regime}' of {name}; {accepted(regime, sorted(regimes))}"
             )
-        seeds = sorted(k[2] for k in self.cells if k[:2] == (name, regime))
+        seeds = sorted(k.seed for k in self.cells if k[:2] == (name, regime))
         raise UserError(f"{self.source}: {name}/{regime} has seeds {seeds}, not {seed}")
 
-    def on_default(self) -> set[tuple[str, str, int]]:
+    def on_default(self) -> set[Key]:
         """Return the cells behind figures and tables, without those made on request only."""
         return {key for e in self.experiments.values() if not e.on_request for key in self.keys_of(e)}
 
-    def keys_of(self, experiment: Experiment) -> Iterator[tuple[str, str, int]]:
+    def keys_of(self, experiment: Experiment) -> Iterator[Key]:
         """Yield the keys of an experiment's cells."""
         for a in experiment.architectures:
             for r in experiment.regimes:
                 for s in experiment.seeds:
-                    yield self.aliases.get(a, a), r, s
+                    yield Key(self.aliases.get(a, a), r, s)
 
 
 def resolve(config: Mapping[str, Any], source: str | Layers = "config.yaml") -> Grid:
@@ -168,8 +168,8 @@ def resolve(config: Mapping[str, Any], source: str | Layers = "config.yaml") -> 
     arch_overrides = {n: sections.override(c) for n, c in arch_nodes.items()}
     regime_overrides = {n: sections.override(c) for n, c in regime_nodes.items()}
 
-    cells: dict[tuple[str, str, int], Cell] = {}
-    made_by: dict[tuple[str, str, int], str] = {}
+    cells: dict[Key, Cell] = {}
+    made_by: dict[Key, str] = {}
     experiments: dict[str, Experiment] = {}
     for name, child in top.children("experiments"):
         child.only("title", "recipe", "architectures", "regimes", "seeds", "override", "on_request", "case_study")

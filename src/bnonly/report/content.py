@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bnonly import paths
 from bnonly.console import duration, listed, slug
 from bnonly.figures.catalog import FIGURES, TABLES
+from bnonly.grid.cell import Key
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid
 from bnonly.report import exhibits, spending, summary
@@ -102,8 +102,8 @@ def _claim(decision: Decision, places: Mapping[str, str], prices: spending.Price
     claim = decision.claim
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for cell in decision.cells:
-        architecture, regime, seed = cell.split("/")
-        groups[architecture, regime].append(seed.removeprefix("seed"))
+        if key := Key.parse(cell):
+            groups[key[:2]].append(str(key.seed))
     missing: dict[tuple[str, str], list[str]] = defaultdict(list)
     for architecture, regime, seed_ in decision.missing:
         missing[architecture, regime].append(str(seed_))
@@ -152,7 +152,7 @@ def _group(key: tuple[str, str], seeds: Sequence[str]) -> dict[str, str]:
 
 
 def _cells(grid: Grid, measured: Measurements) -> list[dict[str, Any]]:
-    groups: dict[tuple[str, str], list[tuple[str, str, int]]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[Key]] = defaultdict(list)
     for key in grid.cells:
         groups[key[:2]].append(key)
     out = []
@@ -225,13 +225,13 @@ def _failures(grid: Grid, measured: Measurements, root: Path) -> list[str]:
     from bnonly.results import failure
 
     out = [
-        f"{a}/{r}/seed{s} diverged: {v.get('reason') or 'no reason recorded'}. It counts with the accuracy it had."
-        for (a, r, s), v in measured.labels.items()
+        f"{key} diverged: {v.get('reason') or 'no reason recorded'}. It counts with the accuracy it had."
+        for key, v in measured.labels.items()
         if v["status"] == "diverged"
     ]
     out += [f"{reason}. It is left out." for reason in measured.unusable.values()]
     for key, cell in grid.cells.items():
-        known = failure.read(root / paths.cell_dir(*key)) if key not in measured.labels else None
+        known = failure.read(root / key.folder) if key not in measured.labels else None
         if known and known["digest"] == cell.digest():
             out.append(f"{cell} failed ({known['times']} times): {known['reason']}.")
     return out

@@ -11,6 +11,7 @@ from bnonly.cost import estimate, find_gpu
 from bnonly.cost.gpus import of_configuration
 from bnonly.cost.measured import scan
 from bnonly.cost.total import costs, default_kinds
+from bnonly.grid.cell import Key
 from bnonly.grid.resolve import Grid
 from bnonly.verdicts.measure import Measurements
 
@@ -29,19 +30,19 @@ class Prices:
         self._grids = [g for g in (grid, paper) if g]
         self._seconds: dict[tuple[str, str], float] = {}
 
-    def of(self, keys: Sequence[tuple[str, str, int]]) -> str:
+    def of(self, keys: Sequence[Key]) -> str:
         """Return the price of some trainings in words; empty if one is unknown."""
         seconds = [self._one(k) for k in keys]
         if not keys or not all(math.isfinite(s) for s in seconds):
             return ""
         return f"{duration(sum(seconds))} on one {self.KIND.upper()}"
 
-    def _one(self, key: tuple[str, str, int]) -> float:
+    def _one(self, key: Key) -> float:
         if key[:2] not in self._seconds:
             self._seconds[key[:2]] = self._estimate(key)
         return self._seconds[key[:2]]
 
-    def _estimate(self, key: tuple[str, str, int]) -> float:
+    def _estimate(self, key: Key) -> float:
         for grid in self._grids:
             cell = next((c for k, c in grid.cells.items() if k[:2] == key[:2]), None)
             if cell:
@@ -81,7 +82,7 @@ def _plans(grid: Grid, paper: Grid | None, measured: Measurements) -> list[dict[
     own = of_configuration(grid.gpus)
     kinds = [g for g in default_kinds(own) if not g.is_cpu]
     known = scan(own) if measured.labels else None
-    plans: list[tuple[str, Grid, list[tuple[str, str, int]]]] = []
+    plans: list[tuple[str, Grid, list[Key]]] = []
     missing = [k for k in grid.cells if k in grid.on_default() and k not in measured.labels]
     everything = [k for k in paper.cells if k in paper.on_default()] if paper else []
     if missing != everything:

@@ -34,7 +34,7 @@ def record(cell: Cell, folder: Path, reason: str) -> None:
     except OSError:
         checkpoint = 0.0
     same = before.get("digest") == cell.digest() and before.get("checkpoint") == checkpoint
-    log = paths.train_log(*cell.key)
+    log = cell.key.log("train")
     content = {
         "reason": reason,
         "times": int(before["times"]) + 1 if same else 1,

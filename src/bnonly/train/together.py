@@ -11,7 +11,6 @@ from typing import Literal
 
 import torch
 
-from bnonly import paths
 from bnonly.data import open_source
 from bnonly.engines import memory
 from bnonly.engines.devices import be_reproducible, choose_device
@@ -60,7 +59,7 @@ def train_together(
         claims: list[tuple[Claim, ExitStack]] = []
         for cell in sorted(cells, key=lambda c: c.seed):  # two that want the same ones must not wait for each other
             own = stack.enter_context(ExitStack())
-            claim = own.enter_context(claimed(cell, paths.cell_dir(*cell.key), quiet, wait, keep))
+            claim = own.enter_context(claimed(cell, cell.key.folder, quiet, wait, keep))
             if claim.wanted:
                 claims.append((claim, own))
             else:

@@ -312,23 +312,23 @@ class Judge:
         for place, values in zip(unit.places, (unit.mine, unit.theirs), strict=False):
             experiment, architecture, regime = place
             folder = self.grid.aliases.get(architecture, architecture)
-            found = [(folder, regime, s) for s in self.measured.seeds(folder, regime)]
+            found = [Key(folder, regime, s) for s in self.measured.seeds(folder, regime)]
             done = [k for k in found if self.measured.has(test.metric, k)]
             if not done:
                 absent += self._wanted(place, paper)
             for key in done:
                 other = other or self._unlike(experiment, architecture, self.grid.cells[key], paper)
                 value = self.measured.value(test.metric, key, unit.threshold, test.bounds)
-                cells[f"{key[0]}/{key[1]}/seed{key[2]}"] = None
+                cells[str(key)] = None
                 if usable(value):
-                    values[key[2]] = value
+                    values[key.seed] = value
         return absent, other
 
     def _wanted(self, place: tuple[str, str, str], paper: Mapping[str, PaperExperiment]) -> list[Key]:
         experiment, architecture, regime = place
         folder = self.grid.aliases.get(architecture, architecture)
         seeds = self.measured.seeds(folder, regime) or range(paper[experiment].seeds if experiment in paper else 0)
-        return [(folder, regime, s) for s in seeds]
+        return [Key(folder, regime, s) for s in seeds]
 
     def _unlike(self, experiment: str, name: str, cell: Cell, paper: Mapping[str, PaperExperiment]) -> str:
         """Say how a cell differs from the paper's, if it does."""
@@ -465,7 +465,7 @@ class Judge:
 
     def _spec(self, unit: _Unit) -> Architecture:
         folder = self.grid.aliases.get(unit.architecture, unit.architecture)
-        return next(c.architecture for k, c in self.grid.cells.items() if k[0] == folder)
+        return next(c.architecture for k, c in self.grid.cells.items() if k.architecture == folder)
 
     def _trained(self, unit: _Unit) -> float:
         dataset = self.grid.experiments[unit.experiment].dataset

@@ -11,7 +11,7 @@ import numpy as np
 
 from bnonly import paths
 from bnonly.errors import UserError
-from bnonly.grid.cell import Cell, differences
+from bnonly.grid.cell import Cell, Key, differences
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid
 from bnonly.results import parquet
@@ -39,13 +39,13 @@ class Measurements:
 
     def __init__(self, grid: Grid, root: Path = Path(".")) -> None:
         self.grid, self.root = grid, root
-        self.labels: dict[tuple[str, str, int], dict[str, Any]] = {}
-        self.unusable: dict[tuple[str, str, int], str] = {}
-        self._tables: dict[tuple[str, tuple[str, str, int]], dict[str, np.ndarray]] = {}
+        self.labels: dict[Key, dict[str, Any]] = {}
+        self.unusable: dict[Key, str] = {}
+        self._tables: dict[tuple[str, Key], dict[str, np.ndarray]] = {}
         self._values: dict[tuple[Any, ...], Value] = {}
         first: dict[str, tuple[Path, str]] = {}
         for key, cell in grid.cells.items():
-            path = root / paths.metrics(paths.cell_dir(*key))
+            path = root / paths.metrics(key.folder)
             if not path.exists():
                 continue
             try:
@@ -66,9 +66,9 @@ class Measurements:
 
     def seeds(self, folder: str, regime: str) -> list[int]:
         """Return the seeds of the grid for an architecture's folder and a regime."""
-        return [k[2] for k in self.grid.cells if k[:2] == (folder, regime)]
+        return [k.seed for k in self.grid.cells if k[:2] == (folder, regime)]
 
-    def value(self, metric: str, key: tuple[str, str, int], threshold: float, bounds: tuple[float, float]) -> Value:
+    def value(self, metric: str, key: Key, threshold: float, bounds: tuple[float, float]) -> Value:
         """Return a metric of one run: a number, or an array where a statistic is over the pooled runs.
 
         Raises
@@ -81,14 +81,14 @@ class Measurements:
             self._values[known] = self._measure(metric, key, threshold, bounds)
         return self._values[known]
 
-    def has(self, metric: str, key: tuple[str, str, int]) -> bool:
+    def has(self, metric: str, key: Key) -> bool:
         """Say whether a run has what a metric needs."""
         if key not in self.labels:
             return False
         kind = METRICS[_MEASURED.get(metric, metric)].kind
         if kind == "metrics":
             return True
-        if not (self.root / paths.cell_dir(*key) / paths.PARQUET[kind]).exists():
+        if not (self.root / key.folder / paths.PARQUET[kind]).exists():
             return False
         try:
             self._columns(kind, key)
@@ -97,18 +97,18 @@ class Measurements:
             return False
         return True
 
-    def _columns(self, kind: str, key: tuple[str, str, int]) -> dict[str, np.ndarray]:
+    def _columns(self, kind: str, key: Key) -> dict[str, np.ndarray]:
         if (kind, key) not in self._tables:
-            path = self.root / paths.cell_dir(*key) / paths.PARQUET[kind]
+            path = self.root / key.folder / paths.PARQUET[kind]
             table, _ = parquet.read(path, kind, self.grid.cells[key].digest())
             wanted = {name for metric in METRICS.values() if metric.kind == kind for name in metric.columns}
             self._tables[kind, key] = {name: table.column(name).to_numpy() for name in wanted}
         return self._tables[kind, key]
 
-    def _measure(self, metric: str, key: tuple[str, str, int], threshold: float, bounds: tuple[float, float]) -> Value:
+    def _measure(self, metric: str, key: Key, threshold: float, bounds: tuple[float, float]) -> Value:
         name = _MEASURED.get(metric, metric)
         kind = METRICS[name].kind
-        path = paths.cell_dir(*key) / paths.PARQUET[kind]
+        path = key.folder / paths.PARQUET[kind]
         value = measure(name, self._columns(kind, key), path, threshold, bounds)
         if metric == "failed":
             classes = DATASETS[self.grid.cells[key].recipe.dataset].classes

@@ -123,7 +123,7 @@ def _row(decision: Decision) -> dict[str, object]:
             for e in decision.evidence
         ],
         "cells": list(decision.cells),
-        "missing": [f"{a}/{r}/seed{s}" for a, r, s in decision.missing],
+        "missing": [str(key) for key in decision.missing],
     }
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from bnonly.grid.cell import Key
 from bnonly.paper.claim import Claim
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 NOT_RUN, NOT_APPLICABLE = "not run", "not applicable"
 INCONSISTENT, EXTERNAL = "paper inconsistent", "not to be rerun"
 VERDICTS = (HOLDS, FAILS, UNDECIDED, NOT_RUN, NOT_APPLICABLE, INCONSISTENT, EXTERNAL)
-
-Key = tuple[str, str, int]
 
 
 @dataclass(frozen=True)
