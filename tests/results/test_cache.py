@@ -1,11 +1,8 @@
-"""The store of finished cells, the lock between nodes, batches and what they ask for."""
+"""The cache of finished cells, batches and what they ask for."""
 
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +13,7 @@ from bnonly.cluster import batches, preflight
 from bnonly.cluster.requests import Requests
 from bnonly.errors import UserError
 from bnonly.grid.resolve import load_grid, resolve
-from bnonly.results import cache, failure, lock
+from bnonly.results import cache, failure
 
 DIGEST = "0123456789abcdef"
 
@@ -84,84 +81,6 @@ def test_the_digest_of_what_is_no_result(content, tmp_path):
     path = tmp_path / "metrics.parquet"
     path.write_bytes(content)
     assert cache.recorded_digest(path) is None and cache.recorded_digest(tmp_path / "absent") is None
-
-
-HOLDS = """
-import sys, time
-from pathlib import Path
-from bnonly.results import lock
-with lock.hold(Path(sys.argv[1]), "cell"):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-@pytest.fixture
-def holder():
-    process = subprocess.Popen([sys.executable, "-c", HOLDS, "cell"], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.wait()
-
-
-def test_one_holds_at_a_time_and_the_kernel_lets_go(holder):
-    with pytest.raises(lock.Held, match=f"cell is being trained by process {holder.pid} on "):
-        with lock.hold(Path("cell"), "cell"):
-            pass
-    owner, age = lock.owner_of(Path("cell"))
-    assert owner.process == holder.pid and lock.is_alive(owner, age)
-    holder.kill()
-    holder.wait()
-    assert not lock.is_alive(owner, age)
-    with lock.hold(Path("cell"), "cell") as mine:
-        mine.check()
-    assert lock.owner_of(Path("cell")) is None
-
-
-def test_waiting_ends_when_the_other_does(holder, capsys):
-    os.kill(holder.pid, signal.SIGSTOP)
-    subprocess.Popen(["sh", "-c", f"sleep 0.5; kill -9 {holder.pid}"])
-    with lock.hold(Path("cell"), "cell", wait=True, poll=0.05):
-        holder.wait()
-    assert f"waits for process {holder.pid}" in capsys.readouterr().err
-
-
-def of_another_node(age: float, job: str = "") -> None:
-    """The mark of a process that this node's kernel knows nothing of."""
-    Path("cell").mkdir(exist_ok=True)
-    mark = {"host": "elsewhere", "process": 1, "job": job, "token": "t"}
-    paths.owner(Path("cell")).write_text(json.dumps(mark))
-    then = time.time() - age
-    os.utime(paths.owner(Path("cell")), (then, then))
-
-
-def test_another_node_is_seen_without_its_lock():
-    of_another_node(age=lock.LEASE / 2, job="12")
-    with pytest.raises(lock.Held, match=r"process 1 on elsewhere \(SLURM job 12\)"):
-        with lock.hold(Path("cell"), "cell"):
-            pass
-    assert lock.is_alive(*lock.owner_of(Path("cell")))
-
-
-@pytest.mark.parametrize("why", ["silent", "requeued", "torn"])
-def test_another_node_that_is_gone(why, monkeypatch):
-    of_another_node(age=lock.LEASE + 1 if why == "silent" else 1, job="12")
-    if why == "requeued":
-        monkeypatch.setenv("SLURM_JOB_ID", "12")
-    elif why == "torn":
-        paths.owner(Path("cell")).write_text("{")
-        os.utime(paths.owner(Path("cell")), (1, 1))
-    with lock.hold(Path("cell"), "cell") as mine:
-        assert lock.owner_of(Path("cell"))[0] == mine.owner
-
-
-def test_who_was_taken_for_dead_writes_no_more():
-    with lock.hold(Path("cell"), "cell") as mine:
-        of_another_node(age=0)
-        with pytest.raises(lock.Held, match="was taken over by process 1 on elsewhere"):
-            mine.check()
-    assert lock.owner_of(Path("cell"))[0].host == "elsewhere", "nor removes the other's mark"
 
 
 def small(**changes):

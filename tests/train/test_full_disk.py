@@ -84,7 +84,8 @@ def test_full_from_any_write_on(lacks, train, tmp_path):
     trained = ["batchnorm.parquet", "weights.safetensors", "metrics.parquet"]
     kept = [*(trained if lacks == "files" else []), "sha256.json"]
     assert status == 0
-    assert names == [".owner", ".progress", *[checkpoint] * 2, ".progress", checkpoint, *trained, *kept]
+    lock = [".lock"] if lacks == "files" else []
+    assert names == [*lock, ".owner", ".progress", *[checkpoint] * 2, ".progress", checkpoint, *trained, *kept]
     for count in range(len(names)):
         run = tmp_path / str(count)
         status, said, _ = train(run, lacks, count)

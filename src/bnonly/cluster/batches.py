@@ -195,7 +195,7 @@ def _wait(child: int) -> int:
 
 def _is_held(cell: Cell) -> bool:
     found = lock.owner_of(cell.key.folder)
-    return found is not None and lock.is_alive(*found)
+    return found is not None and lock.is_alive(cell.key.folder, found)
 
 
 def _become(work: Callable[[Cell], int], cell: Cell) -> None:

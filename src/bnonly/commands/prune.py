@@ -50,7 +50,7 @@ def prune(grid: Grid, dry_run: bool) -> Iterator[str]:
                 cache.forget(digest)
     for path in sorted(paths.RESULTS.glob("*/*/seed*/.checkpoint-*.pt")):
         found = lock.owner_of(path.parent)
-        if path.stem.removeprefix(".checkpoint-") not in wanted and not (found and lock.is_alive(*found)):
+        if path.stem.removeprefix(".checkpoint-") not in wanted and not (found and lock.is_alive(path.parent, found)):
             freed += (size := path.stat().st_size)
             yield f"{path}: {size / 1e6:.1f} MB"
             if not dry_run:

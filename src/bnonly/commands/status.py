@@ -152,8 +152,8 @@ def _state(cell: Cell, jobs: dict[Key, queue.Job], expected: Callable[[Cell], fl
         left = whole * (1 - epoch / epochs) if epoch is not None and epochs else whole
     owner = lock.owner_of(folder)
     job = jobs.get(cell.key)
-    if owner and lock.is_alive(*owner):
-        return CellStatus(name, "running", epoch, epochs, left, owner[0].job or None, str(owner[0]), where)
+    if owner and lock.is_alive(folder, owner):
+        return CellStatus(name, "running", epoch, epochs, left, owner.job or None, str(owner), where)
     outdated = False
     if paths.metrics(folder).exists():
         try:
@@ -178,7 +178,7 @@ def _state(cell: Cell, jobs: dict[Key, queue.Job], expected: Callable[[Cell], fl
             name, "failed", epoch, epochs, left, failed.get("job"), failed["reason"], failed.get("log") or where
         )
     if paths.checkpoint(folder, digest).exists():
-        detail = f"{owner[0]} ended without a word" if owner else ""
+        detail = f"{owner} ended without a word" if owner else ""
         return CellStatus(name, "paused", epoch, epochs, left, None, detail, where)
     return CellStatus(name, "stale" if outdated else "missing", seconds_left=whole)
 

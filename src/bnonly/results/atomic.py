@@ -1,22 +1,35 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and small ones read as if a stranger had written them (standard library only)."""
 
 from __future__ import annotations
 
+import errno
+import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from bnonly.errors import UserError
 
+#: Bytes of the largest file that is read as a small one.
+LARGEST = 64_000_000
+
 
 @contextmanager
-def writing(path: Path) -> Iterator[IO[bytes]]:
+def writing(path: Path, durable: bool = True) -> Iterator[IO[bytes]]:
     """Open a file that appears under its name whole or not at all.
 
-    The bytes go to a private temporary file in the same folder, are flushed to the disk and renamed.
+    The bytes go to a private temporary file in the same folder, which is renamed.  The file gets the permissions that the umask leaves.
+
+    Parameters
+    ----------
+    path : Path
+        Its name.
+    durable : bool
+        Flush the bytes to the disk first, so that a power cut leaves the old file or the new one.
 
     Raises
     ------
@@ -30,10 +43,11 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         with os.fdopen(handle, "wb") as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+            if durable:
+                os.fsync(stream.fileno())
+            os.fchmod(stream.fileno(), 0o666 & ~_umask())
         os.replace(temporary, path)
-    except OSError as problem:
+    except OSError as problem:  # that of a full disk names no file
         _remove(temporary)
         raise UserError(f"{path}: cannot be written: {problem.strerror or problem}; nothing was changed") from None
     except BaseException:
@@ -41,35 +55,57 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
-def _remove(name: str | None) -> None:
-    if name and os.path.exists(name):
-        os.unlink(name)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def replace(path: Path, content: bytes) -> None:
-    """Write a small file whole or not at all.
+    """Write a small file whole or not at all, without waiting for the disk.
 
     Raises
     ------
     UserError
         If the disk is full or the folder cannot be written; an older file of that name is left as it was.
     """
-    temporary = None
+    with writing(path, durable=False) as stream:
+        stream.write(content)
+
+
+def _remove(name: str | None) -> None:
+    if name:
+        with suppress(OSError):
+            os.unlink(name)
+
+
+def _umask() -> int:
+    """Return the umask without changing it, as another thread may be making a file."""
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def read(path: Path, largest: int = LARGEST) -> bytes:
+    """Return the content of a small file.
+
+    Raises
+    ------
+    OSError
+        If it is absent, no regular file (reading a FIFO would wait for ever) or larger than `largest` bytes.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(handle, "rb") as stream:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        if found.st_size > largest:
+            raise OSError(errno.EFBIG, f"larger than {largest:,} bytes", str(path))
+        return stream.read(largest)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a small file; an empty one if the file is absent or holds anything else."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as problem:  # that of a full disk names no file
-        raise UserError(f"{path}: cannot be written: {problem.strerror or problem}; nothing was changed") from None
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+        found = json.loads(read(path))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

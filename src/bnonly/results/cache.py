@@ -115,11 +115,7 @@ def recorded_digest(path: Path) -> str | None:
 
 
 def _sums(digest: str) -> dict[str, str]:
-    try:
-        found = json.loads((paths.finished(digest) / _SUMS).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return atomic.read_json(paths.finished(digest) / _SUMS)
 
 
 def _sha256(path: Path) -> str:

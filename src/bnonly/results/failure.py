@@ -19,11 +19,9 @@ from bnonly.results.lock import Held
 
 def read(folder: Path) -> dict[str, Any] | None:
     """Return why the last attempt at a cell failed: reason, log, job, time, digest, times; None if it did not."""
-    try:
-        found = json.loads(paths.failure(folder).read_text())
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and {"reason", "times", "digest"} <= found.keys() else None
+    found = atomic.read_json(paths.failure(folder))
+    kinds = {"reason": str, "times": int, "digest": str}
+    return found if all(isinstance(found.get(key), kind) for key, kind in kinds.items()) else None
 
 
 def record(cell: Cell, folder: Path, reason: str) -> None:
@@ -37,7 +35,7 @@ def record(cell: Cell, folder: Path, reason: str) -> None:
     log = cell.key.log("train")
     content = {
         "reason": reason,
-        "times": int(before["times"]) + 1 if same else 1,
+        "times": before["times"] + 1 if same else 1,
         "digest": cell.digest(),
         "checkpoint": checkpoint,
         "log": str(log) if log.exists() else None,

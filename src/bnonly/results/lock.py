@@ -1,10 +1,13 @@
 """One writer of a cell, on one node or on many (standard library only).
 
-Two things hold a cell.  On a node it is the kernel's `flock`, which ends with the process however that ends.  Between nodes it may not be
-seen (Lustre mounted without ``flock``, NFS with ``local_lock``), so the holder also makes ``.owner``, which a file system makes once only
-(O_EXCL), and touches it every `BEAT` seconds.  One that was not touched for `LEASE` seconds is taken over; should its maker live after
-all, it finds another's mark there before its next checkpoint and stops.  Relied upon: O_EXCL and rename are atomic, and a file's time
-comes from the file server (both are then compared by one clock).
+Two things hold a cell.  On a node it is the kernel's `flock`, which ends with the process however that ends.  Other nodes may not see it
+(Lustre mounted without ``flock``, NFS with ``local_lock``), so the holder also makes ``.owner``, which a file system makes only once
+(O_EXCL), and touches it every `BEAT` seconds.  A mark that was not touched for `LEASE` seconds is taken over.  If its maker lives after
+all, it finds another's mark before its next checkpoint and stops.  This relies on O_EXCL and rename being atomic, and on the file server
+stamping files: ages compare two of its stamps, never a node's clock.
+
+filelock's SoftFileLease (4.2.11) does not replace this: it takes over a mark only after watching it for a whole lease, however old the
+mark is; it never takes over an empty one, which a power cut leaves; and it knows no requeued job.  tests/results/test_lock.py tries all three.
 """
 
 from __future__ import annotations
@@ -21,54 +24,80 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import IO
 
 from bnonly import paths
 from bnonly.errors import UserError
+from bnonly.results import atomic
 
 BEAT, LEASE = 20.0, 180.0
-
-
-@dataclass(frozen=True)
-class Owner:
-    """Who holds a cell."""
-
-    host: str
-    process: int
-    job: str
-    token: str
-
-    def __str__(self) -> str:
-        return f"process {self.process} on {self.host}" + (f" (SLURM job {self.job})" if self.job else "")
 
 
 class Held(UserError):
     """Another process holds the cell."""
 
 
-def owner_of(folder: Path) -> tuple[Owner, float] | None:
-    """Return who holds a cell and since when (seconds) nothing was heard of it; None if nobody does."""
-    path = paths.owner(folder)
-    try:
-        age = time.time() - path.stat().st_mtime
-        return Owner(**json.loads(path.read_text())), age
-    except (OSError, ValueError, TypeError):
-        return None
+@dataclass(frozen=True)
+class Owner:
+    """Who holds a cell; `started` tells a process from a later one that has its number."""
+
+    host: str
+    process: int
+    job: str
+    token: str
+    started: str = ""
+
+    def __str__(self) -> str:
+        return f"process {self.process} on {self.host}" + (f" (SLURM job {self.job})" if self.job else "")
 
 
-def is_alive(owner: Owner, age: float) -> bool:
-    """Whether a holder lives, as far as can be seen from here."""
-    if owner.host == platform.node():
+def owner_of(folder: Path) -> Owner | None:
+    """Return who holds a cell, or held it when it ended; None if nobody does."""
+    return _read(paths.owner(folder))
+
+
+def _read(path: Path) -> Owner | None:
+    found = atomic.read_json(path)
+    values = [found.get(field.name, field.default) for field in fields(Owner)]
+    return (
+        Owner(*values) if all(type(v).__name__ == f.type for v, f in zip(values, fields(Owner), strict=True)) else None
+    )
+
+
+def is_alive(folder: Path, owner: Owner) -> bool:
+    """Whether the holder of a folder lives, as far as can be seen from here."""
+    mine = _started(os.getpid())
+    if owner.host != platform.node() or owner.started.partition(" ")[0] not in ("", mine.partition(" ")[0]):
         try:
-            os.kill(owner.process, 0)
-        except ProcessLookupError:
+            return _age(paths.owner(folder)) < LEASE
+        except OSError:  # let go a moment ago
             return False
-        except PermissionError:
-            return True
-        return True
-    return age < LEASE
+    found = _started(owner.process)
+    return bool(found) and owner.started in ("", found)
+
+
+def _started(process: int) -> str:
+    """Return the namespace and the start of a process of this node; empty if it has ended."""
+    try:
+        state, *others = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return "" if state in "ZX" else f"{Path('/proc/self/ns/pid').stat().st_ino} {others[18]}"
+    except OSError:
+        return ""
+
+
+def _age(path: Path) -> float:
+    """Return seconds since a file was touched, by the clock that stamps files; by ours where no file can be made."""
+    probe = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        probe.touch()
+        now = probe.stat().st_mtime
+    except OSError:
+        now = time.time()
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+    return now - path.stat().st_mtime
 
 
 class Hold:
@@ -76,19 +105,9 @@ class Hold:
 
     def __init__(self, folder: Path, what: str) -> None:
         self._folder, self._what = folder, what
-        self.owner = Owner(platform.node(), os.getpid(), os.environ.get("SLURM_JOB_ID", ""), uuid.uuid4().hex)
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat, daemon=True)
-
-    def _beat(self) -> None:
-        while not self._ended.wait(BEAT):
-            with contextlib.suppress(OSError):
-                if self._is_ours():
-                    os.utime(paths.owner(self._folder))
-
-    def _is_ours(self) -> bool:
-        found = owner_of(self._folder)
-        return found is not None and found[0].token == self.owner.token
+        process = os.getpid()
+        job = os.environ.get("SLURM_JOB_ID", "")
+        self.owner = Owner(platform.node(), process, job, uuid.uuid4().hex, _started(process))
 
     def check(self) -> None:
         """Make sure that the cell is still ours: a process that slept for long may have been taken for dead.
@@ -96,26 +115,27 @@ class Hold:
         Raises
         ------
         Held
-            If it is not; nothing more is to be written.
+            If it is not; nothing more may be written.
         """
-        if not self._is_ours():
-            found = owner_of(self._folder)
-            raise Held(f"{self._folder}: {self._what} was taken over by {found[0] if found else 'another process'}")
+        found = owner_of(self._folder)
+        if not found or found.token != self.owner.token:
+            raise Held(f"{self._folder}: {self._what} was taken over by {found or 'another process'}")
 
-    def begin(self) -> None:
-        """Show that the holder lives, from now on."""
-        self._thread.start()
+    def _touch(self, ended: threading.Event) -> None:
+        while not ended.wait(BEAT):
+            with contextlib.suppress(OSError, Held):
+                self.check()
+                os.utime(paths.owner(self._folder))
 
-    def end(self) -> None:
-        """Let go."""
-        self._ended.set()
-        if self._is_ours():
-            paths.owner(self._folder).unlink(missing_ok=True)
+    def _let_go(self) -> None:
+        with contextlib.suppress(OSError, Held):
+            self.check()
+            paths.owner(self._folder).unlink()
 
 
 @contextmanager
 def hold(folder: Path, what: str, wait: bool = False, poll: float = 2.0, doing: str = "trains") -> Iterator[Hold]:
-    """Hold a cell's folder, or another that is to have one writer.
+    """Hold a cell's folder, or another that only one process may write.
 
     Parameters
     ----------
@@ -137,79 +157,85 @@ def hold(folder: Path, what: str, wait: bool = False, poll: float = 2.0, doing: 
     UserError
         If the folder cannot be written.
     """
-    path = paths.lock(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stream = path.open("a+")
-    except OSError as problem:
-        raise UserError(f"{path}: cannot be written: {problem.strerror}; a writable folder is wanted") from None
-    mine = Hold(folder, what)
-    told = False
-    with stream:
-        while True:
-            alive = _take(stream, mine)
-            if alive is None:
-                break
+    mine, told = Hold(folder, what), False
+    with _opened(paths.lock(folder)) as handle:
+        while other := _take(handle, folder, mine.owner):
             if not wait:
-                raise Held(f"{folder}: {what} is being trained by {alive}; wait for it or stop it")
+                raise Held(f"{folder}: {what} is being trained by {other}; wait for it or stop it")
             if not told:
-                print(f"{what}: waits for {alive}, which {doing} it", file=sys.stderr, flush=True)
+                print(f"{what}: waits for {other}, which {doing} it", file=sys.stderr, flush=True)
                 told = True
             time.sleep(poll)
-        mine.begin()
+        ended = threading.Event()
+        threading.Thread(target=mine._touch, args=(ended,), daemon=True).start()
         try:
             yield mine
         finally:
-            mine.end()
+            ended.set()
+            mine._let_go()
 
 
-def _take(stream: IO[str], mine: Hold) -> str | None:
-    """Take both locks; None if they are ours, else who has them."""
-    folder = mine._folder
-    found = owner_of(folder)
-    kernel = True
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """Open the kernel's lock file; another user's, too, which may only be read."""
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return str(found[0]) if found else "another process"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        readable = path.exists() and not os.access(path, os.W_OK)
+        handle = os.open(path, os.O_NONBLOCK | (os.O_RDONLY if readable else os.O_RDWR | os.O_CREAT), 0o666)
     except OSError as problem:
-        if problem.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+        raise _unwritable(path, problem) from None
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _unwritable(path: Path, problem: OSError) -> UserError:
+    remedy = "make its folder writable (for a group: chmod -R g+rwX, and umask 002 in every member's shell)"
+    return UserError(
+        f"{path}: cannot be written: {problem.strerror}" + (f"; {remedy}" if problem.errno == errno.EACCES else "")
+    )
+
+
+def _take(handle: int, folder: Path, mine: Owner) -> str:
+    """Take both locks; return who has them, or nothing if they are ours now."""
+    kernel, path = True, paths.owner(folder)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return str(owner_of(folder) or "another process")
+    except OSError as problem:
+        if problem.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF):
             raise UserError(f"{paths.lock(folder)}: cannot be locked: {problem.strerror}") from None
         kernel = False
-    path = paths.owner(folder)
     for _ in range(10):
         try:
-            _mark(path, mine.owner)
-            return None
+            _mark(path, mine)
+            return ""
         except FileExistsError:
-            pass
+            found = _read(path)
         except OSError as problem:
-            raise UserError(f"{path}: cannot be written: {problem.strerror}") from None
-        found = owner_of(folder)
-        if found is None:  # just released, or cut short as it was made
-            if path.exists() and _age(path) < BEAT:
+            raise _unwritable(path, problem) from None
+        with contextlib.suppress(FileNotFoundError):  # just let go
+            if found and not _has_ended(folder, found, mine, kernel):
+                break
+            if not found and _age(path) < BEAT:  # being made, or cut short as it was made
                 time.sleep(0.2)
             else:
-                _clear(path, None)
-            continue
-        owner = found[0]
-        ended = (
-            # The kernel gave us its lock; or the node is ours and there is no such process; or we are its job, requeued.
-            (kernel and owner.host == mine.owner.host)
-            or (owner.host == mine.owner.host and not is_alive(*found))
-            or (owner.job and owner.job == mine.owner.job)
-            or _age(path) >= LEASE
-        )
-        if not ended:
-            if kernel:
-                fcntl.flock(stream, fcntl.LOCK_UN)
-            return str(owner)
-        _clear(path, owner.token)
-    return "another process"
+                _clear(path, found)
+    if kernel:
+        fcntl.flock(handle, fcntl.LOCK_UN)
+    return str(found or "another process")
+
+
+def _has_ended(folder: Path, owner: Owner, mine: Owner, kernel: bool) -> bool:
+    """Whether the maker of a mark has ended: the kernel gave us its lock, it is gone or silent, or we are its job, requeued."""
+    requeued = owner.job != "" and owner.job == mine.job
+    return (kernel and owner.host == mine.host) or requeued or not is_alive(folder, owner)
 
 
 def _mark(path: Path, owner: Owner) -> None:
-    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
         with os.fdopen(handle, "w") as out:
             json.dump(asdict(owner), out)
@@ -218,28 +244,15 @@ def _mark(path: Path, owner: Owner) -> None:
         raise
 
 
-def _age(path: Path) -> float:
-    """Return seconds since a file was touched, by the clock that stamps files."""
-    probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        probe.touch()
-        return probe.stat().st_mtime - path.stat().st_mtime
-    except OSError:
-        return 0.0
-    finally:
-        probe.unlink(missing_ok=True)
-
-
-def _clear(path: Path, token: str | None) -> None:
+def _clear(path: Path, owner: Owner | None) -> None:
     """Remove the mark of a process that has ended; of two that do it at once, neither removes a third's."""
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         os.rename(path, aside)
-        moved = json.loads(aside.read_text())["token"] if token else None
-        if moved != token:  # another was quicker, and this is its new mark
-            with contextlib.suppress(FileExistsError):
-                os.link(aside, path)
-    except (OSError, ValueError, KeyError):
+        if _read(aside) != owner:  # another was quicker, and this is its new mark
+            os.link(aside, path)
+    except OSError:
         pass
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink()

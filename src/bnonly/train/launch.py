@@ -129,7 +129,7 @@ def main() -> int:
     def check() -> None:
         """Make sure that the launcher, which holds the folder, lives and still does."""
         owner = owner_of(folder)
-        if os.getppid() != launcher or owner is None or owner[0].token != token:
+        if os.getppid() != launcher or owner is None or owner.token != token:
             raise Held(f"{folder}: {cell} is no longer held by the process that began it; another may train it")
 
     try:
