@@ -17,7 +17,7 @@ eager          PyTorch the usual way: images on the device, augmented in batches
 loader         the usual loop: torchvision's data set, per-image transforms, DataLoader, fp32 as PyTorch has it (on a GPU
                its convolutions are TF32)
 
-The sides themselves are in sides.py.  What does not fit the memory is tried with half the batch, and half of that.  The tables are
+The sides themselves are in contenders.py.  What does not fit the memory is tried with half the batch, and half of that.  The tables are
 whole after every measurement: what comes first is BatchNorm alone, in all rounds, then other regimes, then other sides.  Needs torch,
 torchvision and numpy; neither Snakemake nor data.
 """
@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from common import CALLS, RESULTS, machine, run, write, write_csv
-from sides import NETWORKS, Steps, cell_of, ours, usual
+from contenders import NETWORKS, Steps, cell_of, ours, usual
 
 REGIMES = ("bn", "all", "rand2", "out")
 ON_CPU = {"networks": ("ResNet-14", "ResNet-32", "VGG-16", "ImageNet-ResNet-18"), "batch": {"imagenet-resnet": 16}}

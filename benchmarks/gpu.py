@@ -73,10 +73,11 @@ def furthest(a: dict[str, Any], b: dict[str, Any]) -> float:
 
 def checks_of(network: str, regime: str, device: Any, small: bool) -> Iterator[Callable[[], Row]]:
     """Yield comparisons of a network under a regime; each trains what it compares."""
-    from sides import NETWORKS, Synthetic, cell_of, cifar
+    from contenders import NETWORKS, Synthetic, cell_of, cifar
 
-    from bnonly.engines.engine import ReferenceEngine, make_engine
+    from bnonly.engines.engine import make_engine
     from bnonly.engines.fast.engine import FastEngine, Replicates
+    from bnonly.engines.reference import ReferenceEngine
 
     photographs = NETWORKS[network][0] == "imagenet-resnet"
     batch = (8 if photographs else 16) if small else (64 if photographs else 128)
@@ -243,11 +244,12 @@ def usable() -> bool:
 
 def runs(options: argparse.Namespace) -> int:
     """Train whole cells on real images, the first with both engines and the rest with the faster one."""
-    from sides import cell_of
+    from contenders import cell_of
 
     from bnonly import paths
     from bnonly.errors import UserError
     from bnonly.results import parquet
+    from bnonly.train.options import Options
     from bnonly.train.run import train_cell
 
     small = options.device == "cpu"
@@ -278,7 +280,7 @@ def runs(options: argparse.Namespace) -> int:
         with tempfile.TemporaryDirectory() as folder:
             start = time.monotonic()
             try:
-                train_cell(cell, Path(folder), options.data, options.device, 2 if small else 8, quiet=True)
+                train_cell(cell, Path(folder), Options(options.data, options.device, 2 if small else 8, quiet=True))
             except UserError as problem:
                 print(problem, flush=True)
                 continue

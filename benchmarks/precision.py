@@ -52,11 +52,12 @@ def train(cell: Any, options: argparse.Namespace) -> dict[str, float]:
     """Train a cell; return its last accuracy and loss, and the time."""
     from bnonly import paths
     from bnonly.results import parquet
+    from bnonly.train.options import Options
     from bnonly.train.run import train_cell
 
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        train_cell(cell, Path(folder), options.data, options.device, options.threads, quiet=True)
+        train_cell(cell, Path(folder), Options(options.data, options.device, options.threads, quiet=True))
         seconds = time.perf_counter() - began
         table, _ = parquet.read(paths.metrics(Path(folder)), "metrics")
     row = table.slice(table.num_rows - 1).to_pylist()[0]

@@ -49,7 +49,7 @@ def engine(cell, source):
 
 
 def main(regime, precision, channels):
-    fast_engine.kernels = lambda cell, device: "triton" if cell.engine == "triton" else "torch"
+    fast_engine.choose_backend = lambda cell, device: "triton" if cell.engine == "triton" else "torch"
     fast_engine.Captured, graph.WARM_UP = Replayed, 0
     source = open_source(RECIPE, Path(), CPU)
     like = load_grid("config.yaml").cell("ResNet-14", regime, 0).regime

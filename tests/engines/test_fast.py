@@ -18,12 +18,13 @@ from bnonly import paths
 from bnonly.analysis.run import verify_cell
 from bnonly.data import open_source
 from bnonly.engines import memory
-from bnonly.engines.engine import ReferenceEngine, make_engine
+from bnonly.engines.engine import make_engine
 from bnonly.engines.fast import engine as fast_engine
 from bnonly.engines.fast import fused, graph
 from bnonly.engines.fast.engine import FastEngine
 from bnonly.engines.fast.network import Network
 from bnonly.engines.fast.parameters import Parameters
+from bnonly.engines.reference import ReferenceEngine
 from bnonly.errors import UserError
 from bnonly.grid import families
 from bnonly.grid.cell import Architecture, Cell, Recipe
@@ -31,6 +32,7 @@ from bnonly.grid.resolve import load_grid, resolve
 from bnonly.networks import regimes
 from bnonly.networks.pooling import max_pool
 from bnonly.results import parquet
+from bnonly.train.options import Options
 from bnonly.train.run import train_cell
 
 ROOT = Path(__file__).parents[2]
@@ -387,7 +389,7 @@ def test_interrupted_anywhere_it_is_the_same_to_the_bit(precision, tmp_path, mon
     import bnonly.train.run as run
 
     cell = resolve(mini_fast(precision)).cell("ResNet-8-c4", "all", 0)
-    train_cell(cell, tmp_path / "whole", tmp_path, "cpu", quiet=True)
+    train_cell(cell, tmp_path / "whole", Options(tmp_path, "cpu", quiet=True))
     kept = []
     save = run.checkpoint.save
 
@@ -396,7 +398,7 @@ def test_interrupted_anywhere_it_is_the_same_to_the_bit(precision, tmp_path, mon
         kept.append(path.read_bytes())
 
     monkeypatch.setattr(run.checkpoint, "save", keep)
-    train_cell(cell, tmp_path / "often", tmp_path, "cpu", quiet=True, checkpoint_seconds=0)
+    train_cell(cell, tmp_path / "often", Options(tmp_path, "cpu", quiet=True, checkpoint_seconds=0))
     monkeypatch.setattr(run.checkpoint, "save", save)
     assert len(kept) == 24
     wanted = paths.weights(tmp_path / "whole").read_bytes()
@@ -405,14 +407,14 @@ def test_interrupted_anywhere_it_is_the_same_to_the_bit(precision, tmp_path, mon
         folder = tmp_path / f"from{i}"
         folder.mkdir()
         paths.checkpoint(folder, cell.digest()).write_bytes(kept[i])
-        train_cell(cell, folder, tmp_path, "cpu", quiet=True)
+        train_cell(cell, folder, Options(tmp_path, "cpu", quiet=True))
         assert paths.weights(folder).read_bytes() == wanted
         assert parquet.read_label(paths.metrics(folder))["resumed"] == 1
 
 
 def test_the_record_says_which_engine_and_precision(tmp_path):
     cell = resolve(mini_fast("bf16")).cell("ResNet-8-c4", "bn", 0)
-    train_cell(cell, tmp_path, tmp_path, "cpu", quiet=True)
+    train_cell(cell, tmp_path, Options(tmp_path, "cpu", quiet=True))
     label = parquet.read_label(paths.metrics(tmp_path))
     assert (label["cell"]["engine"], label["cell"]["precision"]) == ("fast", "bf16")
     assert label["sessions"][0]["cuda_graphs"] is False
@@ -428,7 +430,7 @@ def test_whole_runs_in_bf16_are_as_accurate_paired_by_seed(tmp_path):
         config["experiments"]["cifar-depth"]["seeds"] = list(range(5))
         for cell in (resolve(config).cell("ResNet-8-c4", "all", s) for s in range(5)):
             folder = tmp_path / precision / str(cell.seed)
-            train_cell(cell, folder, tmp_path, "cpu", quiet=True)
+            train_cell(cell, folder, Options(tmp_path, "cpu", quiet=True))
             table, _ = parquet.read(paths.metrics(folder), "metrics")
             found.setdefault(precision, []).append(table.column("test_top1").to_pylist()[-1])
     pairs = torch.tensor(found["bf16"]) - torch.tensor(found["fp32"])
@@ -455,13 +457,13 @@ def test_batches_that_do_not_fit_are_refused(engine, batch, message, source):
 def test_a_precision_the_cpu_lacks_is_refused(source, monkeypatch):
     _, cell = cells("cifar-resnet", "bn", "bf16")
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
-    with pytest.raises(UserError, match="precision is bf16, which this CPU lacks .* set precision: fp32"):
+    with pytest.raises(UserError, match="this CPU has no bf16 .* set precision: fp32"):
         make_engine(cell, source, CPU)
 
 
 def test_kernels_that_cannot_run_are_refused(source):
     cell, _ = cells("cifar-resnet", "bn")
-    with pytest.raises(UserError, match="engine is triton, whose kernels cannot run here .*; set engine: fast"):
+    with pytest.raises(UserError, match="engine: triton cannot run here .*; set engine: fast"):
         make_engine(dataclasses.replace(cell, engine="triton"), source, CPU)
 
 
@@ -510,7 +512,7 @@ def test_memory_that_runs_out_on_a_cpu_is_said_in_one_line(exhaust, message, tmp
     cell = resolve(mini_fast(recipes__digits__batch_size=64)).cell("ResNet-8-c4", "bn", 0)
     monkeypatch.setattr(FastEngine, "train", lambda *arguments: exhaust())
     with pytest.raises(UserError, match=message) as found:
-        train_cell(cell, tmp_path, tmp_path, "cpu", quiet=True)
+        train_cell(cell, tmp_path, Options(tmp_path, "cpu", quiet=True))
     assert "\n" not in str(found.value)
 
     def fails(*arguments):
@@ -518,7 +520,7 @@ def test_memory_that_runs_out_on_a_cpu_is_said_in_one_line(exhaust, message, tmp
 
     monkeypatch.setattr(FastEngine, "train", fails)
     with pytest.raises(RuntimeError, match="something else"):
-        train_cell(cell, tmp_path, tmp_path, "cpu", quiet=True)
+        train_cell(cell, tmp_path, Options(tmp_path, "cpu", quiet=True))
 
 
 @pytest.mark.parametrize(

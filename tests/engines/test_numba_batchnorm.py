@@ -11,12 +11,13 @@ from torch.nn import functional
 
 from bnonly.analysis.run import verify_cell
 from bnonly.data import open_source
-from bnonly.engines.engine import ReferenceEngine
 from bnonly.engines.fast import choice, fused, numba_batchnorm
 from bnonly.engines.fast.engine import FastEngine
 from bnonly.engines.fast.network import Network
 from bnonly.engines.fast.parameters import Parameters
+from bnonly.engines.reference import ReferenceEngine
 from bnonly.networks import regimes
+from bnonly.train.options import Options
 from bnonly.train.run import train_cell
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
@@ -47,7 +48,7 @@ def applied(inputs, relu=True):
     norm = nn.BatchNorm2d(x.shape[1])
     gamma, beta = parameters(x.shape[1])
     leaves = [t.requires_grad_() for t in (x, gamma, beta, residual) if t is not None]
-    y, again = fused.norm_act(x, gamma, beta, norm, residual, relu, False, kernels="numba")
+    y, again = fused.norm_act(x, gamma, beta, norm, residual, relu, False, backend="numba")
     loss = (y * first).float().sum() + (again * second).float().sum()
     return [y.detach().clone(), norm.running_mean, norm.running_var, *torch.autograd.grad(loss, leaves)]
 
@@ -147,7 +148,7 @@ def test_saved_activations_of_resnet_110(regime, most, dtype):
     cell = PAPER.cell("ResNet-110", regime, 0)
     x = torch.randn(8, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     model = regimes.make(cell, 10)
-    network = Network(model, Parameters(model, dtype).of, dtype, kernels="numba")
+    network = Network(model, Parameters(model, dtype).of, dtype, backend="numba")
     stock = saved_bytes(lambda: regimes.make(cell, 10)(x)) * dtype.itemsize / 4
     assert 0.3 < saved_bytes(lambda: network.train(x), masks=True) / stock <= most
 
@@ -172,12 +173,12 @@ def test_stride_of_one_pixel(kernels, dtype):
 def test_short_trainings_do_without(source):
     """Loading Numba takes longer than a cell of the demo."""
     _, cell = cells("cifar-resnet", "bn")
-    assert choice.kernels(cell, CPU) == "torch"
+    assert choice.choose_backend(cell, CPU) == "torch"
     long = dataclasses.replace(cell, recipe=dataclasses.replace(RECIPE, epochs=100_000))
-    assert choice.kernels(long, CPU) == "numba"
-    assert choice.kernels(long, torch.device("cuda")) == "torch"
+    assert choice.choose_backend(long, CPU) == "numba"
+    assert choice.choose_backend(long, torch.device("cuda")) == "torch"
     shared = dataclasses.replace(long, recipe=dataclasses.replace(long.recipe, batchnorm="synchronised", gpus=2))
-    assert choice.kernels(shared, CPU) == "torch"
+    assert choice.choose_backend(shared, CPU) == "torch"
 
 
 def test_without_numba_it_is_said_and_trained_anyway(source, always, monkeypatch):
@@ -217,12 +218,12 @@ def test_interrupted_it_is_the_same_to_the_bit_and_verified(precision, tmp_path,
     kept = []
     save = run.checkpoint.save
     monkeypatch.setattr(run.checkpoint, "save", lambda path, *rest: (save(path, *rest), kept.append(path.read_bytes())))
-    train_cell(cell, tmp_path / "whole", tmp_path, "cpu", quiet=True, checkpoint_seconds=0)
+    train_cell(cell, tmp_path / "whole", Options(tmp_path, "cpu", quiet=True, checkpoint_seconds=0))
     monkeypatch.setattr(run.checkpoint, "save", save)
     folder = tmp_path / "again"
     folder.mkdir()
     paths.checkpoint(folder, cell.digest()).write_bytes(kept[11])
-    train_cell(cell, folder, tmp_path, "cpu", quiet=True)
+    train_cell(cell, folder, Options(tmp_path, "cpu", quiet=True))
     assert paths.weights(folder).read_bytes() == paths.weights(tmp_path / "whole").read_bytes()
     label = parquet.read_label(paths.metrics(folder))
     assert [s["kernels"] for s in label["sessions"]] == ["numba", "numba"]

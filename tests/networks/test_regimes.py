@@ -9,8 +9,8 @@ from torch.nn.utils import parametrize
 
 from bnonly import seeds
 from bnonly.data import open_source
-from bnonly.engines.engine import ReferenceEngine, Sgd
 from bnonly.engines.fast.engine import FastEngine
+from bnonly.engines.reference import ReferenceEngine, Sgd
 from bnonly.grid.cell import Architecture, Cell, Recipe
 from bnonly.grid.resolve import load_grid
 from bnonly.networks import regimes

@@ -13,6 +13,7 @@ from bnonly.commands import cli
 from bnonly.errors import UserError
 from bnonly.grid.resolve import resolve
 from bnonly.results import cache
+from bnonly.train.options import Options
 from bnonly.train.run import train_cell
 
 CONFIG = mini(recipes__digits__epochs=1, recipes__digits__milestones=[], recipes__digits__batch_size=512)
@@ -111,7 +112,7 @@ def test_how_far_it_has_come_need_not_be_written(train, tmp_path):
 def test_nor_what_a_person_sees(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", full := open("/dev/full", "w"))
-        train_cell(CELL, tmp_path, tmp_path, "cpu")
+        train_cell(CELL, tmp_path, Options(tmp_path, "cpu"))
     with pytest.raises(OSError, match="No space left on device"):
         full.close()
     assert paths.metrics(tmp_path).exists()

@@ -14,12 +14,14 @@ from torch.nn import functional
 
 from bnonly import paths
 from bnonly.data import open_source
-from bnonly.engines.engine import Sgd, make_engine
+from bnonly.engines.engine import make_engine
+from bnonly.engines.reference import Sgd
 from bnonly.errors import UserError
 from bnonly.grid.resolve import resolve
 from bnonly.grid.schedule import Schedule
 from bnonly.networks import regimes, weights
 from bnonly.results import parquet
+from bnonly.train.options import Options
 from bnonly.train.run import train_cell
 
 CPU = torch.device("cpu")
@@ -32,7 +34,7 @@ def cell_of(regime="bn", **changes):
 
 
 def train(cell, folder, **options):
-    train_cell(cell, folder, folder, "cpu", quiet=True, **options)
+    train_cell(cell, folder, Options(folder, "cpu", quiet=True, **options))
     return trained_in(folder)
 
 

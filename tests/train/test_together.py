@@ -20,6 +20,7 @@ from bnonly.errors import UserError
 from bnonly.grid.resolve import resolve
 from bnonly.results import cache, failure, lock, parquet
 from bnonly.train import checkpoint
+from bnonly.train.options import Keep, Options
 from bnonly.train.run import train_cell
 from bnonly.train.stop import Stopped
 from bnonly.train.together import train_together
@@ -45,7 +46,7 @@ def alone(replicates, tmp_path):
     found = []
     for cell in replicates:
         folder = tmp_path / "alone" / str(cell.seed)
-        train_cell(cell, folder, tmp_path, "cpu", quiet=True)
+        train_cell(cell, folder, Options(tmp_path, "cpu", quiet=True))
         found.append(paths.weights(folder).read_bytes())
     return found
 
@@ -59,7 +60,7 @@ def sessions(cell):
 
 
 def test_each_is_what_it_is_alone(replicates, alone, tmp_path):
-    train_together(replicates, tmp_path, "cpu", quiet=True)
+    train_together(replicates, Options(tmp_path, "cpu", quiet=True))
     assert weights(replicates) == alone and len(set(alone)) == 3
     for cell in replicates:
         assert sessions(cell) == [3]
@@ -70,17 +71,17 @@ def test_each_is_what_it_is_alone(replicates, alone, tmp_path):
 
 def test_what_is_finished_is_left_and_what_is_behind_goes_first(replicates, alone, tmp_path, monkeypatch):
     """One finished, one at its seventh step, one not begun."""
-    train_cell(replicates[0], replicates[0].key.folder, tmp_path, "cpu", quiet=True)
+    train_cell(replicates[0], replicates[0].key.folder, Options(tmp_path, "cpu", quiet=True))
     kept = []
     save = checkpoint.save
     monkeypatch.setattr(checkpoint, "save", lambda path, *rest: (save(path, *rest), kept.append(path.read_bytes())))
     elsewhere = tmp_path / "elsewhere"
-    train_cell(replicates[1], elsewhere, tmp_path, "cpu", quiet=True, checkpoint_seconds=0)
+    train_cell(replicates[1], elsewhere, Options(tmp_path, "cpu", quiet=True, checkpoint_seconds=0))
     monkeypatch.setattr(checkpoint, "save", save)
     place = paths.checkpoint(replicates[1].key.folder, replicates[1].digest())
     place.parent.mkdir(parents=True)
     place.write_bytes(kept[6])
-    train_together(replicates, tmp_path, "cpu", quiet=True)
+    train_together(replicates, Options(tmp_path, "cpu", quiet=True))
     assert weights(replicates) == alone
     assert [sessions(c) for c in replicates] == [[1], [1, 2], [2]]
 
@@ -98,12 +99,12 @@ def test_stopped_by_a_signal_all_go_on(replicates, alone, tmp_path, monkeypatch)
 
     monkeypatch.setattr(FastEngine, "step", stops)
     with pytest.raises(Stopped, match="at epoch 1.25"):
-        train_together(replicates, tmp_path, "cpu", quiet=True)
+        train_together(replicates, Options(tmp_path, "cpu", quiet=True))
     for cell in replicates:
         assert paths.checkpoint(cell.key.folder, cell.digest()).exists()
         with lock.hold(cell.key.folder, str(cell)):
             pass
-    train_together(replicates, tmp_path, "cpu", quiet=True)
+    train_together(replicates, Options(tmp_path, "cpu", quiet=True))
     assert weights(replicates) == alone
     assert sessions(replicates[2]) == [3, 3]
 
@@ -116,7 +117,7 @@ def test_one_that_diverges_leaves_the_others(replicates, alone, tmp_path, monkey
         return (float("nan") if self._cell.seed == 1 else loss, *rest)
 
     monkeypatch.setattr(FastEngine, "totals", broken)
-    train_together(replicates, tmp_path, "cpu", quiet=True)
+    train_together(replicates, Options(tmp_path, "cpu", quiet=True))
     status = [parquet.read_label(paths.metrics(c.key.folder))["status"] for c in replicates]
     assert status == ["finished", "diverged", "finished"]
     found = weights(replicates)
@@ -131,7 +132,7 @@ def test_checkpoints_are_of_all_at_the_same_moments(replicates, tmp_path, monkey
         "save",
         lambda path, cell, content: kept.append((cell.seed, content["iteration"])) or save(path, cell, content),
     )
-    train_together(replicates, tmp_path, "cpu", quiet=True, checkpoint_seconds=0.05)
+    train_together(replicates, Options(tmp_path, "cpu", quiet=True, checkpoint_seconds=0.05))
     moments = [{i for seed, i in kept if seed == s} for s in SEEDS]
     assert moments[0] == moments[1] == moments[2] and len(moments[0]) > 1
 
@@ -150,7 +151,7 @@ def test_what_is_finished_is_safe_from_another_ones_failure(replicates, tmp_path
     monkeypatch.setattr(FastEngine, "_images_seen", 1, raising=False)
     monkeypatch.setattr(FastEngine, "totals", broken)
     with pytest.raises(OSError, match="no more"):
-        train_together(replicates, tmp_path, "cpu", quiet=True, keep="too")
+        train_together(replicates, Options(tmp_path, "cpu", quiet=True, keep=Keep.IN_FOLDER_AND_CACHE))
     assert [cache.holds(c.digest()) for c in replicates] == [True, False, False]
     assert not any(failure.read(c.key.folder) for c in replicates)
     for cell in replicates:
@@ -203,15 +204,15 @@ def test_a_checkpoint_holds_no_other_replicates_values():
 
 def test_only_replicates_train_together(replicates, tmp_path, monkeypatch):
     other = dataclasses.replace(replicates[1], precision="bf16")
-    with pytest.raises(UserError, match="only replicates, which differ in their seeds, train together"):
-        train_together([replicates[0], other], tmp_path, "cpu", quiet=True)
+    with pytest.raises(UserError, match="only replicates, which differ in nothing but their seeds, train together"):
+        train_together([replicates[0], other], Options(tmp_path, "cpu", quiet=True))
     slow = [dataclasses.replace(c, engine="reference") for c in replicates]
-    with pytest.raises(UserError, match="trains alone; together train engine: fast or triton, on one GPU"):
-        train_together(slow, tmp_path, "cpu", quiet=True)
+    with pytest.raises(UserError, match="only engine: fast or triton on one GPU trains replicates together"):
+        train_together(slow, Options(tmp_path, "cpu", quiet=True))
     monkeypatch.setattr(memory, "size", lambda device: 2.5 * memory.needed(replicates[0]))
     with pytest.raises(UserError, match="3 replicates together need about .* GB, and the device has .*; 2 would fit"):
         memory.check(replicates[0], CPU, 3)
-    train_together(replicates[:2], tmp_path, "cpu", quiet=True)  # on a CPU they take turns
+    train_together(replicates[:2], Options(tmp_path, "cpu", quiet=True))  # on a CPU they take turns
 
 
 def test_by_hand(tmp_path, bnonly):
@@ -236,13 +237,13 @@ def test_by_hand(tmp_path, bnonly):
 @pytest.mark.parametrize("works", [True, False])
 def test_a_batch_attempts_alone_what_together_did_not_finish(works, replicates, tmp_path, capsys):
     def alone(cell):
-        train_cell(cell, cell.key.folder, tmp_path, "cpu", wait=True, keep="only")
+        train_cell(cell, cell.key.folder, Options(tmp_path, "cpu", wait=True, keep=Keep.IN_CACHE))
         return 0
 
     def together(some):
         if not works:
             raise MemoryError
-        train_together(some, tmp_path, "cpu", wait=True, keep="only")
+        train_together(some, Options(tmp_path, "cpu", wait=True, keep=Keep.IN_CACHE))
         return 0
 
     marker = paths.batch(batches.name(replicates))

@@ -18,7 +18,7 @@ from tests.mini import mini, write
 
 from bnonly import paths
 from bnonly.analysis.run import analyse_cell, verify_cell
-from bnonly.engines.engine import Sgd
+from bnonly.engines.reference import Sgd
 from bnonly.errors import UserError
 from bnonly.grid.cell import Key
 from bnonly.grid.resolve import load_grid, resolve
@@ -27,6 +27,7 @@ from bnonly.networks import regimes, weights
 from bnonly.results import cache, parquet
 from bnonly.train.checkpoint import load as load_checkpoint
 from bnonly.train.checkpoint import save as save_checkpoint
+from bnonly.train.options import Keep, Options
 from bnonly.train.run import train_cell
 
 #: Columns of the metrics that say how fast a run was; all others must be equal to the bit.
@@ -38,7 +39,7 @@ def cell_of(regime="bn", **changes):
 
 
 def train(cell, folder, **options):
-    train_cell(cell, folder, folder, device_name="cpu", quiet=True, **options)
+    train_cell(cell, folder, Options(folder, device="cpu", quiet=True, **options))
     return folder
 
 
@@ -111,10 +112,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from bnonly.grid.cell import parse_cell
 from bnonly.results import atomic
-from bnonly.engines.engine import Sgd
+from bnonly.engines.reference import Sgd
+from bnonly.train.options import Keep, Options
 from bnonly.train.run import train_cell
 
-folder, cell, keep = Path(sys.argv[1]), parse_cell(sys.argv[2]), sys.argv[4]
+folder, cell, keep = Path(sys.argv[1]), parse_cell(sys.argv[2]), Keep(sys.argv[4])
 real = atomic.writing
 
 def die():
@@ -149,7 +151,7 @@ def train(name, count, stage):
         if now == "renamed":
             die()
     atomic.writing = writing
-    train_cell(cell, folder, folder, device_name="cpu", quiet=True, checkpoint_seconds=0, keep=keep)
+    train_cell(cell, folder, Options(folder, device="cpu", quiet=True, checkpoint_seconds=0, keep=keep))
 
 for moment in json.loads(sys.argv[3]):
     child = os.fork()
@@ -165,7 +167,12 @@ for moment in json.loads(sys.argv[3]):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("regime", "epochs", "lr", "keep"), [("bn", 6, 0.1, ""), ("rand2", 5.4, 0.1, "only"), ("all", 6, 1e30, "too")]
+    ("regime", "epochs", "lr", "keep"),
+    [
+        ("bn", 6, 0.1, Keep.IN_FOLDER),
+        ("rand2", 5.4, 0.1, Keep.IN_CACHE),
+        ("all", 6, 1e30, Keep.IN_FOLDER_AND_CACHE),
+    ],
 )
 def test_killed_at_any_moment_it_continues_to_the_same_result(regime, epochs, lr, keep, tmp_path, monkeypatch):
     """kill -9 before, within and after the write of every file; then the run is what it would have been."""
@@ -180,8 +187,8 @@ def test_killed_at_any_moment_it_continues_to_the_same_result(regime, epochs, lr
     while_finishing = [(name, 1, draw.choice(stages[:3])) for name in ("batchnorm", "weights", "metrics")]
     moments = [(".checkpoint", 1, "within"), *while_training, *while_finishing]
     folder = tmp_path / "run"
-    made = paths.finished(cell.digest()) if keep == "only" else folder
-    command = [sys.executable, "-c", KILLED, folder, cell.canonical(), json.dumps(moments), keep]
+    made = paths.finished(cell.digest()) if keep is Keep.IN_CACHE else folder
+    command = [sys.executable, "-c", KILLED, folder, cell.canonical(), json.dumps(moments), keep.value]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert list(made.glob(".*.tmp")), "a killed write leaves its temporary file"
@@ -189,7 +196,7 @@ def test_killed_at_any_moment_it_continues_to_the_same_result(regime, epochs, lr
 
     train(cell, folder, checkpoint_seconds=0, keep=keep)
     assert results(made) == results(whole)
-    assert cache.holds(cell.digest()) == bool(keep)
+    assert cache.holds(cell.digest()) == (keep is not Keep.IN_FOLDER)
     label = parquet.read_label(paths.metrics(made))
     assert label["status"] == ("diverged" if lr > 1 else "finished")
     # The sessions whose work is in the result: those that came to a checkpoint (of those that finish, the first), and the last.

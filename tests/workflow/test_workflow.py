@@ -256,7 +256,7 @@ def test_a_changed_setting_is_noticed_without_snakemakes_memory(made, tmp_path):
     assert planned(folder, *original) == {"train": 2, "figure": 1, "manifest": 1}
     assert snakemake(folder, *original).returncode == 0
     log = (folder / "logs/train/VGG-11-c16/all/seed0.log").read_text()
-    assert "was finished with this configuration before; taken from the store" in log
+    assert "finished earlier with this configuration; copied from the cache" in log
     assert (folder / "results/VGG-11-c16/all/seed0/metrics.parquet").read_bytes() == before
     (folder / "figures/fig05.png").unlink()
     shutil.rmtree(folder / ".snakemake")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bnonly.commands import setup
 from bnonly.errors import UserError
@@ -47,24 +47,25 @@ def run_train(options: argparse.Namespace) -> int:
         raise UserError(f"--seeds {' '.join(map(str, seeds))}: each of them once is wanted")
     specs = setup.parse_json(options.specs, "--specs") if options.specs else [options.spec] if options.spec else []
     cells, data = setup.cells(options, specs, seeds)
+    from bnonly.train.options import Keep, Options
     from bnonly.train.run import train_cell
     from bnonly.train.stop import Stopped
     from bnonly.train.together import train_together
 
-    how: dict[str, Any] = {
-        "data_root": data,
-        "device_name": options.device,
-        "threads": options.threads,
-        "quiet": options.quiet,
-        "checkpoint_seconds": options.checkpoint_seconds,
-        "wait": options.wait,
-        "keep": "only" if options.store else "too",
-    }
+    how = Options(
+        data,
+        options.device,
+        options.threads,
+        options.quiet,
+        options.checkpoint_seconds,
+        options.wait,
+        Keep.IN_CACHE if options.store else Keep.IN_FOLDER_AND_CACHE,
+    )
     try:
         if len(cells) > 1:
-            train_together(cells, **how)
+            train_together(cells, how)
         else:
-            train_cell(cells[0], cells[0].key.folder, **how)
+            train_cell(cells[0], cells[0].key.folder, how)
     except Stopped as stop:
         print(f"bnonly: stopped by a signal, checkpoint saved; the same command continues: {stop}", file=sys.stderr)
         return 128 + stop.number

@@ -1,4 +1,4 @@
-"""The processes that train one cell together, one a GPU, each on its share of every batch."""
+"""The processes that train one cell on several GPUs, each on its share of every batch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 class Team:
-    """One process alone: everything is its own."""
+    """A single process, which shares nothing."""
 
     rank, size = 0, 1
 
@@ -17,20 +17,24 @@ class Team:
         return tensor
 
     def largest(self, value: int) -> int:
-        """Return the largest of all processes' numbers; who waits for it, waits for all."""
+        """Return the largest of all processes' values, which waits for all of them."""
         return value
 
     def take_first(self, tensor: torch.Tensor) -> None:
-        """Replace a tensor by the first process's."""
+        """Replace a tensor by that of the first process."""
+
+
+#: The only process of a training on one device.
+ALONE = Team()
 
 
 class Joined(Team):
-    """One process among those that torch's launcher started.
+    """One of the processes that torch's launcher started.
 
     Parameters
     ----------
     device : torch.device
-        Where this process computes: sums of tensors there go through NCCL on GPUs, through Gloo on CPUs.
+        Where this process computes.  NCCL adds up tensors on GPUs, Gloo on CPUs.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -56,5 +60,5 @@ class Joined(Team):
         self._dist.broadcast(tensor, 0)
 
     def leave(self) -> None:
-        """Say goodbye to the others."""
+        """Leave the process group."""
         self._dist.destroy_process_group()

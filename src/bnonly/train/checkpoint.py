@@ -1,4 +1,4 @@
-"""Checkpoints: atomic, readable by their owner only, bound to one configuration of the cell."""
+"""Write and read checkpoints: atomic, readable by their owner only, bound to one configuration of the cell."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from bnonly.errors import UserError
 from bnonly.grid.cell import Cell
 from bnonly.results import atomic
 
-#: What a run needs of its checkpoint.
+#: The entries of a checkpoint that a run reads.
 KEYS = {"state", "rows", "iteration", "partial", "history", "data_sha256"}
 
 
 def save(path: Path, cell: Cell, content: dict[str, Any]) -> None:
-    """Write a checkpoint; an older one stands until the new one is whole on the disk.
+    """Write a checkpoint; the previous one stays until the new one is complete on the disk.
 
     Raises
     ------
     UserError
         If the disk is full or the folder cannot be written.
     """
-    # Through memory: torch turns a full disk into an error of its own, and the checksum is over the very bytes.
+    # In memory first: torch reports a full disk as an error of its own, and the checksum needs the bytes.
     body = io.BytesIO()
     torch.save({"digest": cell.digest(), "cell": cell.canonical(), **content}, body)
     with atomic.writing(path) as stream:
@@ -38,12 +38,12 @@ def save(path: Path, cell: Cell, content: dict[str, Any]) -> None:
 
 
 def load(path: Path, cell: Cell) -> dict[str, Any] | None:
-    """Read a cell's checkpoint; None if there is none.
+    """Read a cell's checkpoint; return None if there is none.
 
     Raises
     ------
     UserError
-        If it is damaged or another cell's.
+        If it is damaged or of another cell.
     """
     if not path.exists():
         return None
@@ -69,5 +69,5 @@ def load(path: Path, cell: Cell) -> dict[str, Any] | None:
         first = str(problem).strip().splitlines()[0][:120] if str(problem).strip() else type(problem).__name__
         raise UserError(f"{path}: damaged or half-written checkpoint ({first}); {remedy}") from None
     if not isinstance(content, dict) or content.get("digest") != cell.digest() or not content.keys() >= KEYS:
-        raise UserError(f"{path}: is not a checkpoint of {cell} in this configuration; {remedy}")
+        raise UserError(f"{path}: not a checkpoint of {cell} in this configuration; {remedy}")
     return content

@@ -1,8 +1,8 @@
-"""Who trains a cell: one process at a time."""
+"""Claim a cell: one process at a time trains it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +13,72 @@ from bnonly.errors import UserError
 from bnonly.grid.cell import Cell
 from bnonly.networks import weights
 from bnonly.results import cache, failure, lock, parquet
+from bnonly.train.options import Keep, Options
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A cell whose folder this process, or the launcher that started it, has locked.
+
+    Parameters
+    ----------
+    cell : Cell
+        What to train.
+    folder : Path
+        The cell's folder, with lock, checkpoint and progress.
+    results : Path
+        Where the finished files go: that folder or one of the cache.
+    token : str
+        Of the lock.
+    check : function
+        Raises `lock.Held` if another process has taken the lock; called before files are written.
+    unfinished : bool
+        Whether there is anything to train.
+    """
+
+    cell: Cell
+    folder: Path
+    results: Path
+    token: str
+    check: Callable[[], None]
+    unfinished: bool = True
+
+
+@contextmanager
+def claimed(cell: Cell, folder: Path, options: Options) -> Iterator[Claim]:
+    """Lock a cell's folder; after the block has trained the cell, keep its files where `options.keep` says."""
+    digest, keep = cell.digest(), options.keep
+    with lock.hold(folder, str(cell), options.wait) as held:
+        say = Progress(cell, 1, options.quiet).line
+        results = paths.finished(digest) if keep is Keep.IN_CACHE else folder
+        for leftover in [*folder.glob(".*.tmp"), *results.glob(".*.tmp")]:  # of a process killed while it wrote
+            leftover.unlink(missing_ok=True)
+        unfinished = False
+        if (keep is Keep.IN_CACHE and cache.holds(digest)) or is_done(cell, results):
+            say("finished earlier with this configuration; nothing to do")
+        elif keep is Keep.IN_FOLDER_AND_CACHE and cache.restore(digest, folder) and is_done(cell, folder):
+            say("finished earlier with this configuration; copied from the cache")
+        else:
+            unfinished = True
+        yield Claim(cell, folder, results, held.owner.token, held.check, unfinished)
+        failure.forget(folder)
+        if keep is Keep.IN_FOLDER or cache.holds(digest):
+            return
+        try:
+            cache.keep(digest, [results / name for name in paths.TRAINED.values()])
+        except UserError as problem:
+            if keep is Keep.IN_CACHE:
+                raise
+            say(f"not copied into the cache: {problem}")  # the results themselves are in the folder
 
 
 def is_done(cell: Cell, folder: Path) -> bool:
-    """Whether a cell's results are there, whole, and of this configuration.
+    """Whether a folder holds a cell's results, complete and of this configuration.
 
     Raises
     ------
     UserError
-        If they are another configuration's, or damaged.
+        If they are damaged or of another configuration.
     """
     if not paths.metrics(folder).exists():
         return False
@@ -31,40 +88,3 @@ def is_done(cell: Cell, folder: Path) -> bool:
     parquet.read(paths.batchnorm(folder), "batchnorm", cell=cell)
     weights.load(paths.weights(folder), cell)
     return True
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A cell whose folder this process holds; `wanted` unless it was finished before."""
-
-    cell: Cell
-    folder: Path
-    made: Path
-    held: lock.Hold
-    wanted: bool
-
-
-@contextmanager
-def claimed(cell: Cell, folder: Path, quiet: bool, wait: bool, keep: str) -> Iterator[Claim]:
-    """Hold a cell's folder; when the training inside has ended well, keep its files as `train_cell` says."""
-    with lock.hold(folder, str(cell), wait) as held:
-        say = Progress(cell, 1, quiet).line
-        made = paths.finished(cell.digest()) if keep == "only" else folder
-        for leftover in [*folder.glob(".*.tmp"), *made.glob(".*.tmp")]:  # of a process that was killed while it wrote
-            leftover.unlink(missing_ok=True)
-        wanted = False
-        if (keep == "only" and cache.holds(cell.digest())) or is_done(cell, made):
-            say("finished earlier with this configuration; nothing to do")
-        elif keep == "too" and cache.restore(cell.digest(), folder) and is_done(cell, folder):
-            say("was finished with this configuration before; taken from the store")
-        else:
-            wanted = True
-        yield Claim(cell, folder, made, held, wanted)
-        failure.forget(folder)
-        if keep and not cache.holds(cell.digest()):
-            try:
-                cache.keep(cell.digest(), [made / name for name in paths.TRAINED.values()])
-            except UserError as problem:  # a full disk, but the results themselves are there
-                if keep == "only":
-                    raise
-                say(f"not kept a second time: {problem}")

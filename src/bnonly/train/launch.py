@@ -1,4 +1,4 @@
-"""One cell on several GPUs of a node: a process for each, started by torch's own launcher."""
+"""Train one cell on several GPUs of a node: one process a GPU, started by torch's own launcher."""
 
 from __future__ import annotations
 
@@ -16,49 +16,52 @@ import torch
 from bnonly.engines.devices import choose_device
 from bnonly.engines.team import Joined
 from bnonly.errors import UserError
-from bnonly.grid.cell import Cell, parse_cell
+from bnonly.grid.cell import parse_cell
 from bnonly.results import atomic
 from bnonly.results.lock import Held, owner_of
+from bnonly.train.claim import Claim
 from bnonly.train.loop import train_share
+from bnonly.train.options import Options
 from bnonly.train.stop import Stopped
 
 
-def launch(cell: Cell, arguments: dict[str, Any]) -> None:
-    """Train a cell with `cell.recipe.gpus` processes, and wait for them.
+def launch(claim: Claim, options: Options, device: torch.device) -> None:
+    """Train a cell with `recipe.gpus` processes, and wait for them.
 
     Parameters
     ----------
-    cell : Cell
-        What to train.
-    arguments : dict
-        Of `bnonly.train.loop.train_share`, as JSON can hold them.
+    claim : Claim
+        The cell and its folder.
+    options : Options
+        How.
+    device : torch.device
+        Whether the processes compute on GPUs or share the CPU.
 
     Raises
     ------
     UserError
-        With the first process's message, if it had one.
+        With the message of the first process that failed.
     Stopped
-        If a signal asked for it.
+        If a signal asked the training to stop.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    gpus = cell.recipe.gpus
-    if arguments["device"] == "cuda" and torch.cuda.device_count() < gpus:
+    cell, gpus = claim.cell, claim.cell.recipe.gpus
+    if device.type == "cuda" and torch.cuda.device_count() < gpus:
         raise UserError(
-            f"{cell}: recipe.gpus is {gpus}, and this machine shows {torch.cuda.device_count()}; run it where {gpus} are, "
-            "or change gpus"
+            f"{cell}: recipe.gpus is {gpus}, but this machine shows {torch.cuda.device_count()}; "
+            f"use a machine with {gpus}, or change gpus"
         )
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # our one line says it
-    # The launcher ends its processes on these; as they do a process of its own, they write a checkpoint first.
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the one line below says it
+    # On these signals the launcher signals its processes; they write a checkpoint as a single process does.
     os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGTERM,SIGINT,SIGUSR1"
-    # And leaves them time for it, before it kills them.
+    # Seconds for that before it kills them.
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "150")
-    os.environ.setdefault("OMP_NUM_THREADS", str(arguments["threads"]))
+    os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
     with tempfile.TemporaryDirectory() as folder:
-        said = Path(folder)
-        task = json.dumps({**arguments, "spec": cell.canonical(), "said": folder, "launcher": os.getpid()})
+        messages = Path(folder)
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -72,32 +75,55 @@ def launch(cell: Cell, arguments: dict[str, Any]) -> None:
         old = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
         number = 0
         try:
+            task = _task(claim, options, device, messages)
             elastic_launch(config, sys.executable)("-m", "bnonly.train.launch", task)
         except SignalException as stop:
             number = int(stop.sigval)
         except ChildFailedError as problem:
-            content = _said(said)
-            if "stopped" not in content:
-                message = (
-                    content.get("error")
-                    or f"{cell}: a process of {gpus} ended: {problem.get_first_failure()[1].message}"
+            message = _message(messages)
+            if "stopped" not in message:
+                error = (
+                    message.get("error")
+                    or f"{cell}: one of {gpus} processes ended: {problem.get_first_failure()[1].message}"
                 )
-                raise UserError(" ".join(str(message).split())) from None
-            number = int(content["stopped"])
+                raise UserError(" ".join(str(error).split())) from None
+            number = int(message["stopped"])
         finally:
             for which, handler in old.items():
                 signal.signal(which, handler)
-        content = _said(said)
-        if number and "stopped" not in content:
+        message = _message(messages)
+        if number and "stopped" not in message:
             raise UserError(
-                f"{cell}: was ended by signal {number} before it could write a checkpoint; it goes on from the last"
+                f"{cell}: ended by signal {number} before it could write a checkpoint; "
+                "the same command continues from the last one"
             )
         if number:
-            raise Stopped(number, str(content["where"]))
+            raise Stopped(number, str(message["where"]))
 
 
-def _said(folder: Path) -> dict[str, Any]:
-    """Return what a process has left: the first one's word, or else any."""
+def _task(claim: Claim, options: Options, device: torch.device, messages: Path) -> str:
+    """Return the argument of a process."""
+    return json.dumps(
+        {
+            "cell": claim.cell.canonical(),
+            "folder": str(claim.folder),
+            "results": str(claim.results),
+            "token": claim.token,
+            "launcher": os.getpid(),
+            "messages": str(messages),
+            "options": {
+                "data": str(options.data),
+                "device": device.type,
+                "threads": options.threads,
+                "quiet": options.quiet,
+                "checkpoint_seconds": options.checkpoint_seconds,
+            },
+        }
+    )
+
+
+def _message(folder: Path) -> dict[str, Any]:
+    """Return the message that the first process left, or else any process."""
     for path in sorted(folder.glob("rank*.json")):
         try:
             found: dict[str, Any] = json.loads(path.read_text())
@@ -108,32 +134,30 @@ def _said(folder: Path) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Train one process's share; what there is to say is left for the launcher."""
-    from bnonly.train.stop import Stopped
-
+    """Train one process's share; leave a message for the launcher if the training stops or fails."""
     task = json.loads(sys.argv[1])
-    said = Path(task.pop("said"))
-    cell = parse_cell(task.pop("spec"))
-    device = choose_device(task.pop("device"))
+    cell, folder = parse_cell(task["cell"]), Path(task["folder"])
+    options = Options(**{**task["options"], "data": Path(task["options"]["data"])})
+    device = choose_device(options.device)
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     team = Joined(device)
-    folder, made, data = (Path(task.pop(key)) for key in ("folder", "made", "data"))
-    token, launcher = task.pop("token"), task.pop("launcher")
 
-    def leave(content: dict[str, Any], status: int) -> int:
-        atomic.replace(said / f"rank{team.rank:03d}.json", json.dumps(content).encode())
+    def leave(message: dict[str, Any], status: int) -> int:
+        path = Path(task["messages"]) / f"rank{team.rank:03d}.json"
+        atomic.replace(path, json.dumps(message).encode())
         return status
 
     def check() -> None:
-        """Make sure that the launcher, which holds the folder, lives and still does."""
+        """Make sure that the launcher is alive and still holds the folder's lock."""
         owner = owner_of(folder)
-        if os.getppid() != launcher or owner is None or owner.token != token:
-            raise Held(f"{folder}: {cell} is no longer held by the process that began it; another may train it")
+        if os.getppid() != task["launcher"] or owner is None or owner.token != task["token"]:
+            raise Held(f"{folder}: the process that started the training of {cell} no longer holds it")
 
+    claim = Claim(cell, folder, Path(task["results"]), task["token"], check)
     try:
-        train_share(cell, folder, made, data, device, team, check=check, **task)
+        train_share(claim, options, device, team)
     except Stopped as stop:
         return leave({"stopped": stop.number, "where": str(stop)}, 128 + stop.number)
     except UserError as problem:

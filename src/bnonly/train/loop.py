@@ -1,4 +1,4 @@
-"""The training loop: start, step, evaluate, checkpoint, finish."""
+"""The training loop: start, then step, evaluate, checkpoint, and finish."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,146 +16,147 @@ from bnonly.console import Progress
 from bnonly.data import Batches, open_source
 from bnonly.engines import memory
 from bnonly.engines.devices import be_reproducible
-from bnonly.engines.engine import Engine, make_engine
-from bnonly.engines.team import Team
+from bnonly.engines.engine import make_engine
+from bnonly.engines.team import ALONE, Team
 from bnonly.errors import UserError
-from bnonly.grid.cell import Cell
-from bnonly.grid.schedule import Schedule
 from bnonly.networks import regimes, weights
 from bnonly.results import atomic, parquet
-from bnonly.train import checkpoint, provenance
+from bnonly.train import checkpoint, provenance, record
+from bnonly.train.claim import Claim
+from bnonly.train.options import Options
 from bnonly.train.stop import Signals, Stopped
 
-#: A checkpoint is written after this time, and at an epoch's end already after a sixth of it.
-CHECKPOINT_SECONDS = 180.0
 #: Added to a signal's number, to tell it from a checkpoint that is due.
 SIGNAL = 1000
 
 
-def train_share(
-    cell: Cell,
-    folder: Path,
-    made: Path,
-    data_root: Path,
-    device: torch.device,
-    team: Team,
-    threads: int,
-    quiet: bool,
-    checkpoint_seconds: float,
-    check: Callable[[], None] = lambda: None,
-) -> None:
-    """Train a cell's share of every batch: all of it, or that of one process among several.
+def train_share(claim: Claim, options: Options, device: torch.device, team: Team = ALONE) -> None:
+    """Train a cell's share of every batch: the whole batch, or one process's part of it.
 
     Parameters
     ----------
-    cell, folder, data_root, threads, quiet, checkpoint_seconds
-        As in `train_cell`, which holds the folder.
-    made : Path
-        Where the finished files go.
+    claim : Claim
+        The cell and its folder.
+    options : Options
+        How.
     device : torch.device
-        Where.
+        Where this process computes.
     team : Team
-        The processes; the first one writes all files.
-    check : function
-        Called before files are written; raises if the folder is no longer ours.
+        The processes that share every batch; the first one writes all files.
     """
-    torch.set_num_threads(threads)
-    be_reproducible(cell.precision)
-    source = open_source(cell.recipe, data_root, device)
+    torch.set_num_threads(options.threads)
+    be_reproducible(claim.cell.precision)
+    source = open_source(claim.cell.recipe, options.data, device)
     try:
-        Run(cell, folder, made, source, device, team, quiet or team.rank > 0, checkpoint_seconds, check).execute()
+        Run(claim, source, device, options, team).train()
     except (MemoryError, RuntimeError) as problem:
         if not memory.lacked(problem):
             raise
-        # The estimate thought it would fit; another program may have part of the memory.
-        raise memory.too_little(cell, memory.left(device)) from None
+        # The estimate thought it would fit; another program may use part of the memory.
+        raise memory.too_little(claim.cell, memory.left(device)) from None
 
 
 class Run:
-    """One training under way: what it has done so far, and how it goes on."""
+    """A training in progress.
+
+    Parameters
+    ----------
+    claim : Claim
+        The cell and its folder.
+    source : Batches
+        Its data.
+    device : torch.device
+        Where this process computes.
+    options : Options
+        How.
+    team : Team
+        The processes that share every batch.
+    """
 
     def __init__(
-        self,
-        cell: Cell,
-        folder: Path,
-        made: Path,
-        source: Batches,
-        device: torch.device,
-        team: Team,
-        quiet: bool,
-        checkpoint_seconds: float,
-        check: Callable[[], None],
+        self, claim: Claim, source: Batches, device: torch.device, options: Options, team: Team = ALONE
     ) -> None:
-        self.cell, self.folder, self.device, self.every, self.check = cell, folder, device, checkpoint_seconds, check
-        self.made, self.team, self.asked = made, team, 0
-        self.source = source
-        self.schedule = Schedule(cell.recipe, self.source.train_images)
-        self.engine: Engine = make_engine(cell, self.source, device, team)
-        self.start = {n: _norm_values(m) for n, m in regimes.find_batchnorms(self.engine.model)}
-        self.checkpoint = paths.checkpoint(folder, cell.digest())
-        self.rows: list[dict[str, Any]] = []
+        self.cell, self.claim, self.source, self.device, self.team = claim.cell, claim, source, device, team
+        self.engine = make_engine(self.cell, source, device, team)
+        self.schedule = self.engine.schedule
+        self.at_start = record.norms(self.engine.model)
+        self.checkpoint_path = paths.checkpoint(claim.folder, self.cell.digest())
+        self.every = options.checkpoint_seconds
         self.iteration = 0
-        self.partial: list[Any] = [0.0, 0, 0, 0.0]  # of the epoch under way: loss sum, correct, images, seconds
-        self.history: dict[str, Any] = {"started": _now(), "resumed": 0, "wall_seconds": 0.0, "sessions": []}
-        self.progress = Progress(cell, math.ceil(self.schedule.total / self.schedule.per_epoch), quiet)
+        self.sums: list[Any] = [0.0, 0, 0, 0.0]  # of the current epoch: loss, correct images, images, seconds
+        self.rows: list[dict[str, Any]] = []
+        self.history: dict[str, Any] = {"started": record.now(), "resumed": 0, "wall_seconds": 0.0, "sessions": []}
+        self.diverged: str | None = None  # why
+        self.requested = 0  # a pause: 1 for a checkpoint, SIGNAL + a signal's number
+        epochs = math.ceil(self.schedule.total / self.schedule.per_epoch)
+        self.progress = Progress(self.cell, epochs, options.quiet or team.rank > 0)
 
-    def execute(self) -> None:
-        """Train to the end, or until a signal stops it."""
-        self.begin()
+    def train(self) -> None:
+        """Train to the end, or until a signal stops the run."""
+        self.start()
         signals = Signals()
-        reason = None
         with signals.watched():
-            while self.iteration < self.schedule.total and not reason:
-                reason = self._part(signals)
-        if self.team.rank == 0:
-            self.finish(reason)
+            while not self.ended:
+                self.step(signals)
+                self.evaluate()
+                self.checkpoint()
+        self.finish()
 
-    def begin(self) -> None:
-        """Go on from the checkpoint, if there is one."""
-        self._resume()
-        # Every process that took part: a run may go on elsewhere, with other code.
-        self.history["sessions"].append(
-            {
-                "began": _now(),
-                **provenance.code(),
-                **provenance.describe_device(self.device),
-                "versions": provenance.versions(),
-            }
-        )
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.iteration == self.schedule.total or self.diverged is not None
+
+    # --- start ---
+
+    def start(self) -> None:
+        """Continue from the checkpoint, or score the network as it was drawn (epoch 0)."""
+        here = {**record.session(self.device), **self.engine.facts()}
+        content = checkpoint.load(self.checkpoint_path, self.cell)
+        if content is not None:
+            self._resume(content)
+        self.progress.line(provenance.summary(here, self.cell))
+        if content is None:
+            self._add_row(0.0, [math.nan, math.nan, 0, 0.0])
+        else:
+            epoch = self.iteration / self.schedule.per_epoch
+            self.progress.line(f"continues at epoch {epoch:.2f} from {self.checkpoint_path.name}")
+        # A run may continue on another machine or with other code: the record names all of them.
+        self.history["sessions"].append(here)
         self.clock = self.saved = time.monotonic()
 
-    def _resume(self) -> None:
-        content = checkpoint.load(self.checkpoint, self.cell)
-        if content is None:
-            self._record(0, self.engine.evaluate(), 0.0, [math.nan, math.nan, 0, 0.0])
-            return
+    def _resume(self, content: dict[str, Any]) -> None:
         if content["data_sha256"] != self.source.checksum:
             raise UserError(
-                f"{self.checkpoint}: was made with other {self.cell.recipe.dataset} data; restore them, or delete it"
+                f"{self.checkpoint_path}: was made with other {self.cell.recipe.dataset} data; restore them, or delete it"
             )
         self.engine.load_state(content["state"])
-        self.rows, self.iteration = content["rows"], content["iteration"]
-        self.partial, self.history = content["partial"], content["history"]
+        self.iteration, self.sums = content["iteration"], content["partial"]
+        self.rows, self.history = content["rows"], content["history"]
         self.history["resumed"] += 1
-        self.progress.line(
-            f"continues at epoch {self.iteration / self.schedule.per_epoch:.2f} from {self.checkpoint.name}"
-        )
 
-    def _part(self, signals: Signals) -> str | None:
-        """Train to the end of the epoch, the next checkpoint or a signal; return why the run diverged, if it did."""
+    # --- step ---
+
+    def step(self, signals: Signals) -> None:
+        """Train to the end of the epoch, the next checkpoint or a signal, whichever comes first."""
         epoch, first, last = self.place()
-        self.open_part()
-        reached = self.engine.train(epoch, first, last, self.pauses(epoch, first, signals))
+        self.begin_step()
+        reached = self.engine.train(epoch, first, last, self.pause(epoch, first, signals))
         totals = self.engine.totals()  # which waits for the device
-        return self.close_part(epoch, reached, totals, time.monotonic())
+        self.end_step(epoch, reached, totals, time.monotonic())
 
     def place(self) -> tuple[int, int, int]:
-        """Return the epoch under way, the batch of it that is next, and the number of its batches."""
+        """Return the current epoch, its next batch, and its number of batches."""
         epoch, first = divmod(self.iteration, self.schedule.per_epoch)
         return epoch, first, min(self.schedule.per_epoch, self.schedule.total - epoch * self.schedule.per_epoch)
 
-    def pauses(self, epoch: int, first: int, signals: Signals) -> Callable[[], bool]:
-        """Return what an engine asks after each batch: whether to pause, for a checkpoint or at a signal's wish."""
+    def begin_step(self) -> None:
+        """Start the clock, and add to the sums so far."""
+        self.step_began = time.monotonic()
+        self.engine.set_totals(*self.sums[:3])
+
+    def pause(self, epoch: int, first: int, signals: Signals) -> Callable[[], bool]:
+        """Return what an engine asks after every batch: whether to pause for a checkpoint or a signal."""
         done = first
 
         def pause() -> bool:
@@ -165,39 +164,52 @@ class Run:
             done += 1
             self.progress.within(epoch, done / self.schedule.per_epoch)
             due = time.monotonic() - self.saved >= self.every
-            # All processes of a team pause together, whichever of them was asked.
-            self.asked = self.team.largest(SIGNAL + signals.received if signals.received else int(due))
-            return bool(self.asked)
+            # All processes of a team pause at the same batch, whichever of them received the signal.
+            self.requested = self.team.largest(SIGNAL + signals.received if signals.received else int(due))
+            return bool(self.requested)
 
         return pause
 
-    def open_part(self) -> None:
-        """Start the clock and the sums of the part that is next."""
-        self.part_began = time.monotonic()
-        self.engine.set_totals(*self.partial[:3])
+    def end_step(self, epoch: int, reached: int, totals: tuple[float, int, int], now: float) -> None:
+        """Note how far the epoch has come and its sums so far."""
+        self.iteration = epoch * self.schedule.per_epoch + reached
+        self.sums = [*totals, self.sums[3] + now - self.step_began]
+        self.step_ended = now
 
-    def close_part(self, epoch: int, reached: int, totals: tuple[float, int, int], now: float) -> str | None:
-        """Take note of what was trained until now, up to a batch of the epoch; return why the run diverged, if it did."""
-        per_epoch = self.schedule.per_epoch
-        last = min(per_epoch, self.schedule.total - epoch * per_epoch)
-        self.iteration = epoch * per_epoch + reached
-        self.partial = [*totals, self.partial[3] + now - self.part_began]
-        reason = None
-        if reached == last:
-            # Only here, so that the result does not depend on when checkpoints happen to be written.
-            if not math.isfinite(self.partial[0]):
-                reason = f"training loss is {self.partial[0] / self.partial[2]} in epoch {epoch + 1}"
-            rate = self.schedule.lr(self.iteration - 1)
-            self._record(epoch + 1, self.engine.evaluate(), rate, self.partial)
-            if not reason and self.iteration == self.schedule.total:
-                reason = self._broken_at_the_end()
-            self.partial = [0.0, 0, 0, 0.0]
-        if not reason:  # a run that has diverged goes straight to its results
-            self._save_if_due(reached == last, now - self.saved)
-        return reason
+    @property
+    def epoch_ended(self) -> bool:
+        """Whether the last step reached the end of an epoch."""
+        return self.iteration % self.schedule.per_epoch == 0 or self.iteration == self.schedule.total
 
-    def _broken_at_the_end(self) -> str | None:
-        """Return what shows that the last steps went astray: no training loss of a later one does."""
+    # --- evaluate ---
+
+    def evaluate(self) -> None:
+        """At the end of an epoch: score the test set, and find out whether the run has diverged.
+
+        Only there, so that results do not depend on when checkpoints are written.
+        """
+        if not self.epoch_ended:
+            return
+        loss, _, images, _ = self.sums
+        self._add_row(self.schedule.lr(self.iteration - 1), self.sums)
+        if not math.isfinite(loss):
+            self.diverged = f"training loss is {loss / images} in epoch {self.rows[-1]['epoch']}"
+        elif self.iteration == self.schedule.total:
+            self.diverged = self._diverged_at_the_end()
+        self.sums = [0.0, 0, 0, 0.0]
+
+    def _add_row(self, lr: float, sums: list[Any]) -> None:
+        epoch = math.ceil(self.iteration / self.schedule.per_epoch)
+        row = record.row(epoch, self.iteration, lr, sums, self.engine.evaluate())
+        self.rows.append(row)
+        self.progress.epoch(row)
+        report = {"epoch": epoch, "epochs": self.progress.epochs, "seconds_left": self.progress.seconds_left}
+        if self.team.rank == 0:
+            with suppress(UserError):  # only `bnonly status` reads it; the next checkpoint reports a full disk
+                atomic.replace(paths.progress(self.claim.folder), json.dumps(report).encode())
+
+    def _diverged_at_the_end(self) -> str | None:
+        """Return how the last steps diverged, which no later training loss would show; None if they did not."""
         loss = self.rows[-1]["test_loss"]
         if not math.isfinite(loss):
             return f"test loss is {loss} after the last iteration"
@@ -206,111 +218,61 @@ class Run:
                 return f"{name} is not finite after the last iteration"
         return None
 
-    def _save_if_due(self, epoch_ended: bool, age: float) -> None:
-        stop = max(self.asked - SIGNAL, 0)
-        if stop or age >= (self.every / 6 if epoch_ended else self.every):
+    # --- checkpoint ---
+
+    def checkpoint(self) -> None:
+        """Write a checkpoint if one is due, and stop if a signal asked for it."""
+        if self.diverged:  # the results follow at once
+            return
+        stop = max(self.requested - SIGNAL, 0)
+        if stop or self.step_ended - self.saved >= (self.every / 6 if self.epoch_ended else self.every):
             self._save()
-        self.team.largest(0)  # nobody leaves before the first process has written: the launcher ends the rest then
-        if stop and self.iteration < self.schedule.total:
+        self.team.largest(0)  # all wait for the first process to write: the launcher ends them as soon as one leaves
+        if stop and not self.ended:
             raise Stopped(stop, f"{self.cell} at epoch {self.iteration / self.schedule.per_epoch:.2f}")
 
     def _save(self) -> None:
-        if self.team.rank:
-            self.saved = time.monotonic()
-            return
-        self.check()
-        self.history["sessions"][-1].update(self.engine.facts())
-        now = time.monotonic()
-        self.history["wall_seconds"] += now - self.clock
-        self.clock = self.saved = now
-        checkpoint.save(
-            self.checkpoint,
-            self.cell,
-            {
+        if self.team.rank == 0:
+            self.claim.check()
+            self._update_history()
+            content = {
                 "state": self.engine.state(),
                 "rows": self.rows,
                 "iteration": self.iteration,
-                "partial": self.partial,
+                "partial": self.sums,
                 "history": self.history,
                 "data_sha256": self.source.checksum,
-            },
-        )
+            }
+            checkpoint.save(self.checkpoint_path, self.cell, content)
+        self.saved = time.monotonic()
 
-    def _record(self, epoch: int, scores: Any, rate: float, totals: list[Any]) -> None:
-        loss, correct, images, seconds = totals
-        speed = images / seconds if seconds else 0.0
-        row = {
-            "epoch": epoch,
-            "iteration": self.iteration,
-            "lr": rate,
-            "train_loss": loss / images if images else math.nan,
-            "train_top1": correct / images if images else math.nan,
-            "test_loss": scores.loss,
-            "test_top1": scores.top1,
-            "test_top5": scores.top5,
-            "images_per_second": speed,
-            "seconds": seconds,
-        }
-        self.rows.append(row)
-        self.progress.epoch(row)
-        report = {"epoch": epoch, "epochs": self.progress.epochs, "seconds_left": self.progress.seconds_left}
-        if self.team.rank == 0:
-            with suppress(UserError):  # only `bnonly status` reads it; a checkpoint will say that the disk is full
-                atomic.replace(paths.progress(self.folder), json.dumps(report).encode())
-
-    def finish(self, reason: str | None) -> None:
-        """Write the results and remove the checkpoint."""
-        self.check()
+    def _update_history(self) -> None:
+        now = time.monotonic()
         self.history["sessions"][-1].update(self.engine.facts())
-        self.history["wall_seconds"] += time.monotonic() - self.clock
-        model = self.engine.model
-        _write_batchnorm(paths.batchnorm(self.made), self.cell, self.start, model)
-        weights.save(paths.weights(self.made), self.cell, self.source.classes, self.source.checksum, model)
+        self.history["wall_seconds"] += now - self.clock
+        self.clock = now
+
+    # --- finish ---
+
+    def finish(self) -> None:
+        """Write the results and remove the checkpoint."""
+        if self.team.rank:
+            return
+        self.claim.check()
+        self._update_history()
+        model, results = self.engine.model, self.claim.results
+        record.write_batchnorm(paths.batchnorm(results), self.cell, self.at_start, record.norms(model))
+        weights.save(paths.weights(results), self.cell, self.source.classes, self.source.checksum, model)
         label = {
-            "status": "diverged" if reason else "finished",
-            "reason": reason,
+            "status": "diverged" if self.diverged else "finished",
+            "reason": self.diverged,
             "epochs_done": self.iteration / self.schedule.per_epoch,
-            "parameters": regimes.count(model),
-            "data": {
-                "dataset": self.cell.recipe.dataset,
-                "sha256": self.source.checksum,
-                "train_images": self.source.train_images,
-                "test_images": self.source.test_images,
-                "classes": self.source.classes,
-                "mean": list(map(float, self.source.mean)),
-                "std": list(map(float, self.source.std)),
-            },
-            "ended": _now(),
-            # The last session's code, versions and device at the top, all of them under "sessions".
-            **{k: v for k, v in self.history["sessions"][-1].items() if k != "began"},
-            **self.history,
+            **record.label(model, self.source, self.cell.recipe.dataset, self.history),
             **provenance.peak_memory(self.device),
         }
         columns = {name: [row[name] for row in self.rows] for name in self.rows[0]}
         # Last, because its presence means that the cell is done.
-        parquet.write(paths.metrics(self.made), "metrics", columns, self.cell, label)
-        self.checkpoint.unlink(missing_ok=True)
-        paths.progress(self.folder).unlink(missing_ok=True)
-        self.progress.done(self.rows[-1], reason)
-
-
-def _norm_values(norm: torch.nn.BatchNorm2d) -> dict[str, Any]:
-    values = {"gamma": norm.weight, "beta": norm.bias, "mean": norm.running_mean, "variance": norm.running_var}
-    return {n: v.detach().cpu().numpy().copy() for n, v in values.items() if v is not None}
-
-
-def _write_batchnorm(path: Path, cell: Cell, start: dict[str, Any], model: torch.nn.Module) -> None:
-    columns: dict[str, list[Any]] = {name: [] for name in parquet.SCHEMAS["batchnorm"].names}
-    for index, (name, norm) in enumerate(regimes.find_batchnorms(model)):
-        size = norm.num_features
-        columns["layer"] += [name] * size
-        columns["layer_index"] += [index] * size
-        columns["channel"] += range(size)
-        for when, values in (("start", start[name]), ("end", _norm_values(norm))):
-            for what, value in values.items():
-                columns[f"{what}_{when}"] += value.tolist()
-    parquet.write(path, "batchnorm", columns, cell)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+        parquet.write(paths.metrics(results), "metrics", columns, self.cell, label)
+        self.checkpoint_path.unlink(missing_ok=True)
+        paths.progress(self.claim.folder).unlink(missing_ok=True)
+        self.progress.done(self.rows[-1], self.diverged)

@@ -1,4 +1,4 @@
-"""Where a result comes from: code, versions, machine."""
+"""Provenance of a result: code, versions, machine."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from typing import Any
 import torch
 
 import bnonly
+from bnonly.grid.cell import Cell
 
 PACKAGES = ("torch", "numpy", "pyarrow", "safetensors", "torchvision", "triton")
 
 
 @cache
 def code() -> dict[str, Any]:
-    """Return the git commit of the source tree and whether it has uncommitted changes; None where it is not a checkout."""
+    """Return the git commit of the source tree and whether it has uncommitted changes; None outside a checkout."""
     folder = Path(bnonly.__file__).parent
 
     def git(*arguments: str) -> str | None:
@@ -35,7 +36,7 @@ def code() -> dict[str, Any]:
 
 @cache
 def versions() -> dict[str, str]:
-    """Return the versions of Python, this package and what it computes with; nothing is imported for it."""
+    """Return the versions of Python, this package and the libraries it computes with, without importing them."""
     found = {"python": platform.python_version(), "bnonly": bnonly.__version__}
     for name in PACKAGES:
         try:
@@ -56,6 +57,14 @@ def describe_device(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "host_system": platform.system(),
     }
+
+
+def summary(session: dict[str, Any], cell: Cell) -> str:
+    """Return what a training's log begins with: device, threads, precision, engine and backend."""
+    backend = f" ({session['kernels']})" if "kernels" in session else ""
+    threads = f"{session['threads']} CPU thread{'s' if session['threads'] > 1 else ''}"
+    device = f"{session['device']} ({session['device_name']})"
+    return f"device {device}, {threads}, precision {cell.precision}, engine {cell.engine}{backend}"
 
 
 def _cpu_name() -> str:

@@ -1,4 +1,4 @@
-"""Signals that ask a training to stop."""
+"""Stop a training at a signal, after its checkpoint is written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import FrameType
 
 
 class Stopped(Exception):
-    """Training was asked to stop by a signal; the checkpoint is on the disk."""
+    """A signal stopped the training; the checkpoint is on the disk."""
 
     def __init__(self, number: int, where: str) -> None:
         super().__init__(where)
@@ -17,14 +17,20 @@ class Stopped(Exception):
 
 
 class Signals:
-    """Remembers SIGTERM, SIGINT and SIGUSR1 (SLURM's warning before a time limit) instead of dying of them."""
+    """Remembers SIGTERM, SIGINT and SIGUSR1 (SLURM's warning before a time limit) instead of dying of them.
+
+    Attributes
+    ----------
+    received : int
+        Number of the last signal; 0 if there was none.
+    """
 
     def __init__(self) -> None:
         self.received = 0
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Take the signals inside the block."""
+        """Remember signals inside the block."""
 
         def remember(number: int, frame: FrameType | None) -> None:
             self.received = number

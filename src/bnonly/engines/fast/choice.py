@@ -14,7 +14,7 @@ from bnonly.grid.cell import Cell
 WORTH = 1e11
 
 
-def kernels(cell: Cell, device: torch.device) -> str:
+def choose_backend(cell: Cell, device: torch.device) -> str:
     """Return "triton", "numba" or "torch".
 
     Apart from the device only the cell decides, so a training that is resumed goes on as it began.

@@ -18,13 +18,13 @@ from bnonly.data import Batches
 from bnonly.data.arrays import ArraySource
 from bnonly.engines import memory
 from bnonly.engines.evaluate import Scores, Tally, evaluate
-from bnonly.engines.fast.choice import kernels
+from bnonly.engines.fast.choice import choose_backend
 from bnonly.engines.fast.feed import make_feed
 from bnonly.engines.fast.graph import Captured
 from bnonly.engines.fast.malloc import keep_memory
 from bnonly.engines.fast.network import DTYPES, Network, Replicas
 from bnonly.engines.fast.parameters import Parameters
-from bnonly.engines.team import Team
+from bnonly.engines.team import ALONE, Team
 from bnonly.grid.cell import Cell
 from bnonly.grid.schedule import Schedule
 from bnonly.networks import regimes
@@ -48,19 +48,19 @@ class FastEngine:
         The processes that share every batch.
     """
 
-    def __init__(self, cell: Cell, source: Batches, device: torch.device, team: Team | None = None) -> None:
-        self._cell, self._source, self._device, self._team = cell, source, device, team or Team()
+    def __init__(self, cell: Cell, source: Batches, device: torch.device, team: Team = ALONE) -> None:
+        self._cell, self._source, self._device, self._team = cell, source, device, team
         self._share = self._team.rank, self._team.size
         if device.type == "cpu":
             keep_memory()
-        self._schedule = Schedule(cell.recipe, source.train_images)
+        self.schedule = Schedule(cell.recipe, source.train_images)
         self.model = regimes.make(cell, source.classes).to(device)
-        self._kernels = kernels(cell, device)
+        self._backend = choose_backend(cell, device)
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
         self._images = 0
         self._captured, self._together = False, 1
-        self._settle(Parameters(self.model, DTYPES[cell.precision], self._kernels))
+        self._settle(Parameters(self.model, DTYPES[cell.precision], self._backend))
 
     def _settle(self, parameters: Parameters, replicate: int = 0) -> None:
         """Compute with these parameters from here on: the model's, perhaps side by side with those of others."""
@@ -71,7 +71,7 @@ class FastEngine:
             parameters.of,
             DTYPES[cell.precision],
             self._team.add_up if cell.recipe.batchnorm == "synchronised" else None,
-            self._kernels,
+            self._backend,
             "tf32" if cell.precision == "tf32" else "ieee",
             memory.crowded(cell, device),
         )
@@ -99,7 +99,7 @@ class FastEngine:
         def step(number: int) -> int:
             x, y = next(batches)
             images = min(size, self._source.train_images - number * size)
-            self.step(x, y, self._schedule.lr(epoch * self._schedule.per_epoch + number), images)
+            self.step(x, y, self.schedule.lr(epoch * self.schedule.per_epoch + number), images)
             return images
 
         return step
@@ -177,7 +177,7 @@ class FastEngine:
         """See `Engine.facts`."""
         return {
             "cuda_graphs": self._captured,
-            "kernels": self._kernels,
+            "kernels": self._backend,
             "gpus": self._team.size,
             "together": self._together,
         }
@@ -211,7 +211,7 @@ class Replicates:
 def _lay_side_by_side(engines: list[FastEngine]) -> None:
     """Have replicates keep what trains side by side, each from the state it is in."""
     cell = engines[0]._cell
-    joint = Parameters([e.model for e in engines], DTYPES[cell.precision], engines[0]._kernels)
+    joint = Parameters([e.model for e in engines], DTYPES[cell.precision], engines[0]._backend)
     for i, engine in enumerate(engines):
         before = dict(engine._parameters.named(engine._parameters.momentum, engine._replicate))
         for name, part in joint.named(joint.momentum, i):
@@ -277,10 +277,10 @@ class _Graphs:
         # A data set that lies on the device is read inside the graph.
         self._arrays = first._source if isinstance(first._source, ArraySource) else None
         self._feeds = [
-            make_feed(e._cell, e._source, self._device, DTYPES[e._cell.precision], e._kernels) for e in engines
+            make_feed(e._cell, e._source, self._device, DTYPES[e._cell.precision], e._backend) for e in engines
         ]
         self._ready: dict[tuple[str, int], Captured | None] = {}
-        rates = [first._schedule.lr(i) for i in range(first._schedule.total)]
+        rates = [first.schedule.lr(i) for i in range(first.schedule.total)]
         self._rates = torch.tensor(rates, dtype=torch.float32, device=self._device)
         self._place = torch.zeros((), dtype=torch.int64, device=self._device)
         self._iteration = torch.zeros(1, dtype=torch.int64, device=self._device)
@@ -289,7 +289,7 @@ class _Graphs:
         joint = len(engines) == first._parameters.replicates > 1
         self._replicas = Replicas([e._network for e in engines]) if joint else None
         # Triton's kernels count in one place for all streams: those that do not share launches take turns.
-        parallel = len(engines) > 1 and self._device.type == "cuda" and first._kernels != "triton"
+        parallel = len(engines) > 1 and self._device.type == "cuda" and first._backend != "triton"
         self._streams = [torch.cuda.Stream(self._device) for _ in engines] if parallel else []
 
     @property
@@ -299,7 +299,7 @@ class _Graphs:
 
     def steps(self, epoch: int, first: int) -> Callable[[int], int]:
         """See `FastEngine._steps`."""
-        self._iteration.fill_(epoch * self._engines[0]._schedule.per_epoch + first)
+        self._iteration.fill_(epoch * self._engines[0].schedule.per_epoch + first)
         self._place.fill_(first * self._batch)
         for feed in self._feeds:
             feed.begin(epoch, first)

@@ -37,11 +37,11 @@ class Feed(Protocol):
         """
 
 
-def make_feed(cell: Cell, source: Batches, device: torch.device, dtype: torch.dtype, kernels: str) -> Feed:
+def make_feed(cell: Cell, source: Batches, device: torch.device, dtype: torch.dtype, backend: str) -> Feed:
     """Return what feeds a cell's training: images in `dtype`, of a data set on the device or of one that streams."""
     if not isinstance(source, ArraySource):
         return _Streamed(cell, source)
-    if kernels == "triton":
+    if backend == "triton":
         return _Drawn(cell, source, device, dtype)
     return _Epoch(cell, source, device, dtype)
 

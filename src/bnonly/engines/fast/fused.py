@@ -230,7 +230,7 @@ def norm_act(
     relu: bool,
     keep_output: bool,
     together: Together | None = None,
-    kernels: str = "torch",
+    backend: str = "torch",
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Apply BatchNorm with the batch's statistics, add the shortcut, apply ReLU; the running statistics move.
 
@@ -253,7 +253,7 @@ def norm_act(
         The output is kept by the next layer anyway (its weight trains): take the ReLU's mask from there.
     together : function, optional
         Replaces a tensor by its sum over all processes, whose images then share their statistics.
-    kernels : str
+    backend : str
         "torch", "triton" (`bnonly.engines.triton`) or "numba" (`bnonly.engines.fast.numba_batchnorm`).
     """
     if together is not None:
@@ -261,12 +261,12 @@ def norm_act(
         shared = shared if residual is None else shared + residual
         shared = functional.relu(shared) if relu else shared
         return shared, shared
-    if kernels == "numba":
+    if backend == "numba":
         from bnonly.engines.fast.numba_batchnorm import NormAct
 
         pair: tuple[torch.Tensor, torch.Tensor] = NormAct.apply(x, gamma, beta, residual, norm, relu)
         return pair
-    if kernels == "triton":
+    if backend == "triton":
         from bnonly.engines.triton import bn_relu
 
         y = bn_relu(x, gamma, beta, norm.running_mean, norm.running_var, norm.momentum or 0.0, norm.eps, residual, relu)

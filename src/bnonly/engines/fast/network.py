@@ -54,7 +54,7 @@ class Network:
         That precision; statistics, the mean over pixels, the output layer and the loss are in float32.
     together : function, optional
         Replaces a tensor by its sum over all processes: BatchNorm then takes the statistics of the images of all of them.
-    kernels : str
+    backend : str
         What applies BatchNorm: "torch", "triton" (all of `bnonly.engines.triton`) or "numba" (`bnonly.engines.fast.numba_batchnorm`, on CPUs).
     products : str
         How those multiply float32: "ieee" or "tf32".
@@ -76,15 +76,15 @@ class Network:
         weights: Callable[[nn.Conv2d], tuple[torch.Tensor, torch.Tensor | None]],
         dtype: torch.dtype,
         together: fused.Together | None = None,
-        kernels: str = "torch",
+        backend: str = "torch",
         products: str = "ieee",
         recompute: bool = False,
     ) -> None:
         self._recompute = recompute and together is None
-        self._weights, self._dtype, self._together, self._kernels = weights, dtype, together, kernels
+        self._weights, self._dtype, self._together, self._backend = weights, dtype, together, backend
         self._steps = list(self._parse(model))
         self._model, self._products, self._fused = model, products, False
-        if kernels == "triton":
+        if backend == "triton":
             from bnonly.engines.triton import fuses
 
             self._fused = fuses(model)
@@ -167,7 +167,7 @@ class Network:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         z = fused.conv(x, layer.weight, layer.bias, layer.conv, made)
         norm = layer.norm
-        return fused.norm_act(z, norm.weight, norm.bias, norm, residual, relu, kept, self._together, self._kernels)
+        return fused.norm_act(z, norm.weight, norm.bias, norm, residual, relu, kept, self._together, self._backend)
 
     @torch.no_grad()
     def test(self, x: torch.Tensor) -> torch.Tensor:
@@ -190,7 +190,7 @@ class Network:
     ) -> torch.Tensor:
         z = functional.conv2d(x, layer.weight, layer.bias, layer.conv.stride, layer.conv.padding)
         norm = layer.norm
-        if self._kernels == "numba":
+        if self._backend == "numba":
             from bnonly.engines.fast.numba_batchnorm import apply_running
 
             return apply_running(z, norm, residual, relu)

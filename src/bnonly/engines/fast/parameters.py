@@ -27,7 +27,7 @@ class Parameters:
         From `bnonly.networks.regimes.make`, on their device; several are replicates of one cell.
     dtype : torch.dtype
         What convolutions compute in.
-    kernels : str
+    backend : str
         "triton": a step is one launch of `bnonly.engines.triton.sgd_step`.
 
     Attributes
@@ -41,8 +41,8 @@ class Parameters:
         convolutions of which a few entries train.
     """
 
-    def __init__(self, models: nn.Module | Sequence[nn.Module], dtype: torch.dtype, kernels: str = "torch") -> None:
-        self._dtype, self._kernels = dtype, kernels
+    def __init__(self, models: nn.Module | Sequence[nn.Module], dtype: torch.dtype, backend: str = "torch") -> None:
+        self._dtype, self._backend = dtype, backend
         models = [models] if isinstance(models, nn.Module) else list(models)
         convs = _in_turn([m for m in model.modules() if isinstance(m, nn.Conv2d)] for model in models)
         trainable = [regimes.trainable(model) for model in models]
@@ -169,7 +169,7 @@ class Parameters:
         momentum, weight_decay : float
             No Nesterov, no dampening.
         """
-        if self._kernels == "triton" and not isinstance(lr, float):
+        if self._backend == "triton" and not isinstance(lr, float):
             from bnonly.engines.triton import sgd_step
 
             low = self._low if self._low is not None and self._low.numel() else None

@@ -1,0 +1,99 @@
+"""No function takes a train of parameters, no file grows without a reason."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src/bnonly"
+PARAMETERS, LINES = 6, 450
+#: Functions that still take more than six parameters.  Shorten this list; never add to it.
+TO_SHORTEN = {
+    "cost/counting.py:step",
+    "cost/gpus.py:_gpu",
+    "cost/total.py:costs",
+    "engines/fast/fused.py:norm_act",
+    "engines/fast/network.py:Network.__init__",
+    "engines/triton/augmentation.py:augment",
+    "engines/triton/batchnorm.py:apply",
+    "engines/triton/batchnorm.py:backward",
+    "engines/triton/batchnorm.py:bn_relu",
+    "engines/triton/batchnorm.py:reduce",
+    "engines/triton/checks.py:check_batchnorm",
+    "engines/triton/checks.py:check_convolution",
+    "engines/triton/checks.py:check_network",
+    "engines/triton/convolution.py:backward",
+    "engines/triton/convolution.py:forward",
+    "engines/triton/convolution.py:weight_gradient",
+    "engines/triton/optimiser.py:sgd_step",
+    "figures/drawing/densities.py:_histograms",
+    "figures/drawing/densities.py:_record",
+    "figures/drawing/lines.py:_frame",
+    "figures/drawing/lines.py:thresholds",
+}
+#: Files above 450 lines, and why.
+LONG = {
+    "src/bnonly/commands/compare.py": "to be shortened",
+    "src/bnonly/commands/sharing.py": "to be split: results/archive.py",
+    "src/bnonly/engines/triton/batchnorm.py": "kernels of one pass each, with their launchers",
+    "src/bnonly/engines/triton/checks.py": "to be moved to the benchmarks",
+    "src/bnonly/engines/triton/convolution.py": "kernels of one pass each, with their launchers",
+    "src/bnonly/verdicts/decide.py": "to be shortened",
+    "benchmarks/kernels.py": "a case a kernel",
+    "tests/data/test_bad_input.py": "to be split",
+    "tests/engines/test_fast.py": "to be split",
+    "tests/train/test_training.py": "to be split",
+    "tests/verdicts/test_rules.py": "to be split",
+}
+
+
+def is_compiled(function):
+    """Whether a function is a kernel: compiled, without a call of a dataclass or closure to bundle its arguments."""
+    return any("triton.jit" in ast.unparse(d) or "njit" in ast.unparse(d) for d in function.decorator_list)
+
+
+def functions(tree, inside=""):
+    """Names and parameters of all functions, but for kernels and the passes of autograd functions."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef):
+            given = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+            names = [n for n in given if n not in ("self", "cls")]
+            if not is_compiled(node) and given[:1] != ["ctx"]:
+                yield inside + node.name, names
+            yield from functions(node, f"{inside}{node.name}.")
+        elif isinstance(node, ast.ClassDef):
+            yield from functions(node, f"{inside}{node.name}.")
+        else:
+            yield from functions(node, inside)
+
+
+def test_no_function_takes_more_than_six_parameters():
+    many = {
+        f"{path.relative_to(PACKAGE)}:{name}"
+        for path in PACKAGE.rglob("*.py")
+        for name, parameters in functions(ast.parse(path.read_text()))
+        if len(parameters) > PARAMETERS
+    }
+    assert sorted(many - TO_SHORTEN) == []
+    assert sorted(TO_SHORTEN - many) == [], "take it off the list"
+
+
+def test_no_file_is_longer_than_450_lines():
+    files = [path for folder in ("src", "benchmarks", "tests", "workflow") for path in (ROOT / folder).rglob("*.py")]
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files}
+    long = {name for name, lines in lengths.items() if lines > LINES}
+    assert sorted(long - LONG.keys()) == []
+    assert sorted(LONG.keys() - long) == [], "take it off the list"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("class A:\n def f(self, a, *, b): pass", [("A.f", ["a", "b"])]),
+        ("@triton.jit\ndef k(a): pass\ndef g():\n def h(c): pass", [("g", []), ("g.h", ["c"])]),
+        ("class F:\n @staticmethod\n def forward(ctx, a): pass", []),
+    ],
+)
+def test_parameters_are_counted(text, found):
+    assert list(functions(ast.parse(text))) == found
