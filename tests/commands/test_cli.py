@@ -141,7 +141,7 @@ def test_by_hand_a_cell_has_the_threads_of_the_configuration(given, used, call, 
     from bnonly.train import run
 
     seen = []
-    monkeypatch.setattr(run, "train_cell", lambda *arguments, **options: seen.append(options["threads"]))
+    monkeypatch.setattr(run, "train_cell", lambda cell, folder, options: seen.append(options.threads))
     assert call("--set", "threads=3", "train", "ResNet-8-c4", "bn", *given)[0] == 0
     assert seen == [used]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnonly.engines.engine import ReferenceEngine
+from bnonly.engines.reference import ReferenceEngine
 from bnonly.grid.cell import Cell, Recipe
 from bnonly.grid.resolve import Grid, load_grid
 from bnonly.networks import regimes
