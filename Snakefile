@@ -45,6 +45,7 @@ from bnonly.grid import datasets
 from bnonly.grid.cell import Key
 from bnonly.config.reader import NAME
 from bnonly.grid.resolve import resolve
+from bnonly.results import atomic
 from bnonly.results import cache as finished
 
 

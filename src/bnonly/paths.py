@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 RESULTS = Path("results")
@@ -23,6 +24,11 @@ PARQUET = {kind: name for kind, name in (TRAINED | ANALYSED).items() if kind != 
 
 FIGURE_FORMATS = ("pdf", "png", "csv")
 TABLE_FORMATS = ("md", "tex", "csv")
+
+
+def resolved(content: str) -> Path:
+    """The workflow's whole configuration in one file, beside Snakemake's own."""
+    return Path(".snakemake/bnonly") / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.json"
 
 
 def metrics(folder: Path) -> Path:

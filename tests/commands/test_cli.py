@@ -161,7 +161,7 @@ def test_counts_are_written(call):
         (("train", "ResNet-8-c4", "bn", "--seed", "9"), "ResNet-8-c4/bn has seeds [0], not 9"),
         (("train",), "name an architecture and a regime"),
         (("train", "ResNet-8-c4", "--spec", "{}"), "--spec describes the whole cell"),
-        (("figure", "fig05", "--request", "{"), "--request: not JSON"),
+        (("--resolved", "absent.json", "figure", "fig05"), "absent.json: cannot be read"),
         (("-C", "config.yaml", "status"), "config.yaml: File exists"),
         (("train", "--spec", "{}"), "not a cell's specification"),
         (("show", "ResNet-8-c4", "all"), "metrics.parquet: no such file; train the cell first"),

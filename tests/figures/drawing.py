@@ -9,7 +9,7 @@ from tests.figures import synthetic
 
 from bnonly import paths
 from bnonly.figures import catalog, render
-from bnonly.figures.needs import request
+from bnonly.figures.needs import Request, request
 from bnonly.grid.resolve import Grid, resolve
 
 FIGURES = [f"fig{i:02d}" for i in range(1, 26)]
@@ -41,7 +41,7 @@ PAPER = {
 }
 
 
-def asked(grid: Grid, name: str) -> dict:
+def asked(grid: Grid, name: str) -> Request:
     return request(grid, name, catalog.FIGURES.needs(name))
 
 

@@ -250,12 +250,10 @@ def write(
     diverged = diverged or {}
     wanted = {}
     for name in figures or FIGURES.names():
-        for panel in request(grid, name, FIGURES.needs(name))["panels"]:
-            for folder, by_regime in panel["cells"].items():
-                for regime, seeds in by_regime.items():
-                    for seed in seeds:
-                        for kind in panel["files"]:
-                            wanted[kind, folder, regime, int(seed)] = None
+        for panel in request(grid, name, FIGURES.needs(name)).panels:
+            for key, _ in panel.keys():
+                for kind in panel.files:
+                    wanted[kind, *key] = None
     for kind, *key in wanted:
         write_one(root, grid.cell(*key), kind, most, diverged.get(tuple(key)))
 

@@ -163,7 +163,7 @@ def test_experiments_that_a_run_leaves_out_are_left_out_and_named(small, name):
         sheet = render.compose(asked(without(WIDTH, IMAGENET), name), root)
     assert len(sheet.axes) == 1
     lacking = [e for e in (WIDTH, IMAGENET) if e in [n.experiment for n in catalog.FIGURES.needs(name)]]
-    assert any(f"Experiments left out: {', '.join(lacking)}." in " ".join(t.split()) for t in texts(sheet))
+    assert any(f"experiments left out: {' and '.join(lacking)}" in " ".join(t.split()) for t in texts(sheet))
     assert set(sheet.numbers["panel"]) == {n.experiment for n in catalog.FIGURES.needs(name)} - {WIDTH, IMAGENET}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import re
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ from tests.figures.drawing import DEPTH, FIGURES, KINDS, PAPER, asked, composed,
 from bnonly.figures import render
 from bnonly.figures.drawing import style
 from bnonly.figures.drawing.lines import ticks, y_limits
-from bnonly.figures.values import Architecture
+from bnonly.figures.needs import Architecture
 from bnonly.grid.resolve import resolve
 
 #: With the paper's networks these pages are laid out as others are.
@@ -182,12 +184,12 @@ def test_figure_3_has_the_papers_axis(wide):
 def test_a_figure_says_how_many_runs_diverged(small, name):
     root, grid = small
     ask = asked(grid, name)
-    shown = {(f, r) for p in ask["panels"] for f, by in p["cells"].items() for r in by}
+    shown = {key[:2] for key in ask.cells()}
     sick = shown & {("ResNet-20", "bn"), ("ResNet-14", "all")}
     sheet = composed(root, grid, name)
     said = texts(sheet)
     marks = [t for t in said if t.removeprefix("× ") == "1/2"]
-    assert len(marks) == sum(1 for p in ask["panels"] for f, by in p["cells"].items() for r in by if (f, r) in sick)
+    assert len(marks) == sum(place in sick for p in ask.panels for place in {key[:2] for key, _ in p.keys()})
     assert any(f"({len(sick)} of " in t for t in said) == bool(sick)
     frame = sheet.numbers
     frame = frame[frame["quantity"] != "regression"]
@@ -198,11 +200,12 @@ def test_a_figure_says_how_many_runs_diverged(small, name):
 def test_a_figure_of_other_data_says_so_and_claims_nothing(small, wide):
     for name in KINDS:
         said = texts(composed(*small, name))
-        assert any("handwritten digits" in t and "not the paper's" in t for t in said)
+        assert any("handwritten digits instead of CIFAR-10" in " ".join(t.split()) for t in said)
         for text in said:
             if "CIFAR-10" in text or "ImageNet" in text:
                 assert "handwritten digits" in " ".join(text.split()) or text.startswith("ImageNet-ResNet-"), text
-        assert not any("not the paper's" in t for t in texts(composed(*wide, name)))
+        (mark,) = composed(*wide, name).warnings
+        assert re.fullmatch(r"Not the paper's figure: [^;]*1 of [35] seeds(; .*1 of [35] seeds)?\.", mark)
 
 
 def test_single_runs_are_said_to_be_so(wide, small):
@@ -230,7 +233,7 @@ def test_tick_labels_that_do_not_fit_are_made_to_fit(small):
 def test_the_legend_fills_the_empty_place_where_it_fits(wide, longer):
     root, grid = wide
     ask = asked(grid, "fig15")  # seven panels in two rows of four
-    ask["labels"]["all"] += longer
+    ask = dataclasses.replace(ask, labels={**ask.labels, "all": ask.labels["all"] + longer})
     with render.look():
         sheet = render.compose(ask, root)
     (legend,) = sheet.figure.findobj(match=lambda a: type(a).__name__ == "Legend")

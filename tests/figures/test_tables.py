@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from bnonly import paths
 from bnonly.errors import UserError
 from bnonly.figures import outputs
 from bnonly.figures.catalog import COUNTED, TABLES
-from bnonly.figures.needs import Need, cells, files, request
+from bnonly.figures.needs import Need, request
 from bnonly.figures.tables import counts, layout, render
 from bnonly.grid.resolve import Grid, resolve
 
@@ -98,7 +97,7 @@ def test_the_catalog():
 
 def test_tables_of_architectures_read_no_results(grid):
     for name in ("table1", "table_b", "table_c1", "table_c2"):
-        assert files(request(grid, name, TABLES.needs(name))) == []
+        assert request(grid, name, TABLES.needs(name)).files() == []
 
 
 def test_table_1_prints_rounded_and_keeps_exact_counts(root, grid):
@@ -154,8 +153,8 @@ def test_counts_that_are_missing_or_foreign_are_refused(root, grid):
 def test_another_configuration_and_other_data_are_named(root, grid):
     table = made(root, grid, "table1")
     for suffix in ("md", "tex"):
-        assert "not the paper's configuration" in table[suffix] and "handwritten digits" in table[suffix]
-    assert "not the paper's" not in made(root, synthetic.paper_grid(), "table_b")["md"]
+        assert "Not the paper's table" in table[suffix] and "handwritten digits instead of CIFAR-10" in table[suffix]
+    assert "the paper's" not in made(root, synthetic.paper_grid(), "table_b")["md"]
 
 
 def test_text_only_pairs_by_seed(tmp_path, grid):
@@ -166,7 +165,7 @@ def test_text_only_pairs_by_seed(tmp_path, grid):
         ("ResNet-8", "bn_binary", 0): 0.51,
         ("ResNet-8", "bn_binary", 1): 0.59,
     }
-    for key, _ in cells(asked):
+    for key in asked.cells():
         last = accuracies.get(key, 0.4)
         stopped = last if key == ("ResNet-8", "bn_binary", 1) else None
         synthetic.write_one(tmp_path, grid.cell(*key), "metrics", stopped_at=stopped, test_top1=[0.1, last])
@@ -185,10 +184,9 @@ def test_text_only_asks_for_no_more_references_than_it_compares(grid):
     needs = TABLES.needs("text_only")
     assert [n.experiment for n in needs] == ["text-depth", "cifar-depth", "text-width", "cifar-width"]
     asked = request(grid, "text_only", needs)
-    depth = asked["panels"][1]
-    assert [a["name"] for a in depth["architectures"]] == ["ResNet-8"]
-    assert depth["regimes"] == ["all", "all_noaffine", "bn", "rand2"]
-    json.dumps(asked)
+    depth = asked.panels[1]
+    assert [a.name for a in depth.architectures] == ["ResNet-8"]
+    assert depth.regimes == ("all", "all_noaffine", "bn", "rand2")
 
 
 def test_text_only_is_made_unless_its_experiments_are_on_request_or_left_out():
@@ -232,9 +230,9 @@ def test_text_only_compares_what_the_run_has(tmp_path):
     del config["experiments"]["text-depth"]
     grid = resolve(config)
     asked = request(grid, "text_only", TABLES.needs("text_only"))
-    assert [p["experiment"] for p in asked["panels"]] == ["text-width", "cifar-width"]
-    for key, _ in cells(asked):
-        synthetic.write_one(tmp_path, grid.cells[key], "metrics")
+    assert [p.experiment for p in asked.panels] == ["text-width", "cifar-width"]
+    for key in asked.cells():
+        synthetic.write_one(tmp_path, grid.cell(*key), "metrics")
     table = made(tmp_path, grid, "text_only")
     assert {row["panel"] for row in csv.DictReader(table["csv"].splitlines())} == {"text-width"}
-    assert "Experiments left out: text-depth." in table["md"]
+    assert "experiments left out: text-depth" in table["md"]

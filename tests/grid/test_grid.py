@@ -1,6 +1,5 @@
 """From config.yaml to cells: the paper's numbers, identity, and every mistake answered in one line."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -267,18 +266,15 @@ def test_an_architecture_called_as_a_regime_has_a_label_of_its_own():
     config["architectures"]["bn"] = config["architectures"].pop("ResNet-8-c4")
     config["experiments"]["cifar-depth"] |= {"architectures": ["bn"], "case_study": "bn"}
     asked = outputs.ask(resolve(config), "fig05")
-    (panel,) = asked["panels"]
-    assert asked["labels"]["bn"] == "BatchNorm" and [a["label"] for a in panel["architectures"]] == ["bn"]
+    (panel,) = asked.panels
+    assert asked.labels["bn"] == "BatchNorm" and [a.label for a in panel.architectures] == ["bn"]
 
 
 def test_requests_name_each_cell_once_and_carry_digests():
-    from bnonly.figures import needs
-
     asked = outputs.ask(PAPER, "fig05")
-    found = list(needs.cells(json.loads(needs.canonical(asked))))
-    assert len(found) == len(dict(found)) == 12 * 2 * 5 + 5 * 2 * 3
-    for key, digest in found:
-        assert PAPER.cells[key].digest() == digest
+    assert len(asked.cells()) == 12 * 2 * 5 + 5 * 2 * 3
+    for key, digest in asked.cells().items():
+        assert PAPER.cell(*key).digest() == digest and digest in asked.to_json()
 
 
 def test_a_key_is_read_as_it_is_written():

@@ -80,14 +80,7 @@ def test_without_results_every_result_is_missing(paper, nothing):
             assert decision.missing and not decision.cells
             assert set(decision.missing) <= set(paper.cells), decision.claim.id
             # Everything that is missing is trained for a figure that the claim names, or is on request.
-            shown = {
-                (a, r, int(s))
-                for f in decision.claim.figures
-                for panel in outputs.ask(paper, f)["panels"]
-                for a, by in panel["cells"].items()
-                for r, seeds in by.items()
-                for s in seeds
-            }
+            shown = {key for f in decision.claim.figures for key in outputs.ask(paper, f).cells()}
             assert set(decision.missing) <= shown, decision.claim.id
 
 
@@ -187,19 +180,19 @@ def test_verdict_files_that_are_none(tmp_path):
 
 
 def test_figures_show_what_the_paper_states_only_if_asked(paper):
-    assert "stated" not in outputs.ask(paper, "fig02")
+    assert not outputs.ask(paper, "fig02").stated
     config = {**synthetic.paper_config(), "paper_values": True}
     asked = outputs.ask(resolve(config), "fig02")
-    points = {(s["architecture"], s["regime"], s["metric"]): s["value"] for s in asked["stated"]}
+    points = {(s.architecture, s.regime, s.metric): s.value for s in asked.stated}
     assert points["ResNet-110", "bn", "top1"] == 69.5 and points["ImageNet-ResNet-200", "out", "top5"] == 2.7
-    assert len(points) == len(asked["stated"])  # each once
+    assert len(points) == len(asked.stated)  # each once
     assert ("ResNet-434", "bn", "top1") not in points  # our reading of "comparable networks", not a statement
-    assert "stated" not in outputs.ask(resolve(config), "fig04")
+    assert not outputs.ask(resolve(config), "fig04").stated
 
 
 def test_other_data_show_no_values_of_the_paper():
     config = {**synthetic.small_config(), "paper_values": True}
-    assert "stated" not in outputs.ask(resolve(config), "fig02")
+    assert not outputs.ask(resolve(config), "fig02").stated
 
 
 @pytest.mark.parametrize("name", ["fig02", "fig03", "fig05"])
@@ -213,7 +206,7 @@ def test_stated_values_are_drawn_and_recorded(name, tmp_path):
         sheet = render.compose(asked, tmp_path)
     numbers = sheet.numbers
     stated = numbers[numbers["quantity"].str.startswith("stated", na=False)]
-    assert sorted(stated["mean"]) == sorted(s["value"] for s in asked["stated"]) and stated["claim"].notna().all()
+    assert sorted(stated["mean"]) == sorted(s.value for s in asked.stated) and stated["claim"].notna().all()
     drawn = [line for ax in sheet.axes for line in ax.lines if line.get_marker() == "*"]
     assert sorted(float(line.get_ydata()[0]) for line in drawn) == sorted(stated["mean"])
     assert any("paper states" in note for note in sheet.notes)

@@ -19,7 +19,7 @@ rule manifest:
         redrawn=redrawn(),
         resolved=lambda wildcards: needs.canonical(RESOLVED),
     shell:
-        "bnonly --resolved {params.resolved:q} manifest --redrawn {params.redrawn} > {log:q} 2>&1"
+        "bnonly --resolved {CONFIGURATION:q} manifest --redrawn {params.redrawn} > {log:q} 2>&1"
 
 
 for name in outputs.names():

@@ -1,4 +1,4 @@
-# Figures and tables.  `request` is what one shows, cell by cell with digests; `code` is what draws it.
+# Figures and tables.  `made_from` is a digest of what one shows, cell by cell, and of the code that draws it.
 
 
 rule counts:
@@ -13,7 +13,7 @@ rule counts:
     params:
         architectures=needs.canonical(outputs.architectures(GRID)),
     shell:
-        "bnonly counts --architectures {params.architectures:q} > {log:q} 2>&1"
+        "bnonly --resolved {CONFIGURATION:q} counts > {log:q} 2>&1"
 
 
 rule figure:
@@ -31,10 +31,9 @@ rule figure:
     resources:
         **DRAWS,
     params:
-        request=lambda wildcards: needs.canonical(asked(wildcards)),
-        code=lambda wildcards: outputs.code_digest(wildcards.name),
+        made_from=lambda wildcards: outputs.made_from(asked(wildcards)),
     shell:
-        "bnonly figure {wildcards.name} --request {params.request:q} > {log:q} 2>&1"
+        "bnonly --resolved {CONFIGURATION:q} figure {wildcards.name} > {log:q} 2>&1"
 
 
 rule table:
@@ -52,7 +51,6 @@ rule table:
     resources:
         **DRAWS,
     params:
-        request=lambda wildcards: needs.canonical(asked(wildcards)),
-        code=lambda wildcards: outputs.code_digest(wildcards.name),
+        made_from=lambda wildcards: outputs.made_from(asked(wildcards)),
     shell:
-        "bnonly figure {wildcards.name} --request {params.request:q} > {log:q} 2>&1"
+        "bnonly --resolved {CONFIGURATION:q} figure {wildcards.name} > {log:q} 2>&1"

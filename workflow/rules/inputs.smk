@@ -66,7 +66,7 @@ def asked_for():
             keys.add(key)
         else:
             for name in [stem] if stem in outputs.names() else WANTED:
-                keys |= {key for key, _ in needs.cells(outputs.ask(GRID, name))}
+                keys.update(outputs.ask(GRID, name).cells())
     return [key for key in GRID.cells if key in keys]
 
 

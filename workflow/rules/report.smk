@@ -18,7 +18,7 @@ rule claims:
         code=lambda wildcards: outputs.verdict_code("paper", "verdicts"),
         resolved=lambda wildcards: needs.canonical(RESOLVED),
     shell:
-        "bnonly --resolved {params.resolved:q} claims > {log:q} 2>&1"
+        "bnonly --resolved {CONFIGURATION:q} claims > {log:q} 2>&1"
 
 
 rule report:
@@ -38,4 +38,4 @@ rule report:
         code=lambda wildcards: outputs.verdict_code("paper", "verdicts", "report"),
         resolved=lambda wildcards: needs.canonical(RESOLVED),
     shell:
-        "bnonly --resolved {params.resolved:q} report --paper {params.paper:q} > {log:q} 2>&1"
+        "bnonly --resolved {CONFIGURATION:q} report --paper {params.paper:q} > {log:q} 2>&1"

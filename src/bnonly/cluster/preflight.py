@@ -16,7 +16,7 @@ from bnonly import cost, paths
 from bnonly.cluster import queue
 from bnonly.cluster.requests import Requests, setting
 from bnonly.errors import UserError, accepted
-from bnonly.figures import needs, outputs
+from bnonly.figures import outputs
 from bnonly.grid.cell import Cell, Key
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid
@@ -99,7 +99,7 @@ def preflight(grid: Grid, data: Path, probe: bool) -> int:
 
 
 def _wanted(grid: Grid) -> set[Key]:
-    return {key for name in outputs.wanted(grid) for key, _ in needs.cells(outputs.ask(grid, name))}
+    return {key for name in outputs.wanted(grid) for key in outputs.ask(grid, name).cells()}
 
 
 def seconds(limit: str) -> float:

@@ -54,7 +54,7 @@ def _general() -> argparse.ArgumentParser:
         "--data", metavar="FOLDER", help="prepared data sets (default: $BNONLY_DATA, or data/ beside the configuration)"
     )
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="change a configuration value: scale=0.05")
-    add("--resolved", metavar="JSON", help=argparse.SUPPRESS)
+    add("--resolved", metavar="FILE", help=argparse.SUPPRESS)
     return parser
 
 

@@ -15,11 +15,7 @@ def add(commands: Commands) -> None:
     """Add the commands."""
     figure = setup.command(commands, "figure", run_figure, "draw a figure, or write a table, from trained cells")
     figure.add_argument("name", help="fig01 ... fig25, table1, table_b, table_c1, table_c2, text_only")
-    figure.add_argument("--request", metavar="JSON", help=argparse.SUPPRESS)
-    counts = setup.command(
-        commands, "counts", run_counts, "count every architecture's parameters by building it (Table 1)"
-    )
-    counts.add_argument("--architectures", metavar="JSON", help=argparse.SUPPRESS)
+    setup.command(commands, "counts", run_counts, "count every architecture's parameters by building it (Table 1)")
     manifest = setup.command(
         commands,
         "manifest",
@@ -33,12 +29,7 @@ def run_figure(options: argparse.Namespace) -> int:
     """Draw a figure or write a table."""
     from bnonly.figures.outputs import ask, render
 
-    asked = (
-        setup.parse_json(options.request, "--request")
-        if options.request
-        else ask(setup.read(options).grid, options.name)
-    )
-    for path in render(asked):
+    for path in render(ask(setup.read(options).grid, options.name)):
         print(path)
     return 0
 
@@ -46,15 +37,9 @@ def run_figure(options: argparse.Namespace) -> int:
 def run_counts(options: argparse.Namespace) -> int:
     """Count every architecture's parameters."""
     from bnonly.figures.outputs import architectures
-
-    wanted = (
-        setup.parse_json(options.architectures, "--architectures")
-        if options.architectures
-        else architectures(setup.read(options).grid)
-    )
     from bnonly.networks.counts import write_counts
 
-    print(write_counts(wanted))
+    print(write_counts(architectures(setup.read(options).grid)))
     return 0
 
 

@@ -105,7 +105,7 @@ def read(options: argparse.Namespace) -> Setup:
     """Read the configuration that the options name, and enter the run's folder."""
     source = Path(options.config)
     if options.resolved:
-        resolved = parse_json(options.resolved, "--resolved")
+        resolved = parse_json(_text(options.resolved), options.resolved)
         return Setup(resolve(resolved, str(source)), data_folder(options), resolved)
     if not source.exists():
         raise UserError(f"{source}: no such file; run bnonly from the repository's root, or name one with --config")
@@ -142,6 +142,13 @@ def enter(folder: str | Path | None) -> None:
     if folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
         os.chdir(folder)
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise UserError(f"{path}: cannot be read: {problem}") from None
 
 
 def parse_json(text: str, option: str) -> Any:

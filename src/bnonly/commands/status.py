@@ -16,7 +16,8 @@ from bnonly.cluster import queue
 from bnonly.commands import setup
 from bnonly.console import duration
 from bnonly.errors import UserError
-from bnonly.figures import needs, outputs
+from bnonly.figures import outputs
+from bnonly.figures.needs import Request
 from bnonly.grid.cell import Cell, Key
 from bnonly.grid.resolve import Grid
 from bnonly.results import cache, failure, lock, parquet
@@ -52,9 +53,10 @@ def run_cells(options: argparse.Namespace) -> int:
     """List cells with their digests."""
     run = setup.read(options)
     if options.figure:
-        keys = [key for key, _ in needs.cells(outputs.ask(run.grid, options.figure))]
+        keys = list(outputs.ask(run.grid, options.figure).cells())
     else:
-        keys = list(run.grid.cells) if options.all else sorted(run.grid.on_default(), key=list(run.grid.cells).index)
+        chosen = run.grid.cells if options.all else run.grid.on_default()
+        keys = [key for key in run.grid.cells if key in chosen]
     for key in keys:
         print(run.grid.cells[key].digest(), key.folder)
     print(f"{len(keys)} cells", file=sys.stderr)
@@ -256,8 +258,8 @@ def survey(grid: Grid, command: str = "snakemake") -> Status:
                 "reason": str(problem),
             }
             continue
-        keys = {key for key, _ in needs.cells(asked)}
-        behind |= keys
+        keys = asked.cells()
+        behind.update(keys)
         entry, error = _output(name, asked, [by_key[k] for k in keys])
         drawn[name] = entry
         if error:
@@ -276,7 +278,7 @@ def _kind(name: str) -> str:
     return "figures" if outputs.files(name)[0].startswith("figures/") else "tables"
 
 
-def _output(name: str, asked: dict[str, Any], cells: list[CellStatus]) -> tuple[dict[str, Any], str | None]:
+def _output(name: str, asked: Request, cells: list[CellStatus]) -> tuple[dict[str, Any], str | None]:
     """Return the entry of a figure or table, and why drawing it failed, if it did."""
     finished = sum(s.state in FINISHED for s in cells)
     problem = None

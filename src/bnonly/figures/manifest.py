@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bnonly import paths
 from bnonly.errors import UserError
-from bnonly.figures import needs, outputs
+from bnonly.figures import outputs
 from bnonly.grid.resolve import Grid
 
 
@@ -44,7 +44,7 @@ def write_manifest(grid: Grid, redrawn: int) -> Path:
             if not path.exists():
                 raise UserError(f"{path}: is missing; draw it with: snakemake {name}")
             files[file] = hashlib.sha256(path.read_bytes()).hexdigest()
-        cells = {str(key.folder): digest for key, digest in needs.cells(asked)}
+        cells = {str(key.folder): digest for key, digest in asked.cells().items()}
         entries.append({"name": name, "sha256": files, "cells": cells})
     content = {"run": grid.title, "redrawn": redrawn, "outputs": entries}
     # Here, because the Snakefile imports this module and pyarrow takes a while.

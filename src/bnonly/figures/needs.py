@@ -1,23 +1,27 @@
-"""What a figure or table needs, and what it is given (standard library only; the Snakefile imports this).
+"""What a figure or table needs, and what it is given (standard library and yaml; the Snakefile imports this).
 
-A figure's module states its `NEEDS`; `request` turns them, with a grid, into plain data: panels, series, cells and their
-digests.  The workflow derives the inputs from it and passes it to `bnonly figure` as a parameter, so that a figure is
-redrawn exactly when something it shows has changed.
+A figure's module states its `NEEDS`; `request` turns them, with a grid, into a `Request`: panels, series, cells and their
+digests.  The workflow derives a figure's inputs from it, and draws the figure again exactly when it has changed.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bnonly import paths
 from bnonly.errors import UserError, accepted
 from bnonly.grid.cell import Key
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Experiment, Grid
+from bnonly.paper.deviations import deviations, in_words
+
+if TYPE_CHECKING:
+    from bnonly.paper.catalog import Stated
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,116 @@ class Need:
     among: str = ""
 
 
-def request(grid: Grid, name: str, needs: Sequence[Need]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Architecture:
+    """A place on a panel's x axis; two of them may share a folder (WRN-14-1 is ResNet-14)."""
+
+    name: str
+    label: str
+    folder: str
+    family: str
+    depth: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class Panel:
+    """An experiment as a figure asks for it.
+
+    Attributes
+    ----------
+    paper_data : bool
+        Whether the paper's numbers are about this data set.
+    cells : dict
+        Digests of the cells by architecture's folder, regime and seed; empty for architectures alone.
+    """
+
+    experiment: str
+    title: str
+    dataset: str
+    dataset_title: str
+    paper_data: bool
+    classes: int
+    regimes: tuple[str, ...]
+    files: tuple[str, ...]
+    architectures: tuple[Architecture, ...]
+    cells: Mapping[str, Mapping[str, Mapping[int, str]]]
+
+    @property
+    def axis_title(self) -> str:
+        """The title, which never passes other data off as those it names."""
+        others = {info.title for info in DATASETS.values()} - {self.dataset_title}
+        if self.dataset_title in self.title or (self.paper_data and not any(name in self.title for name in others)):
+            return self.title
+        return f"{self.title}, on {self.dataset_title}"
+
+    def short_name(self, architecture: Architecture) -> str:
+        """Return an architecture's label without the data set, where the panel names it anyway."""
+        return architecture.label.removeprefix(f"{self.dataset_title}-")
+
+    def chance(self, top: int = 1) -> float:
+        """Return the accuracy of guessing, in percent."""
+        return 100.0 * min(1.0, top / self.classes)
+
+    def replicates(self, architecture: Architecture, regime: str) -> list[Key]:
+        """Return the cells behind one point."""
+        return [Key(architecture.folder, regime, seed) for seed in self.cells[architecture.folder][regime]]
+
+    def keys(self) -> Iterator[tuple[Key, str]]:
+        """Yield key and digest of every cell."""
+        for folder, by_regime in self.cells.items():
+            for regime, by_seed in by_regime.items():
+                for seed, digest in by_seed.items():
+                    yield Key(folder, regime, seed), digest
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that a figure or table shows.
+
+    Attributes
+    ----------
+    name : str
+        The figure or table.
+    labels : dict
+        What the legend calls each regime.
+    panels : tuple of Panel
+        Without those of experiments that the grid leaves out.
+    differences : str
+        How its cells differ from the paper's, in words (`bnonly.paper.deviations`); empty: the figure is the paper's.
+    remarks : str
+        Differences that leave it the paper's, such as engine and precision.
+    stated : tuple of Stated
+        Values that the paper states for some points, if the configuration wants them shown.
+    """
+
+    name: str
+    labels: Mapping[str, str]
+    panels: tuple[Panel, ...]
+    differences: str = ""
+    remarks: str = ""
+    stated: tuple[Stated, ...] = ()
+
+    def to_json(self) -> str:
+        """Return the canonical JSON, by which the workflow notices a change."""
+        return canonical(dataclasses.asdict(self))
+
+    def cells(self) -> dict[Key, str]:
+        """Return the digest of every cell behind it by key, in order."""
+        return {key: digest for panel in self.panels for key, digest in panel.keys()}
+
+    def files(self) -> list[Path]:
+        """Return every file that it reads, each once, in order."""
+        found = {
+            key.folder / paths.PARQUET[kind]: None
+            for panel in self.panels
+            for key, _ in panel.keys()
+            for kind in panel.files
+        }
+        return list(found)
+
+
+def request(grid: Grid, name: str, needs: Sequence[Need]) -> Request:
     """Resolve a figure's needs against a grid.
 
     Parameters
@@ -57,83 +170,67 @@ def request(grid: Grid, name: str, needs: Sequence[Need]) -> dict[str, Any]:
     needs : sequence of Need
         Its panels.
 
-    Returns
-    -------
-    dict
-        ``{"name", "run", "absent": [experiments that the grid leaves out], "labels": {regime: text}, "panels": [{"experiment", "title", "dataset",
-        "dataset_title", "paper_data", "classes", "regimes", "files", "architectures": [{"name", "label", "folder", "family", "depth",
-        "channels"}], "cells": {folder: {regime: {seed: digest}}}}]}``, JSON-able and canonical.
-
     Raises
     ------
     UserError
         If the grid lacks all of the experiments, a regime of one it has, or its case study.
     """
-    panels = []
-    labels: dict[str, str] = {}
     # A run may leave whole experiments out (one GPU, no ImageNet): its figures then have fewer panels, and say so.
     lacking = [n for n in needs if {n.experiment, n.among or n.experiment} - set(grid.experiments)]
-    absent = [n.experiment for n in lacking if n.experiment not in grid.experiments]
-    for need in needs:
-        if need in lacking and len(lacking) < len(needs):
-            continue
-        experiment = _experiment(grid, name, need.experiment)
-        for regime in need.regimes:
-            if regime not in experiment.regimes:
-                file = grid.source.of(("experiments", need.experiment, "regimes"))
-                raise UserError(
-                    f"{file}: {name} needs regime '{regime}' in experiments.{need.experiment}.regimes; add it"
-                )
-        names = experiment.architectures
-        if need.case_study:
-            if not experiment.case_study:
-                raise UserError(
-                    f"{grid.source}: {name} needs experiments.{need.experiment}.case_study; name one of its architectures"
-                )
-            names = (experiment.case_study,)
-        if need.among:
-            names = tuple(a for a in names if a in _experiment(grid, name, need.among).architectures)
-            if not names:
-                raise UserError(
-                    f"{grid.source}: {name} compares experiments.{need.among} with experiments.{need.experiment}; "
-                    "give both at least one architecture in common"
-                )
-        cells: dict[str, dict[str, dict[str, str]]] = {}
-        archs = []
-        for arch in names:
-            folder = grid.aliases.get(arch, arch)
-            for regime in need.regimes if need.files else ():
-                cells.setdefault(folder, {})[regime] = {
-                    str(s): grid.cell(folder, regime, s).digest() for s in experiment.seeds
-                }
-            spec = grid.cell(folder, experiment.regimes[0], experiment.seeds[0]).architecture
-            archs.append(
-                {
-                    "name": arch,
-                    "label": grid.architecture_labels[arch],
-                    "folder": folder,
-                    "family": spec.family,
-                    "depth": spec.depth,
-                    "channels": spec.channels,
-                }
+    shown = [n for n in needs if n not in lacking] or list(needs)
+    panels = tuple(_panel(grid, name, need) for need in shown)
+    labels = {r: grid.regime_labels[r] for panel in panels for r in panel.regimes}
+    places = [(p.experiment, a.name, r) for p in panels for a in p.architectures for r in p.regimes]
+    whole = [n.experiment for n in needs if n.experiment not in grid.experiments or not (n.case_study or n.among)]
+    found = deviations(grid, places, whole)
+    if not any(panel.files for panel in panels):
+        found = [d for d in found if d.untrained]
+    differences, remarks = ([d for d in found if d.disqualifies is kind] for kind in (True, False))
+    return Request(name, labels, panels, in_words(differences), in_words(remarks))
+
+
+def _panel(grid: Grid, name: str, need: Need) -> Panel:
+    experiment = _experiment(grid, name, need.experiment)
+    for regime in need.regimes:
+        if regime not in experiment.regimes:
+            file = grid.source.of(("experiments", need.experiment, "regimes"))
+            raise UserError(f"{file}: {name} needs regime '{regime}' in experiments.{need.experiment}.regimes; add it")
+    names = experiment.architectures
+    if need.case_study:
+        if not experiment.case_study:
+            raise UserError(
+                f"{grid.source}: {name} needs experiments.{need.experiment}.case_study; name one of its architectures"
             )
-        labels.update({r: grid.regime_labels[r] for r in need.regimes})
-        data = DATASETS[experiment.dataset]
-        panels.append(
-            {
-                "experiment": experiment.name,
-                "title": experiment.title,
-                "dataset": experiment.dataset,
-                "dataset_title": data.title,
-                "paper_data": data.paper,
-                "classes": data.classes,
-                "regimes": list(need.regimes),
-                "files": list(need.files),
-                "architectures": archs,
-                "cells": cells,
-            }
-        )
-    return {"name": name, "run": grid.title, "labels": labels, "panels": panels, "absent": absent}
+        names = (experiment.case_study,)
+    if need.among:
+        names = tuple(a for a in names if a in _experiment(grid, name, need.among).architectures)
+        if not names:
+            raise UserError(
+                f"{grid.source}: {name} compares experiments.{need.among} with experiments.{need.experiment}; "
+                "give both at least one architecture in common"
+            )
+    cells: dict[str, dict[str, dict[int, str]]] = {}
+    architectures = []
+    for arch in names:
+        folder = grid.aliases.get(arch, arch)
+        for regime in need.regimes if need.files else ():
+            cells.setdefault(folder, {})[regime] = {s: grid.cell(folder, regime, s).digest() for s in experiment.seeds}
+        spec = grid.cell(folder, experiment.regimes[0], experiment.seeds[0]).architecture
+        label = grid.architecture_labels[arch]
+        architectures.append(Architecture(arch, label, folder, spec.family, spec.depth, spec.channels))
+    data = DATASETS[experiment.dataset]
+    return Panel(
+        experiment.name,
+        experiment.title,
+        experiment.dataset,
+        data.title,
+        data.paper,
+        data.classes,
+        need.regimes,
+        need.files,
+        tuple(architectures),
+        cells,
+    )
 
 
 def _experiment(grid: Grid, name: str, experiment: str) -> Experiment:
@@ -145,31 +242,6 @@ def _experiment(grid: Grid, name: str, experiment: str) -> Experiment:
     return grid.experiments[experiment]
 
 
-def canonical(asked: dict[str, Any]) -> str:
-    """Return a request as canonical JSON, for the workflow's `params`."""
-    return json.dumps(asked, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def cells(asked: dict[str, Any]) -> Iterator[tuple[Key, str]]:
-    """Yield key and digest of every cell behind a request, each once."""
-    seen = set()
-    for panel in asked["panels"]:
-        for folder, by_regime in panel["cells"].items():
-            for regime, by_seed in by_regime.items():
-                for seed, digest in by_seed.items():
-                    key = Key(folder, regime, int(seed))
-                    if key not in seen:
-                        seen.add(key)
-                        yield key, digest
-
-
-def files(asked: dict[str, Any]) -> list[Path]:
-    """Return every file that a request reads, each once, in order."""
-    out: dict[Path, None] = {}
-    for panel in asked["panels"]:
-        for folder, by_regime in panel["cells"].items():
-            for regime, by_seed in by_regime.items():
-                for seed in by_seed:
-                    for kind in panel["files"]:
-                        out[Key(folder, regime, int(seed)).folder / paths.PARQUET[kind]] = None
-    return list(out)
+def canonical(content: Any) -> str:
+    """Return something as canonical JSON, for the workflow's `params`."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bnonly import paths
 from bnonly.errors import UserError, accepted
-from bnonly.figures import needs, outputs
+from bnonly.figures import needs
 from bnonly.figures.catalog import COUNTED, FIGURES, METRICS, TABLES, Catalog, digest_of, sources
+from bnonly.figures.needs import Request
 from bnonly.grid.cell import Key
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid
 from bnonly.results import atomic
+
+if TYPE_CHECKING:
+    from bnonly.paper.catalog import Stated
 
 
 def names() -> list[str]:
@@ -55,29 +60,28 @@ def _has_an_experiment(grid: Grid, name: str) -> bool:
     return not needs or any(not experiment.on_request for experiment in about)
 
 
-def ask(grid: Grid, name: str) -> dict[str, Any]:
-    """Return the request of a figure or table (`bnonly.figures.needs.request`), with the paper's values if they are wanted."""
+def ask(grid: Grid, name: str) -> Request:
+    """Return what a figure or table shows, with the paper's values if they are wanted."""
     asked = needs.request(grid, name, _catalog(name).needs(name))
-    stated = _stated(asked) if grid.paper_values else []
-    return {**asked, "stated": stated} if stated else asked
+    return dataclasses.replace(asked, stated=_stated(asked)) if grid.paper_values else asked
 
 
-def _stated(asked: dict[str, Any]) -> list[dict[str, Any]]:
+def _stated(asked: Request) -> tuple[Stated, ...]:
     """Return what the paper states of a figure's points, where the data are the paper's."""
     # Here, because few runs want it and the claims take a while to read.
     from bnonly.paper import catalog
 
     experiments = catalog.load().experiments
     shown = {
-        (panel["experiment"], architecture["name"], regime)
-        for panel in asked["panels"]
-        if panel["dataset"] == experiments[panel["experiment"]].dataset
-        for architecture in panel["architectures"]
-        for regime in panel["regimes"]
+        (panel.experiment, architecture.name, regime)
+        for panel in asked.panels
+        if panel.dataset == experiments[panel.experiment].dataset
+        for architecture in panel.architectures
+        for regime in panel.regimes
     }
-    found = [s for s in catalog.stated(asked["name"]) if (s.experiment, s.architecture, s.regime) in shown]
+    found = [s for s in catalog.stated(asked.name) if (s.experiment, s.architecture, s.regime) in shown]
     # Some values are stated several times; the first statement counts.
-    return list({tuple(s.point.values()): {"claim": s.claim, **s.point} for s in reversed(found)}.values())[::-1]
+    return tuple({tuple(s.point.values()): s for s in reversed(found)}.values())[::-1]
 
 
 def code_digest(name: str) -> str:
@@ -91,9 +95,9 @@ def verdict_code(*packages: str) -> str:
     return digest_of([METRICS, *(path for folder in folders for path in sources(folder))])
 
 
-def made_from(asked: dict[str, Any]) -> str:
+def made_from(asked: Request) -> str:
     """Return a SHA-256 of all that a figure or table is made from: what it shows, and its code."""
-    return hashlib.sha256(f"{needs.canonical(asked)} {code_digest(asked['name'])}".encode()).hexdigest()
+    return hashlib.sha256(f"{asked.to_json()} {code_digest(asked.name)}".encode()).hexdigest()
 
 
 def files(name: str) -> list[str]:
@@ -103,9 +107,9 @@ def files(name: str) -> list[str]:
     return [str(paths.table(name, suffix)) for suffix in paths.TABLE_FORMATS]
 
 
-def inputs(asked: dict[str, Any]) -> list[Path]:
+def inputs(asked: Request) -> list[Path]:
     """Return what a figure or table reads: its cells' files, and the counts if it is a table of architectures."""
-    return needs.files(asked) + ([paths.counts()] if asked["name"] in COUNTED else [])
+    return asked.files() + ([paths.counts()] if asked.name in COUNTED else [])
 
 
 def architectures(grid: Grid) -> dict[str, Any]:
@@ -123,9 +127,9 @@ def architectures(grid: Grid) -> dict[str, Any]:
     return found
 
 
-def render(asked: dict[str, Any]) -> list[Path]:
+def render(asked: Request) -> list[Path]:
     """Draw a figure or write a table; return its files."""
-    if asked["name"] in FIGURES.names():
+    if asked.name in FIGURES.names():
         from bnonly.figures.render import render as draw
 
         made = draw(asked)
@@ -133,7 +137,7 @@ def render(asked: dict[str, Any]) -> list[Path]:
         from bnonly.figures.tables.render import render as tabulate
 
         made = tabulate(asked)
-    atomic.replace(paths.drawn_from(asked["name"]), made_from(asked).encode())
+    atomic.replace(paths.drawn_from(asked.name), made_from(asked).encode())
     return made
 
 
@@ -153,10 +157,10 @@ def select(grid: Grid, targets: Sequence[str]) -> list[Key]:
         for target in targets:
             if target in grid.experiments:
                 wanted.update(grid.keys_of(grid.experiments[target]))
-            elif target in outputs.names():
-                wanted.update(key for key, _ in needs.cells(outputs.ask(grid, target)))
+            elif target in names():
+                wanted.update(ask(grid, target).cells())
             else:
                 raise UserError(
-                    f"{target}: no figure, table or experiment is called so; {accepted(target, [*grid.experiments, *outputs.names()])}"
+                    f"{target}: no figure, table or experiment is called so; {accepted(target, [*grid.experiments, *names()])}"
                 )
     return [key for key in grid.cells if key in wanted]

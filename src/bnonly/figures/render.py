@@ -13,6 +13,7 @@ from bnonly import paths
 from bnonly.figures.catalog import FIGURES
 from bnonly.figures.drawing.sheet import Sheet
 from bnonly.figures.drawing.style import RC
+from bnonly.figures.needs import Request
 from bnonly.figures.values import Results
 from bnonly.results import atomic
 
@@ -27,13 +28,13 @@ def look() -> Iterator[None]:
         yield
 
 
-def compose(asked: dict[str, Any], root: Path = Path(".")) -> Sheet:
+def compose(request: Request, root: Path = Path(".")) -> Sheet:
     """Draw a figure; call it within `look`.
 
     Parameters
     ----------
-    asked : dict
-        What `bnonly.figures.needs.request` returned for the figure.
+    request : Request
+        What it shows.
     root : Path
         The run's folder, where ``results/`` is.
 
@@ -42,8 +43,8 @@ def compose(asked: dict[str, Any], root: Path = Path(".")) -> Sheet:
     UserError
         If there is no such figure, or a result is absent, damaged or of another configuration.
     """
-    module = FIGURES.module(asked["name"])
-    data = Results(asked, root)
+    module = FIGURES.module(request.name)
+    data = Results(request, root)
     sheet = Sheet()
     module.draw(sheet, data)
     diverged, runs = data.diverged()
@@ -52,19 +53,21 @@ def compose(asked: dict[str, Any], root: Path = Path(".")) -> Sheet:
             f"× k/n: k of n runs diverged ({diverged} of {runs} in all); "
             "they count with what was measured when they stopped."
         )
-    if data.provenance:
-        sheet.warn(data.provenance)
+    if request.remarks:
+        sheet.note(f"For comparison with the paper: {request.remarks}.")
+    if request.differences:
+        sheet.warn(f"Not the paper's figure: {request.differences}.")
     sheet.finish()
     return sheet
 
 
-def render(asked: dict[str, Any], folder: Path = paths.FIGURES, root: Path = Path(".")) -> list[Path]:
+def render(request: Request, folder: Path = paths.FIGURES, root: Path = Path(".")) -> list[Path]:
     """Draw a figure and write its files.
 
     Parameters
     ----------
-    asked : dict
-        What `bnonly.figures.needs.request` returned for the figure.
+    request : Request
+        What it shows.
     folder : Path
         Where to write, relative to `root`.
     root : Path
@@ -80,10 +83,10 @@ def render(asked: dict[str, Any], folder: Path = paths.FIGURES, root: Path = Pat
     UserError
         If a result is absent, damaged or of another configuration, or a file cannot be written.
     """
-    name = asked["name"]
+    name = request.name
     made = [root / folder / f"{name}.{suffix}" for suffix in paths.FIGURE_FORMATS]
     with look():
-        sheet = compose(asked, root)
+        sheet = compose(request, root)
         for path in made:
             with atomic.writing(path) as stream:
                 if path.suffix == ".csv":

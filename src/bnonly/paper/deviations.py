@@ -44,11 +44,14 @@ class Deviation:
         The experiments, networks or regimes it holds for; empty: everything that was compared.
     disqualifies : bool
         Whether it makes the numbers those of another experiment than the paper's.  Engine and precision do not.
+    untrained : bool
+        Whether it is one of the networks themselves, whatever they train with: data or architecture.
     """
 
     what: str
     where: str = ""
     disqualifies: bool = True
+    untrained: bool = False
 
     @property
     def text(self) -> str:
@@ -87,10 +90,10 @@ def deviations(grid: Grid, places: Iterable[Place], whole: Iterable[str] = ()) -
         for difference in _differences(grid, place):
             found.setdefault(difference, []).append(place)
     out = [
-        (rank, Deviation(what, "" if rank == _REGIME else _where(grid, mine, places), disqualifies))
+        (rank, Deviation(what, "" if rank == _REGIME else _where(grid, mine, places), disqualifies, rank <= _NETWORK))
         for (rank, what, disqualifies), mine in found.items()
     ]
-    out += [(_NETWORK, Deviation(what)) for what in _networks(grid, places, whole)]
+    out += [(_NETWORK, Deviation(what, untrained=True)) for what in _networks(grid, places, whole)]
     return [deviation for _, deviation in sorted(out, key=lambda pair: pair[0])]
 
 

@@ -67,10 +67,10 @@ def figure(grid: Grid, name: str, decisions: Sequence[Decision], root: Path) -> 
 def _alt(grid: Grid, name: str, caption: str) -> str:
     asked = outputs.ask(grid, name)
     panels = []
-    for panel in asked["panels"]:
-        networks = listed([a["label"] for a in panel["architectures"]])
-        regimes = listed([asked["labels"][r] for r in panel["regimes"]])
-        panels.append(f"{panel['title']} on {panel['dataset_title']}: {networks}; {regimes}")
+    for panel in asked.panels:
+        networks = listed([a.label for a in panel.architectures])
+        regimes = listed([asked.labels[r] for r in panel.regimes])
+        panels.append(f"{panel.title} on {panel.dataset_title}: {networks}; {regimes}")
     return f"{caption} {'. '.join(panels)}. The numbers follow below or are in {paths.figure(name, 'csv')}."
 
 

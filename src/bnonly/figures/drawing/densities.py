@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from bnonly.figures.drawing.sheet import COLUMN, PAGE, Sheet
 from bnonly.figures.drawing.style import SMALLEST, of_regimes
-from bnonly.figures.values import Architecture, Panel, Pooled, Results
+from bnonly.figures.needs import Architecture, Panel
+from bnonly.figures.values import Pooled, Results
 
 if TYPE_CHECKING:
     import numpy as np

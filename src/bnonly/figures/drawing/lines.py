@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from bnonly.figures.drawing.sheet import COLUMN, Sheet
 from bnonly.figures.drawing.style import CHANCE, SMALLEST, Style, of_regimes
-from bnonly.figures.values import Architecture, Panel, Results, summary
+from bnonly.figures.needs import Architecture, Panel
+from bnonly.figures.values import Results, summary
 from bnonly.grid.cell import SMALL
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
+
+    from bnonly.paper.catalog import Stated
 
 #: The thresholds of Figures 5 and 6, with the share of white in the regime's colour, the dash and the marker.
 THRESHOLDS: dict[float, tuple[float, Any, str]] = dict(
@@ -266,7 +269,7 @@ def mark_diverged(ax: Axes, points: pd.DataFrame, styles: Mapping[str, Style]) -
 def mark_stated(
     sheet: Sheet,
     ax: Axes,
-    stated: Sequence[Mapping[str, Any]],
+    stated: Sequence[Stated],
     places: Mapping[str, float],
     styles: Mapping[str, Style],
 ) -> None:
@@ -278,7 +281,7 @@ def mark_stated(
         Where a note explains the mark.
     ax : matplotlib.axes.Axes
         Where.
-    stated : sequence of mapping
+    stated : sequence of Stated
         From `Results.stated`.
     places : mapping
         Where each architecture is on the x axis.
@@ -297,18 +300,18 @@ def mark_stated(
         "zorder": 7,
     }
     for point in stated:
-        color = styles[point["regime"]].ink()
-        ax.plot(places[point["architecture"]], point["value"], color=color, markeredgewidth=0.9, clip_on=False, **look)
+        color = styles[point.regime].ink()
+        ax.plot(places[point.architecture], point.value, color=color, markeredgewidth=0.9, clip_on=False, **look)
     sheet.note("☆ A value that the paper states.")
     rows = [
         {
-            "panel": s["experiment"],
-            "architecture": s["architecture"],
-            "x": places[s["architecture"]],
-            "regime": s["regime"],
-            "quantity": f"stated {s['metric']}" + (f"<{s['threshold']:g}" if s["threshold"] else ""),
-            "mean": s["value"],
-            "claim": s["claim"],
+            "panel": s.experiment,
+            "architecture": s.architecture,
+            "x": places[s.architecture],
+            "regime": s.regime,
+            "quantity": f"stated {s.metric}" + (f"<{s.threshold:g}" if s.threshold else ""),
+            "mean": s.value,
+            "claim": s.claim,
         }
         for s in stated
     ]

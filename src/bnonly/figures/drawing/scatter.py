@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from bnonly.figures.drawing.lines import mark_diverged, mark_stated, record_points, y_limits
 from bnonly.figures.drawing.sheet import Sheet
 from bnonly.figures.drawing.style import GROWTH
-from bnonly.figures.values import Panel, Results, summary
+from bnonly.figures.needs import Panel
+from bnonly.figures.values import Results, summary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -180,7 +181,7 @@ def _axes(
         styles = dict.fromkeys(mine["regime"], GROWTH[growth.style])
         mark_diverged(ax, mine, styles)
         places = dict(zip(mine["architecture"], mine["x"], strict=True))
-        stated = [s for s in data.stated(panels[growth.experiment], "top1") if s["architecture"] in places]
+        stated = [s for s in data.stated(panels[growth.experiment], "top1") if s.architecture in places]
         mark_stated(sheet, ax, stated, places, styles)
     return ax, points
 

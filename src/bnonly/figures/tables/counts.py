@@ -8,8 +8,8 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from pathlib import Path
 
 from bnonly.errors import UserError
+from bnonly.figures.needs import Architecture, Panel
 from bnonly.figures.tables.layout import Table
-from bnonly.figures.values import Architecture, Panel
 from bnonly.grid.families import FAMILIES
 
 Counts = Mapping[str, Mapping[str, int]]

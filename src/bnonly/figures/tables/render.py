@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from bnonly import paths
 from bnonly.figures.catalog import COUNTED, TABLES
+from bnonly.figures.needs import Request
 from bnonly.figures.tables import counts, layout
 from bnonly.figures.values import Results
 from bnonly.results import atomic
@@ -15,13 +15,13 @@ from bnonly.results import atomic
 _FORMATS = {"md": layout.markdown, "tex": layout.latex, "csv": layout.comma_separated}
 
 
-def render(asked: dict[str, Any], counted: Path | None = None, root: Path = Path(".")) -> list[Path]:
+def render(request: Request, counted: Path | None = None, root: Path = Path(".")) -> list[Path]:
     """Make a table and write its files.
 
     Parameters
     ----------
-    asked : dict
-        What `bnonly.figures.needs.request` returned for the table.
+    request : Request
+        What it shows.
     counted : Path, optional
         The parameter counts, relative to `root`; ``results/counts.csv`` unless given.  Read only where needed.
     root : Path
@@ -37,12 +37,16 @@ def render(asked: dict[str, Any], counted: Path | None = None, root: Path = Path
     UserError
         If a result or the counts are absent, damaged or of another configuration, or a file cannot be written.
     """
-    name = asked["name"]
-    data = Results(asked, root)
+    name = request.name
+    data = Results(request, root)
     module = TABLES.module(name)
     table = module.build(data, counts.read(root / (counted or paths.counts())) if name in COUNTED else {})
-    if data.provenance:
-        table = dataclasses.replace(table, notes=(*table.notes, data.provenance))
+    notes = [*table.notes]
+    if request.remarks:
+        notes.append(f"For comparison with the paper: {request.remarks}.")
+    if request.differences:
+        notes.append(f"Not the paper's table: {request.differences}.")
+    table = dataclasses.replace(table, notes=tuple(notes))
     made = [root / paths.table(name, suffix) for suffix in paths.TABLE_FORMATS]
     for path, suffix in zip(made, paths.TABLE_FORMATS, strict=True):
         with atomic.writing(path) as stream:

@@ -3,10 +3,10 @@
 Channels of each layer, M for a max-pool of stride 2, as `bnonly.grid.families` has them.
 """
 
-from bnonly.figures.needs import Need
+from bnonly.figures.needs import Architecture, Need
 from bnonly.figures.tables.counts import Counts
 from bnonly.figures.tables.layout import Table
-from bnonly.figures.values import Architecture, Results
+from bnonly.figures.values import Results
 from bnonly.grid.families import VGG_LAYERS
 
 NEEDS = (Need("vgg", ("all",), files=()),)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 import statistics
 
-from bnonly.figures.needs import Need
+from bnonly.figures.needs import Architecture, Need, Panel
 from bnonly.figures.tables.counts import Counts
 from bnonly.figures.tables.layout import Table
-from bnonly.figures.values import Architecture, Panel, Results
+from bnonly.figures.values import Results
 
 E1 = "E.1: no discernible effect on accuracy"
 E2 = "E.2: did not change performance"
@@ -113,9 +113,9 @@ def build(data: Results, counted: Counts) -> Table:
     )
 
 
-def _by_cell(data: Results, panel: Panel) -> dict[tuple[str, str], dict[str, float]]:
+def _by_cell(data: Results, panel: Panel) -> dict[tuple[str, str], dict[int, float]]:
     """Accuracy by seed, by (architecture, regime)."""
-    found: dict[tuple[str, str], dict[str, float]] = {}
+    found: dict[tuple[str, str], dict[int, float]] = {}
     for row in data.accuracy(panel).to_dict("records"):
         if math.isfinite(row["value"]):
             found.setdefault((row["architecture"], row["regime"]), {})[row["seed"]] = row["value"]
@@ -123,8 +123,7 @@ def _by_cell(data: Results, panel: Panel) -> dict[tuple[str, str], dict[str, flo
 
 
 def _diverged(data: Results, panel: Panel, architecture: Architecture, regime: str) -> int:
-    folder = architecture.folder
-    return sum(data.has_diverged(panel, folder, regime, seed) for seed in panel.seeds[folder, regime])
+    return sum(data.has_diverged(panel, key) for key in panel.replicates(architecture, regime))
 
 
 def _moments(values: list[float]) -> tuple[float, float]:
