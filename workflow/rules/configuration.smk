@@ -19,8 +19,11 @@ GRID = or_stop(resolve, RESOLVED, Layers(*LAYERS))
 RESOLVED.pop("cluster", None)  # no result depends on where it was computed
 # For the commands that need all of it: a grid of many seeds is longer than an argument may be.
 CONFIGURATION = paths.resolved(needs.canonical(RESOLVED))
-if not (workflow.dryrun or CONFIGURATION.exists()):
+
+
+onstart:
     or_stop(atomic.replace, CONFIGURATION, needs.canonical(RESOLVED).encode())
+
 
 # Prepared data sets, shared by all runs of this clone.
 DATA = os.path.abspath(ROOT / (os.environ.get("BNONLY_DATA") or "data"))

@@ -268,8 +268,8 @@ def _networks(grid: Grid, places: list[Place], whole: Iterable[str]) -> Iterator
             absent.append(experiment)
             continue
         count = len(set(wanted.architectures) & set(shown.get(experiment, ())))
-        if count < len(wanted.architectures):
-            yield f"{count or 'none'} of the {len(wanted.architectures)} networks of {grid.experiments[experiment].title}"
+        if 0 < count < len(wanted.architectures):
+            yield f"{count} of the {len(wanted.architectures)} networks of {grid.experiments[experiment].title}"
     if absent:
         yield f"experiments left out: {listed(absent)}"
 
