@@ -7,18 +7,12 @@
 #   snakemake results/ResNet-110/bn/seed0/metrics.parquet          one cell
 #   snakemake --profile demo figures/all      the same in miniature on handwritten digits, in runs/demo
 #
-# The configuration is resolved once, here; a rule gets from it what it depends on, as a parameter, so that a changed
-# cell re-runs itself and what shows it, and nothing else.
+# The configuration is resolved once, here, into PLAN (src/bnonly/workflow.py).  A rule gets from it what it depends on, as a
+# parameter, so that a changed cell re-runs itself and what shows it, and nothing else.
 
 import os
-import re
-import shlex
-import shutil
-import signal
 import sys
-from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
@@ -28,31 +22,48 @@ min_version("9.20")
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
 
-from bnonly import paths
 from bnonly.cluster import batches
-from bnonly.cluster import preflight
-from bnonly.cluster.requests import Requests
-from bnonly.commands import fork_server
-from bnonly.config.layers import Layers
-from bnonly.config.layers import merge
-from bnonly.config.layers import name_of
-from bnonly.config.layers import read_yaml
-from bnonly.errors import UserError
-from bnonly.figures import manifest
-from bnonly.figures import needs
-from bnonly.figures import outputs
-from bnonly.grid import datasets
-from bnonly.grid.cell import Key
 from bnonly.config.reader import NAME
-from bnonly.grid.resolve import resolve
-from bnonly.results import atomic
-from bnonly.results import cache as finished
+from bnonly.errors import UserError
+from bnonly.workflow import Call, Plan
+
+try:
+    PLAN = Plan(
+        Call(
+            root=ROOT,
+            config=config,
+            files=tuple(map(str, workflow.configfiles)),
+            command_line=workflow.config_settings.config,
+            targets=lambda: workflow.dag_settings.targets,
+            cores=workflow.cores,
+            local=workflow.local_exec,
+            main=workflow.is_main_process,
+            own_environments=bool(workflow.deployment_settings.deployment_method),
+        )
+    )
+except UserError as problem:
+    raise WorkflowError(f"bnonly: error: {problem}") from None
+
+os.environ.update(PLAN.environment)
+shell.prefix(PLAN.shell_prefix)
 
 
-include: "workflow/rules/configuration.smk"
-include: "workflow/rules/inputs.smk"
+onstart:
+    try:
+        PLAN.start()
+    except UserError as problem:
+        raise WorkflowError(f"bnonly: error: {problem}") from None
+
+
+wildcard_constraints:
+    arch=NAME,
+    regime=NAME,
+    seed=r"\d+",
+    batch=batches.PATTERN,
+
+
 include: "workflow/rules/data.smk"
-include: f"workflow/rules/{'cluster' if CLUSTER else 'train'}.smk"
+include: f"workflow/rules/{'cluster' if PLAN.requests else 'train'}.smk"
 include: "workflow/rules/analyse.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/collect.smk"
@@ -64,3 +75,5 @@ rule all:
     input:
         "figures/all",
         "report.html",
+    message:
+        "Everything is made: figures/all, report.html"

@@ -17,7 +17,7 @@ LAYERS = [
     {"engines", "verdicts", "cluster"},
     {"train", "analysis", "report"},
     {"commands"},
-    {"__main__"},
+    {"workflow", "__main__"},
 ]
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
 #: Libraries that take long to import, or that a room has no business with, and who may import them at the top of a file.

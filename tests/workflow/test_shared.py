@@ -1,6 +1,7 @@
 """Somebody else's archive, imported: the workflow draws from it, on a machine without the data, and trains nothing."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -59,9 +60,9 @@ def test_figures_are_drawn_from_an_import_without_data_or_training(tmp_path, mon
     assert cli.main(["-C", str(ours), "import", str(tmp_path / "theirs.zip"), "--own-configuration"]) == 0
 
     plan = snakemake(ours, "--dry-run", "--", "figures/all", data=data)
-    assert "rule figure:" in plan
+    assert "Draw fig05" in plan
     for rule in ("train", "analyse", "prepare", "counts"):
-        assert f"rule {rule}:" not in plan
+        assert not re.search(rf"^{rule} +\d", plan, re.MULTILINE)
     snakemake(ours, "--cores", "2", "--", "figures/all", data=data)
     drawn = sorted((ours / "figures").glob("fig*"))
     assert len(drawn) == 9

@@ -4,7 +4,7 @@
 rule analyse:
     input:
         weights="results/{arch}/{regime}/seed{seed}/weights.safetensors",
-        data=data_of,
+        data=lambda wildcards: ancient(PLAN.data_of(wildcards)),
     output:
         clamping="results/{arch}/{regime}/seed{seed}/clamping.parquet",
         activations="results/{arch}/{regime}/seed{seed}/activations.parquet",
@@ -12,10 +12,12 @@ rule analyse:
         "logs/analyse/{arch}/{regime}/seed{seed}.log",
     conda:
         "../../envs/bnonly.yaml"
-    threads: THREADS
+    threads: PLAN.threads
     resources:
-        **ANALYSES,
+        **PLAN.analyses,
     params:
-        spec=lambda wildcards: cell_of(wildcards).canonical(),
+        spec=lambda wildcards: PLAN.spec(wildcards),
+    message:
+        "Measure clamping and dead activations of {wildcards.arch} {wildcards.regime} seed {wildcards.seed}"
     shell:
         "bnonly analyse --spec {params.spec:q} --threads {threads} > {log:q} 2>&1"

@@ -1,6 +1,15 @@
 # On a cluster, instead of train.smk: replicates of a cell share a submission (`batch`), and `collect`, where snakemake runs
 # and in no time, puts each where its figures look for it.
 
+import signal
+
+from bnonly.figures import needs
+
+# The job on the node is a Snakemake of its own.  The warning before a time limit reaches all processes of the job and is for
+# the training alone.
+if not workflow.is_main_process:
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
 
 localrules:
     collect,
@@ -8,25 +17,27 @@ localrules:
 
 rule batch:
     input:
-        data=data_of_batch,
+        data=lambda wildcards: ancient(PLAN.batch_data(wildcards)),
     output:
         temp("results/.batches/{batch}"),
     log:
         "logs/batch/{batch}.log",
-    retries: ATTEMPTS - 1
+    retries: PLAN.attempts - 1
     conda:
         "../../envs/bnonly.yaml"
-    threads: THREADS
+    threads: PLAN.threads
     resources:
-        **BATCHES,
-        runtime=lambda wildcards, attempt: REQUESTS.minutes(cells_of(wildcards), attempt),
-        mem_mb=lambda wildcards, attempt: REQUESTS.memory_mb(attempt, cells_of(wildcards)[0].recipe.gpus),
+        **PLAN.batches,
+        runtime=lambda wildcards, attempt: PLAN.requests.minutes(PLAN.batch_cells(wildcards), attempt),
+        mem_mb=lambda wildcards, attempt: PLAN.requests.memory_mb(attempt, PLAN.batch_cells(wildcards)[0].recipe.gpus),
         attempt=lambda wildcards, attempt: attempt,
     params:
-        cells=lambda wildcards: needs.canonical([c.canonical() for c in cells_of(wildcards)]),
-        attempts=CLUSTER.attempts,
-        together="--together" if CLUSTER.together else "",
-        kinds=needs.canonical(GRID.gpus),
+        cells=lambda wildcards: needs.canonical([c.canonical() for c in PLAN.batch_cells(wildcards)]),
+        attempts=PLAN.grid.cluster.attempts,
+        together="--together" if PLAN.grid.cluster.together else "",
+        kinds=needs.canonical(PLAN.grid.gpus),
+    message:
+        "Train {wildcards.batch}"
     shell:
         "bnonly batch --cells {params.cells:q} --marker {output:q} --threads {threads}"
         " {params.together} --kinds {params.kinds:q} --attempt {resources.attempt} --attempts {params.attempts} > {log:q} 2>&1"
@@ -34,8 +45,8 @@ rule batch:
 
 rule collect:
     input:
-        batch=batch_of,
-        stale=stale,
+        batch=PLAN.batch_of,
+        stale=PLAN.stale,
     output:
         metrics="results/{arch}/{regime}/seed{seed}/metrics.parquet",
         batchnorm="results/{arch}/{regime}/seed{seed}/batchnorm.parquet",
@@ -46,18 +57,9 @@ rule collect:
     conda:
         "../../envs/bnonly.yaml"
     params:
-        spec=lambda wildcards: cell_of(wildcards).canonical(),
+        spec=lambda wildcards: PLAN.spec(wildcards),
         marker=lambda wildcards, input: [f"--marker={f}" for f in input.get("batch", [])],
+    message:
+        "Collect {wildcards.arch} {wildcards.regime} seed {wildcards.seed}"
     shell:
         "bnonly collect --spec {params.spec:q} {params.marker:q} > {log:q} 2>&1"
-
-
-# What would stop every job is said once, before the first is submitted.
-onstart:
-    if workflow.is_main_process:
-        batches.forget_collected(GRID)
-    problems = (
-        [f.text for f in preflight.check(GRID, Path(DATA)) if f.is_problem] if workflow.is_main_process else []
-    )
-    if problems:
-        raise WorkflowError("\n".join(f"bnonly: error: {p}" for p in problems))

@@ -1,5 +1,7 @@
 # Targets for people: everything, and every figure and table by its name.
 
+from bnonly.figures import outputs
+
 
 localrules:
     manifest,
@@ -7,8 +9,8 @@ localrules:
 
 rule manifest:
     input:
-        everything,
-        gone=gone,
+        PLAN.everything,
+        gone=PLAN.gone,
     output:
         "figures/all",
     log:
@@ -16,10 +18,12 @@ rule manifest:
     conda:
         "../../envs/bnonly.yaml"
     params:
-        redrawn=redrawn(),
-        resolved=lambda wildcards: needs.canonical(RESOLVED),
+        redrawn=PLAN.redrawn(),
+        resolved=lambda wildcards: PLAN.resolved,
+    message:
+        "List every figure and table with its checksum in {output}"
     shell:
-        "bnonly --resolved {CONFIGURATION:q} manifest --redrawn {params.redrawn} > {log:q} 2>&1"
+        "bnonly --resolved {PLAN.configuration:q} manifest --redrawn {params.redrawn} > {log:q} 2>&1"
 
 
 for name in outputs.names():
@@ -29,3 +33,5 @@ for name in outputs.names():
             name
         input:
             outputs.files(name),
+        message:
+            f"{name} is made"

@@ -12,10 +12,12 @@ localrules:
 
 rule prepare:
     output:
-        touch(f"{DATA}/{{dataset}}/.prepared"),
+        touch(f"{PLAN.data}/{{dataset}}/.prepared"),
     log:
         "logs/prepare/{dataset}.log",
     conda:
         "../../envs/bnonly.yaml"
+    message:
+        "Prepare the data set {wildcards.dataset}"
     shell:
         "bnonly prepare {wildcards.dataset:q} > {log:q} 2>&1"

@@ -1,5 +1,7 @@
 # Figures and tables.  `made_from` is a digest of what one shows, cell by cell, and of the code that draws it.
 
+from bnonly.figures import needs, outputs
+
 
 rule counts:
     output:
@@ -9,17 +11,19 @@ rule counts:
     conda:
         "../../envs/bnonly.yaml"
     resources:
-        **DRAWS,
+        **PLAN.draws,
     params:
-        architectures=needs.canonical(outputs.architectures(GRID)),
+        architectures=needs.canonical(outputs.architectures(PLAN.grid)),
+    message:
+        "Count the parameters of every architecture"
     shell:
-        "bnonly --resolved {CONFIGURATION:q} counts > {log:q} 2>&1"
+        "bnonly --resolved {PLAN.configuration:q} counts > {log:q} 2>&1"
 
 
 rule figure:
     input:
-        read_by,
-        stale=stale_drawing,
+        PLAN.read_by,
+        stale=PLAN.stale_drawing,
     output:
         multiext("figures/{name}", ".pdf", ".png", ".csv"),
     log:
@@ -29,17 +33,19 @@ rule figure:
     conda:
         "../../envs/bnonly.yaml"
     resources:
-        **DRAWS,
+        **PLAN.draws,
     params:
-        made_from=lambda wildcards: outputs.made_from(asked(wildcards)),
+        made_from=lambda wildcards: PLAN.made_from(wildcards),
+    message:
+        "Draw {wildcards.name}"
     shell:
-        "bnonly --resolved {CONFIGURATION:q} figure {wildcards.name} > {log:q} 2>&1"
+        "bnonly --resolved {PLAN.configuration:q} figure {wildcards.name} > {log:q} 2>&1"
 
 
 rule table:
     input:
-        read_by,
-        stale=stale_drawing,
+        PLAN.read_by,
+        stale=PLAN.stale_drawing,
     output:
         multiext("tables/{name}", ".md", ".tex", ".csv"),
     log:
@@ -49,8 +55,10 @@ rule table:
     conda:
         "../../envs/bnonly.yaml"
     resources:
-        **DRAWS,
+        **PLAN.draws,
     params:
-        made_from=lambda wildcards: outputs.made_from(asked(wildcards)),
+        made_from=lambda wildcards: PLAN.made_from(wildcards),
+    message:
+        "Write {wildcards.name}"
     shell:
-        "bnonly --resolved {CONFIGURATION:q} figure {wildcards.name} > {log:q} 2>&1"
+        "bnonly --resolved {PLAN.configuration:q} figure {wildcards.name} > {log:q} 2>&1"

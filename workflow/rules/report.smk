@@ -1,9 +1,11 @@
 # The verdict on every claim of the paper, and the report (docs/claims.md).  Of what is there now: bnonly claims, bnonly report.
 
+from bnonly.figures import outputs
+
 
 rule claims:
     input:
-        everything,
+        PLAN.everything,
     output:
         "results/claims.parquet",
         multiext("tables/claims", ".md", ".tex", ".csv"),
@@ -12,13 +14,15 @@ rule claims:
     conda:
         "../../envs/bnonly.yaml"
     resources:
-        **DRAWS,
+        **PLAN.draws,
     params:
-        made=lambda wildcards: on_request_made(),
+        made=lambda wildcards: PLAN.made_on_request(),
         code=lambda wildcards: outputs.verdict_code("paper", "verdicts"),
-        resolved=lambda wildcards: needs.canonical(RESOLVED),
+        resolved=lambda wildcards: PLAN.resolved,
+    message:
+        "Decide every claim of the paper by the results"
     shell:
-        "bnonly --resolved {CONFIGURATION:q} claims > {log:q} 2>&1"
+        "bnonly --resolved {PLAN.configuration:q} claims > {log:q} 2>&1"
 
 
 rule report:
@@ -32,10 +36,12 @@ rule report:
     conda:
         "../../envs/bnonly.yaml"
     resources:
-        **DRAWS,
+        **PLAN.draws,
     params:
-        paper=str(ROOT / "config.yaml"),
+        paper=PLAN.paper,
         code=lambda wildcards: outputs.verdict_code("paper", "verdicts", "report"),
-        resolved=lambda wildcards: needs.canonical(RESOLVED),
+        resolved=lambda wildcards: PLAN.resolved,
+    message:
+        "Write {output}"
     shell:
-        "bnonly --resolved {CONFIGURATION:q} report --paper {params.paper:q} > {log:q} 2>&1"
+        "bnonly --resolved {PLAN.configuration:q} report --paper {params.paper:q} > {log:q} 2>&1"

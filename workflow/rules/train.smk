@@ -3,8 +3,8 @@
 
 rule train:
     input:
-        data=data_of,
-        stale=stale,
+        data=lambda wildcards: ancient(PLAN.data_of(wildcards)),
+        stale=PLAN.stale,
     output:
         metrics="results/{arch}/{regime}/seed{seed}/metrics.parquet",
         batchnorm="results/{arch}/{regime}/seed{seed}/batchnorm.parquet",
@@ -13,8 +13,10 @@ rule train:
         "logs/train/{arch}/{regime}/seed{seed}.log",
     conda:
         "../../envs/bnonly.yaml"
-    threads: THREADS
+    threads: PLAN.threads
     params:
-        spec=lambda wildcards: cell_of(wildcards).canonical(),
+        spec=lambda wildcards: PLAN.spec(wildcards),
+    message:
+        "Train {wildcards.arch} {wildcards.regime} seed {wildcards.seed}"
     shell:
         "bnonly train --spec {params.spec:q} --threads {threads} > {log:q} 2>&1"

@@ -1,0 +1,328 @@
+"""What the rules of the workflow ask: the grid, the data's folder, inputs and parameters as functions of wildcards.
+
+The Snakefile makes one `Plan`, called PLAN; the files in workflow/rules hold rules only.  Nothing here imports torch, numpy or
+pandas: a dry run takes seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from bnonly import paths
+from bnonly.cluster import batches, preflight
+from bnonly.cluster.requests import Requests
+from bnonly.commands import fork_server
+from bnonly.config.layers import Layers, merge, name_of, read_yaml
+from bnonly.errors import UserError
+from bnonly.figures import manifest, needs, outputs
+from bnonly.grid.cell import Cell, Key
+from bnonly.grid.datasets import DATASETS
+from bnonly.grid.resolve import resolve
+from bnonly.results import atomic, cache
+
+#: Of a rule's job: the values of the names in braces in its outputs.
+Wildcards = Any
+
+
+@dataclass(frozen=True)
+class Call:
+    """How Snakemake was called.
+
+    Attributes
+    ----------
+    root : Path
+        Folder of the Snakefile.
+    config : mapping
+        The configuration as Snakemake merged it, profiles, --configfile and --config included.
+    files : tuple of str
+        Of profiles and --configfile.
+    command_line : mapping
+        What --config gave.
+    targets : callable
+        Returns what was asked for, none for the default; Snakemake knows it only after it has read the rules.
+    cores : int or None
+        CPU cores of this machine that jobs may use.
+    local : bool
+        Whether jobs run on this machine.
+    main : bool
+        Whether this is the process that a person started, and not one of its jobs.
+    own_environments : bool
+        Whether each job gets an environment of its own (--sdm conda).
+    """
+
+    root: Path
+    config: Mapping[str, Any]
+    files: tuple[str, ...] = ()
+    command_line: Mapping[str, Any] | None = None
+    targets: Callable[[], Iterable[str]] = tuple
+    cores: int | None = None
+    local: bool = True
+    main: bool = True
+    own_environments: bool = False
+
+
+def _missing(problem: UserError) -> str:
+    """Return what Snakemake is to call the missing file: an exception in an input function comes with a traceback."""
+    return f"(bnonly: error: {problem})"
+
+
+class Plan:
+    """The configuration, resolved once; rules get from it what they depend on.
+
+    Parameters
+    ----------
+    call : Call
+        How Snakemake was called.
+
+    Attributes
+    ----------
+    grid : Grid
+        All cells.
+    data : str
+        Folder of prepared data sets, shared by all runs of this clone.
+    wanted : list of str
+        The figures and tables of ``figures/all``.
+    requests : Requests or None
+        What submissions to a cluster ask for; None where jobs run on this machine.
+    threads : int
+        CPU threads of a training.
+    attempts : int
+        How often a batch is submitted.
+
+    Raises
+    ------
+    UserError
+        If the configuration is wrong.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        # Each layer is remembered, so that an error names the file that has the mistake.
+        files = [call.root / "config.yaml", *map(Path, call.files)]
+        layers = [(name_of(file, call.root), read_yaml(file)) for file in files]
+        if call.command_line:
+            layers.append(("--config", dict(call.command_line)))
+        merged = merge(layers[0][1], call.config)
+        self.grid = resolve(merged, Layers(*layers))
+        # No result depends on where it was computed.
+        self.resolved = needs.canonical({k: v for k, v in merged.items() if k != "cluster"})
+        # A file, for the commands that need all of it: a grid of many seeds is longer than an argument may be.
+        self.configuration = paths.resolved(self.resolved)
+        self.paper = str(call.root / "config.yaml")
+        self.data = os.path.abspath(call.root / (os.environ.get("BNONLY_DATA") or "data"))
+        self.wanted = outputs.wanted(self.grid)
+        cluster = self.grid.cluster
+        if not cluster and not call.local:
+            raise UserError(
+                "no 'cluster' is configured; a --configfile replaces the profile's, so name that too: "
+                "--configfile slurm/cluster.yaml ..."
+            )
+        self.requests = Requests(self.grid) if cluster else None
+        self.attempts = cluster.attempts if cluster and call.main else 1
+        self.threads = cluster.cpus if cluster else self._local_threads()
+
+    def _local_threads(self) -> int:
+        """Return the threads of a training: on a machine with a GPU all, so that trainings take turns."""
+        gpu = shutil.which("nvidia-smi") is not None and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1")
+        return self._call.cores if gpu and self._call.local and self._call.cores else self.grid.threads
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that jobs get."""
+        found = {}
+        # Jobs run in the run's folder, which a profile may name.
+        if sources := os.environ.get("BNONLY_SOURCES"):
+            found["BNONLY_SOURCES"] = os.path.abspath(self._call.root / sources)
+        # Cells of a second or two share a process that has imported torch, on this machine.
+        if self.grid.warm and self._call.local and not self.grid.cluster:
+            found[fork_server.VARIABLE] = "1"
+        return found
+
+    @property
+    def shell_prefix(self) -> str:
+        """The command `bnonly` of every rule: the package from this tree, in the rule's environment or in Snakemake's own."""
+        python = "python" if self._call.own_environments else shlex.quote(sys.executable)
+        path = shlex.quote(str(self._call.root / "src")) + '"${{PYTHONPATH:+:$PYTHONPATH}}"'
+        return f'bnonly() {{{{ PYTHONPATH={path} {python} -m bnonly --data {shlex.quote(self.data)} "$@"; }}}}; '
+
+    def start(self) -> None:
+        """Write what the jobs read and look for what would stop all of them, before the first of them starts.
+
+        Raises
+        ------
+        UserError
+            If the cluster cannot run the jobs; one line for each reason.
+        """
+        if not self._call.main:
+            return
+        atomic.replace(self.configuration, self.resolved.encode())
+        if self.requests:
+            batches.forget_collected(self.grid)
+            problems = [f.text for f in preflight.check(self.grid, Path(self.data)) if f.is_problem]
+            if problems:
+                raise UserError("\nbnonly: error: ".join(problems))
+
+    # Cells
+
+    def cell(self, wildcards: Wildcards) -> Cell:
+        """Return the cell of a folder: of its own folder, not that of an alias or of another way to write the seed."""
+        cell = self.grid.cell(wildcards.arch, wildcards.regime, int(wildcards.seed))
+        if cell.key != Key.parse(f"{wildcards.arch}/{wildcards.regime}/seed{wildcards.seed}"):
+            raise UserError(f"this cell's folder is {cell.key.folder}")
+        return cell
+
+    def spec(self, wildcards: Wildcards) -> str:
+        """Return the canonical specification of a cell."""
+        return self.cell(wildcards).canonical()
+
+    def data_of(self, wildcards: Wildcards) -> str | list[str]:
+        """Return the manifest of a cell's data set, or the mark that it was prepared, or why there is no such cell."""
+        try:
+            dataset = self.cell(wildcards).recipe.dataset
+        except UserError as problem:
+            return _missing(problem)
+        if DATASETS[dataset].layout == "installed":
+            return []
+        made = f"{self.data}/{dataset}/manifest.json"
+        return made if os.path.exists(made) else f"{self.data}/{dataset}/.prepared"
+
+    def stale(self, wildcards: Wildcards) -> list[Path]:
+        """Return `paths.NOW` if a cell's results are another configuration's."""
+        cell = self.grid.cells.get(Key(wildcards.arch, wildcards.regime, int(wildcards.seed)))
+        if not cell:
+            return []
+        found = cache.recorded_digest(paths.metrics(cell.key.folder))
+        return [paths.NOW] if found not in (None, cell.digest()) else []
+
+    # Batches of cells and resources, on a cluster
+
+    @property
+    def draws(self) -> dict[str, Any]:
+        """Resources of a job that draws."""
+        return self.requests.fixed(computes=False) if self.requests else {}
+
+    @property
+    def analyses(self) -> dict[str, Any]:
+        """Resources of an analysis."""
+        if not (requests := self.requests):
+            return {}
+        return {
+            **requests.fixed(),
+            "runtime": lambda wildcards, attempt: requests.analysis_minutes(self.cell(wildcards), attempt),
+            "mem_mb": lambda wildcards, attempt: requests.memory_mb(attempt),
+        }
+
+    @property
+    def batches(self) -> dict[str, Any]:
+        """Resources of a batch, whose cells may take several GPUs each (recipe.gpus)."""
+        assert self.requests
+        fixed = self.requests.fixed
+
+        def of_batch(key: str) -> Any:
+            return lambda wildcards: fixed(gpus=self.batch_cells(wildcards)[0].recipe.gpus)[key]
+
+        return fixed() | {key: of_batch(key) for key in ("gpu", "cpus_per_task") if key in fixed()}
+
+    def batch_cells(self, wildcards: Wildcards) -> list[Cell]:
+        """Return the cells of a batch."""
+        return [self.grid.cell(*key) for key in batches.members(wildcards.batch)]
+
+    def batch_data(self, wildcards: Wildcards) -> str | list[str]:
+        """Return what `data_of` returns, of a batch."""
+        architecture, regime, seed = batches.members(wildcards.batch)[0]
+        return self.data_of(SimpleNamespace(arch=architecture, regime=regime, seed=seed))
+
+    def batch_of(self, wildcards: Wildcards) -> str | list[Path]:
+        """Return the batch that trains a cell; none if it is in the cache of finished cells.
+
+        The batch has the cell's replicates as well, as far as they are asked for and not in the cache themselves.
+        """
+        assert self.requests
+        try:
+            cell = self.cell(wildcards)
+        except UserError as problem:
+            return _missing(problem)
+        if cache.holds(cell.digest()):
+            return []
+        together = {
+            self.grid.cells[key]
+            for key in self._asked_for
+            if key[:2] == cell.key[:2] and not cache.holds(self.grid.cells[key].digest())
+        }
+        groups = self.requests.group(sorted({cell, *together}, key=lambda c: c.seed))
+        return [paths.batch(batches.name(next(g for g in groups if cell in g)))]
+
+    @cached_property
+    def _asked_for(self) -> list[Key]:
+        """The cells behind the targets."""
+        keys: set[Key] = set()
+        for target in self._call.targets() or ("all",):
+            stem = Path(target).stem
+            if key := Key.parse(str(Path(target).parent)):
+                keys.add(key)
+            else:
+                for name in [stem] if stem in outputs.names() else self.wanted:
+                    keys.update(outputs.ask(self.grid, name).cells())
+        return [key for key in self.grid.cells if key in keys]
+
+    # Figures, tables and what is made of all of them
+
+    def made_from(self, wildcards: Wildcards) -> str:
+        """Return a digest of what a figure or table shows and of its code."""
+        return outputs.made_from(outputs.ask(self.grid, wildcards.name))
+
+    def read_by(self, wildcards: Wildcards) -> str | list[Path]:
+        """Return the files that a figure or table reads, or why the grid does not have them."""
+        try:
+            return outputs.inputs(outputs.ask(self.grid, wildcards.name))
+        except UserError as problem:
+            return _missing(problem)
+
+    def stale_drawing(self, wildcards: Wildcards) -> str | list[Path]:
+        """Return `paths.NOW` if a figure or table is of other cells, or by other code."""
+        try:
+            found = paths.drawn_from(wildcards.name).read_text()
+        except OSError:
+            return []
+        try:
+            return [paths.NOW] if found != outputs.made_from(outputs.ask(self.grid, wildcards.name)) else []
+        except UserError as problem:
+            return _missing(problem)
+
+    def everything(self, wildcards: Wildcards) -> str | list[str]:
+        """Return the files of every figure and table wanted, or why the grid cannot make one of them."""
+        try:
+            for name in self.wanted:
+                outputs.ask(self.grid, name)
+        except UserError as problem:
+            return _missing(problem)
+        return list(self._promised())
+
+    def _promised(self) -> Iterable[str]:
+        return (file for name in self.wanted for file in outputs.files(name))
+
+    def gone(self, wildcards: Wildcards) -> list[Path]:
+        """Return `paths.NOW` if something that the manifest promises is not there."""
+        return [] if all(map(os.path.exists, self._promised())) else [paths.NOW]
+
+    def redrawn(self) -> int:
+        """Return how often the manifest has been written again because something it promises was gone.
+
+        Snakemake does not miss a deleted figure while the manifest stands, but it notices a changed parameter.
+        """
+        gone = paths.MANIFEST.exists() and not all(map(os.path.exists, self._promised()))
+        return manifest.times_redrawn() + gone
+
+    def made_on_request(self) -> int:
+        """Return how many trainings made on request are there: the claims use them, and nothing of figures/all does."""
+        keys = set(self.grid.cells) - self.grid.on_default()
+        return sum(paths.metrics(key.folder).exists() for key in keys)

@@ -1,0 +1,134 @@
+"""What the rules get from the plan, without Snakemake."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from tests.mini import mini, write
+
+from bnonly import paths
+from bnonly.config.layers import merge, read_yaml
+from bnonly.errors import UserError
+from bnonly.workflow import Call, Plan
+
+ROOT = Path(__file__).parents[2]
+CLUSTER = {"cluster": {"partition": "gpu", "batch_minutes": 60}}
+
+
+@pytest.fixture
+def plan(tmp_path, monkeypatch):
+    """Make the plan of the small grid in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BNONLY_DATA", raising=False)
+
+    def make(over=None, changes=None, **call):
+        write(tmp_path, mini(**(changes or {})))
+        config = merge(read_yaml(tmp_path / "config.yaml"), over or {})
+        return Plan(Call(root=tmp_path, config=config, command_line=over, **call))
+
+    return make
+
+
+def of(folder):
+    """The wildcards of a cell's folder."""
+    architecture, regime, seed = folder.split("/")
+    return SimpleNamespace(arch=architecture, regime=regime, seed=seed.removeprefix("seed"))
+
+
+@pytest.mark.parametrize("forbidden", ["torch", "pandas", "matplotlib", "numpy", "pyarrow", "scipy"])
+def test_a_dry_run_imports_nothing_heavy(forbidden):
+    code = f"import bnonly.workflow as w, sys; w.outputs.names(); sys.exit('{forbidden}' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_every_rule_says_in_a_line_what_it_does():
+    for path in (ROOT / "Snakefile", *(ROOT / "workflow/rules").glob("*.smk")):
+        for rule in re.split(r"^ *rule\b", path.read_text(), flags=re.MULTILINE)[1:]:
+            assert re.search(r"message:\s+f?\"[^\"\n]{8,110}\"\n", rule), f"{path.name}: {rule[:60]}"
+
+
+def test_a_cell_has_one_folder(plan):
+    made = plan()
+    assert made.spec(of("ResNet-8-c4/bn/seed0")) == made.grid.cell("ResNet-8-c4", "bn", 0).canonical()
+    with pytest.raises(UserError, match=r"this cell's folder is results/ResNet-8-c4/bn/seed0"):
+        made.cell(of("ResNet-8-c4/bn/seed00"))
+    assert made.data_of(of("ResNet-8-c4/bn/seed00")).startswith("(bnonly: error: this cell's folder")
+
+
+@pytest.mark.parametrize("name", ["x{y}", "a b", "plain"])
+def test_data_that_are_prepared_and_those_that_are_not(plan, tmp_path, monkeypatch, name):
+    data = tmp_path / name
+    monkeypatch.setenv("BNONLY_DATA", str(data))
+    made = plan(changes={"recipes__digits__dataset": "cifar10"})
+    assert made.data_of(of("ResNet-8-c4/bn/seed0")) == f"{data}/cifar10/.prepared"
+    (data / "cifar10").mkdir(parents=True)
+    (data / "cifar10/manifest.json").touch()
+    assert made.data_of(of("ResNet-8-c4/bn/seed0")) == f"{data}/cifar10/manifest.json"
+    assert plan().data_of(of("ResNet-8-c4/bn/seed0")) == []  # digits come with a library
+
+
+def test_a_mistake_names_the_command_line(plan):
+    with pytest.raises(UserError, match=r"^--config: unknown key recipes\.digits\.epoch; did you mean 'epochs'"):
+        plan({"recipes": {"digits": {"epoch": 1}}})
+
+
+def test_jobs_elsewhere_need_a_cluster(plan):
+    with pytest.raises(UserError, match="no 'cluster' is configured"):
+        plan(local=False)
+
+
+def test_the_cluster_is_no_part_of_a_result(plan):
+    assert plan(CLUSTER).resolved == plan().resolved
+    assert plan({"title": "other"}).resolved != plan().resolved
+
+
+def test_replicates_that_were_asked_for_share_a_batch(plan):
+    changes = {"experiments__cifar-depth__seeds": [0, 1, 2]}
+    targets = [f"results/ResNet-8-c4/bn/seed{s}/metrics.parquet" for s in (0, 2)]
+    made = plan(CLUSTER, changes, targets=lambda: targets)
+    (batch,) = made.batch_of(of("ResNet-8-c4/bn/seed2"))
+    assert batch == paths.batch("ResNet-8-c4+bn+0-2")
+    found = made.batch_cells(SimpleNamespace(batch=batch.name))
+    assert [str(c) for c in found] == ["ResNet-8-c4/bn/seed0", "ResNet-8-c4/bn/seed2"]
+    everything = plan(CLUSTER | {"outputs": ["fig05"]}, changes)
+    assert everything.batch_of(of("ResNet-8-c4/bn/seed2")) == [paths.batch("ResNet-8-c4+bn+0-1-2")]
+
+
+def test_a_job_on_a_node_does_not_submit_again(plan):
+    assert plan(CLUSTER).attempts > 1 == plan(CLUSTER, main=False).attempts
+
+
+def test_small_cells_share_a_process_on_this_machine_only(plan):
+    assert "BNONLY_WARM" in plan({"warm": True}).environment
+    assert "BNONLY_WARM" not in plan({"warm": True, **CLUSTER}).environment
+    assert "BNONLY_WARM" not in plan().environment
+
+
+def test_the_command_finds_this_tree_whatever_its_path(plan, tmp_path):
+    """Braces are for Snakemake's formatting, which the prefix passes once."""
+    prefix = plan().shell_prefix.format()
+    done = subprocess.run(["bash", "-c", f"{prefix} type bnonly"], capture_output=True, text=True)
+    assert done.returncode == 0 and f"{tmp_path}/src" in done.stdout, done.stderr
+
+
+def test_a_figure_that_the_grid_lacks_is_a_missing_file_with_the_reason(plan):
+    made = plan()
+    assert made.read_by(SimpleNamespace(name="fig17")).startswith(
+        "(bnonly: error: config.yaml: fig17 needs experiments.cifar-width"
+    )
+    assert all("ResNet" in str(f) for f in made.read_by(SimpleNamespace(name="fig05")))
+
+
+def test_a_manifest_that_promises_more_than_there_is(plan):
+    made = plan({"outputs": ["fig05"]})
+    assert made.redrawn() == 0
+    for file in (*made.everything(None), paths.MANIFEST):
+        Path(file).parent.mkdir(exist_ok=True)
+        Path(file).write_text("{}")
+    assert made.gone(None) == [] and made.redrawn() == 0
+    os.unlink(made.everything(None)[0])
+    assert made.gone(None) == [paths.NOW] and made.redrawn() == 1
