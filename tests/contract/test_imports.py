@@ -40,7 +40,6 @@ LIBRARIES = {
 #: Circles and steps upwards that are still to be removed.
 TO_MEND = {
     ("engines.triton", "engines.triton.checks"),
-    ("paper.reader", "figures.outputs"),
     ("cost.estimate", "cost.measured"),
 }
 

@@ -39,12 +39,10 @@ LONG = {
     "src/bnonly/engines/triton/batchnorm.py": "kernels of one pass each, with their launchers",
     "src/bnonly/engines/triton/checks.py": "to be moved to the benchmarks",
     "src/bnonly/engines/triton/convolution.py": "kernels of one pass each, with their launchers",
-    "src/bnonly/verdicts/decide.py": "to be shortened",
     "benchmarks/kernels.py": "a case a kernel",
     "tests/data/test_bad_input.py": "to be split",
     "tests/engines/test_fast.py": "to be split",
     "tests/train/test_training.py": "to be split",
-    "tests/verdicts/test_rules.py": "to be split",
 }
 
 

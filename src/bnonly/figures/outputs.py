@@ -71,7 +71,8 @@ def _stated(asked: Request) -> tuple[Stated, ...]:
     # Here, because few runs want it and the claims take a while to read.
     from bnonly.paper import catalog
 
-    experiments = catalog.load().experiments
+    claims = catalog.load(figures=tuple(names()))
+    experiments = claims.experiments
     shown = {
         (panel.experiment, architecture.name, regime)
         for panel in asked.panels
@@ -79,7 +80,7 @@ def _stated(asked: Request) -> tuple[Stated, ...]:
         for architecture in panel.architectures
         for regime in panel.regimes
     }
-    found = [s for s in catalog.stated(asked.name) if (s.experiment, s.architecture, s.regime) in shown]
+    found = [s for s in catalog.stated(claims, asked.name) if (s.experiment, s.architecture, s.regime) in shown]
     # Some values are stated several times; the first statement counts.
     return tuple({tuple(s.point.values()): s for s in reversed(found)}.values())[::-1]
 

@@ -15,20 +15,22 @@ SOURCE = Path(__file__).with_name("claims.yaml")
 
 
 @cache
-def load(source: Path = SOURCE) -> Catalog:
+def load(source: Path = SOURCE, figures: tuple[str, ...] = ()) -> Catalog:
     """Read and check a claims file.
 
     Parameters
     ----------
     source : Path
         The file; the paper's unless given.
+    figures : tuple of str
+        The names of figures and tables that a claim may refer to; empty: any.
 
     Raises
     ------
     UserError
         In one line: file, claim, key, value and what would be right.
     """
-    return read(str(source.name if source == SOURCE else source), read_yaml(source))
+    return read(str(source.name if source == SOURCE else source), read_yaml(source), figures)
 
 
 #: What the points of a figure show; the other figures are histograms.
@@ -58,13 +60,13 @@ class Stated:
         return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "claim"}
 
 
-def stated(figure: str) -> list[Stated]:
+def stated(claims: Catalog, figure: str) -> list[Stated]:
     """Return the numbers that the paper states for points of a figure, for `paper_values: true`.
 
     Only plain values of a network that the paper names: no differences, no extremes, no reading of ours, nothing inconsistent.
     """
     found = []
-    for claim in load().claims:
+    for claim in claims.claims:
         if figure not in claim.figures or claim.inconsistent or claim.reading:
             continue
         for test in claim.tests:

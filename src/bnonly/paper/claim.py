@@ -91,11 +91,16 @@ class Test:
         return "count" if self.rule == "structure" or self.metric in COUNT_METRICS else "result"
 
     @property
-    def ordering(self) -> bool:
-        """Whether the test is about more or less, not about how much, and names no network of the paper."""
+    def directional(self) -> bool:
+        """Whether the test is about more or less, not about how much."""
         about_zero = self.minus and self.rule in ("at_most", "at_least") and self.expected == 0
+        return self.rule in ORDERINGS or bool(about_zero)
+
+    @property
+    def ordering(self) -> bool:
+        """Whether a run of other networks can show it: it is about more or less, and names no network of the paper."""
         selectors = [*self.of, *([parse_selector(self.minus)] if "/" in self.minus else [])]
-        return (self.rule in ORDERINGS or bool(about_zero)) and all(s.relative for s in selectors)
+        return self.directional and all(s.relative for s in selectors)
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,12 @@ class Claim:
         Why the statement is not this paper's to reproduce; empty: it is.
     reading, note : str
         What we made of vague words; what else to know.
+    named : str
+        The kind, where it does not follow from the tests: "axis" or "definition".
+    same_as : str
+        The claim that says the same elsewhere in the paper; it alone is counted.
+    power : str
+        Why the rule cannot tell the paper from a falsehood as surely as the others; empty: it can.
     """
 
     id: str
@@ -125,16 +136,25 @@ class Claim:
     external: str = ""
     reading: str = ""
     note: str = ""
+    named: str = ""
+    same_as: str = ""
+    power: str = ""
 
     @property
     def kind(self) -> str:
         """One of `KINDS`."""
-        return "external" if self.external else self.tests[0].kind
+        return self.named or (self.tests[0].kind if self.tests else "external")
+
+    @property
+    def counted(self) -> bool:
+        """Whether it is one of the statements that a training could refute, each counted once."""
+        return self.kind == "result" and not self.same_as
 
     @property
     def ordering(self) -> bool:
         """Whether a run on other data can show it."""
-        return self.kind == "result" and all(t.ordering for t in self.tests)
+        directional = self.kind == "result" and all(t.directional for t in self.tests)
+        return directional and any(t.ordering for t in self.tests)
 
     @property
     def rule(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from functools import cache
 from math import inf
@@ -17,6 +17,7 @@ from bnonly.paper.vocabulary import (
     COUNT_METRICS,
     COUNT_REDUCTIONS,
     FACTS,
+    NAMED_KINDS,
     PLACES,
     REDUCTIONS,
     REGIMES,
@@ -26,12 +27,14 @@ from bnonly.paper.vocabulary import (
     in_words,
 )
 
+_NEEDED = ("page", "section", "says", "value")
+_WORDS = ("inconsistent", "external", "reading", "note", "power")
 _KEYS = (
     "rule metric of minus over reduce to low high tolerance margin direction threshold bounds key fact".split()
 )  # fmt: skip
 
 
-def read(where: str, content: Mapping[str, Any]) -> Catalog:
+def read(where: str, content: Mapping[str, Any], figures: Collection[str] = ()) -> Catalog:
     """Read and check the content of a claims file.
 
     Parameters
@@ -40,6 +43,8 @@ def read(where: str, content: Mapping[str, Any]) -> Catalog:
         The file, for messages.
     content : mapping
         Its experiments, claims, tables and errata.
+    figures : collection of str
+        The names of figures and tables that a claim may refer to; empty: any.
 
     Raises
     ------
@@ -53,26 +58,23 @@ def read(where: str, content: Mapping[str, Any]) -> Catalog:
             f"{where}: {key} is no part of a claims file; {accepted(key, ('experiments', 'claims', 'tables', 'errata'))}"
         )
     experiments = {n: _experiment(where, n, e) for n, e in _mapping(where, "experiments", content).items()}
-    reader = _Reader(where, experiments)
-    claims = [reader.claim(str(i), body) for i, body in _mapping(where, "claims", content).items()]
+    reader = _Reader(where, experiments, figures)
     errata = _mapping(where, "errata", content)
+    for name, body in _mapping(where, "claims", content).items():
+        reader.add(reader.claim(str(name), body))
     for block in content.get("tables", []):
-        claims += reader.table(block, errata)
-    seen: set[str] = set()
-    for claim in claims:
-        if claim.id in seen:
-            raise UserError(f"{where}: {claim.id} is given twice; every claim has an id of its own")
-        seen.add(claim.id)
-    stray = sorted(set(errata) - seen)
+        for claim in reader.table(block, errata):
+            reader.add(claim)
+    stray = sorted(set(errata) - set(reader.claims))
     if stray:
-        raise UserError(f"{where}: errata.{stray[0]}: no such claim; {accepted(stray[0], seen)}")
-    return Catalog(where, experiments, tuple(claims))
+        raise UserError(f"{where}: errata.{stray[0]}: no such claim; {accepted(stray[0], reader.claims)}")
+    return Catalog(where, experiments, tuple(reader.claims.values()))
 
 
 def _mapping(where: str, key: str, content: Mapping[str, Any]) -> dict[str, Any]:
     value = content.get(key, {})
     if not isinstance(value, dict):
-        raise UserError(f"{where}: {key}: a mapping is wanted, found {type(value).__name__}")
+        raise UserError(f"{where}: {key} must be a mapping (got {type(value).__name__})")
     return value
 
 
@@ -82,7 +84,7 @@ def _experiment(where: str, name: str, body: Any) -> PaperExperiment:
         return PaperExperiment(str(body["dataset"]), int(body["seeds"]), archs)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise UserError(
-            f"{where}: experiments.{name}: dataset, seeds and architectures: {{NAME: [family, depth, channels]}} are wanted"
+            f"{where}: experiments.{name}: must have dataset, seeds and architectures: {{NAME: [family, depth, channels]}}"
         ) from None
 
 
@@ -95,48 +97,46 @@ def settings() -> tuple[str, ...]:
         return [f"{prefix}.{n}" for n in names if n not in ("name", "augmentation")]
 
     parts = {"recipe": Recipe, "recipe.augmentation": Augmentation, "regime": Regime, "architecture": Architecture}
-    return ("replicates", "engine", "precision", *(n for prefix, kind in parts.items() for n in fields(kind, prefix)))
+    return (
+        "replicates",
+        "normalisation",
+        "engine",
+        "precision",
+        *(n for prefix, kind in parts.items() for n in fields(kind, prefix)),
+    )
 
 
 class _Reader:
-    def __init__(self, where: str, experiments: Mapping[str, PaperExperiment]) -> None:
-        from bnonly.figures import outputs
-
-        self.where, self.experiments = where, experiments
-        self.figures = outputs.names()
+    def __init__(self, where: str, experiments: Mapping[str, PaperExperiment], figures: Collection[str]) -> None:
+        self.where, self.experiments, self.figures = where, experiments, figures
+        self.claims: dict[str, Claim] = {}
 
     def fail(self, claim: str, key: str, value: Any, wanted: str) -> UserError:
         return UserError(f"{self.where}: {claim}: {key} is {value!r}; {wanted}")
 
+    def add(self, claim: Claim) -> None:
+        if claim.id in self.claims:
+            raise UserError(f"{self.where}: {claim.id} is given twice; every claim has an id of its own")
+        self.claims[claim.id] = claim
+
     def claim(self, name: str, body: Any) -> Claim:
-        keys = ("page", "section", "figures", "says", "value", "reading", "note", "inconsistent", "external", "tests")
+        keys = (*_NEEDED, "figures", "tests", "same_as", "kind", *_WORDS)
         if not isinstance(body, dict):
-            raise UserError(f"{self.where}: {name}: a mapping of {', '.join(keys)} is wanted")
+            raise UserError(f"{self.where}: {name}: must be a mapping of {', '.join(keys)}")
         for key in body:
             if key not in keys:
                 raise UserError(f"{self.where}: {name}: {key} is no key of a claim; {accepted(key, keys)}")
-        for key in ("page", "section", "says", "value"):
+        for key in _NEEDED:
             if key not in body:
                 raise UserError(f"{self.where}: {name}: {key} is missing")
         if not isinstance(body["page"], int):
-            raise self.fail(name, "page", body["page"], "a number is wanted")
+            raise self.fail(name, "page", body["page"], "must be a whole number")
+        kind = str(body.get("kind", ""))
+        if kind and kind not in NAMED_KINDS:
+            raise self.fail(name, "kind", kind, accepted(kind, NAMED_KINDS))
         figures = tuple(body.get("figures", ()))
         for figure in figures:
-            if figure not in self.figures:
-                raise self.fail(
-                    name, "figures", figure, f"no figure or table is called so; {accepted(figure, self.figures)}"
-                )
-        tests = body.get("tests", [])
-        if not isinstance(tests, list):
-            raise self.fail(name, "tests", tests, "a list is wanted")
-        if bool(tests) == bool(body.get("external")):
-            raise UserError(
-                f"{self.where}: {name}: give either tests, or external: why it is not this paper's to reproduce"
-            )
-        read = tuple(self.test(name, t) for t in tests)
-        if len({t.kind for t in read}) > 1:
-            kinds = ", ".join(sorted({t.kind for t in read}))
-            raise UserError(f"{self.where}: {name}: its tests are of several kinds ({kinds}); make a claim of each")
+            self.check_figure(name, "figures", figure)
         return Claim(
             name,
             body["page"],
@@ -144,9 +144,31 @@ class _Reader:
             figures,
             str(body["says"]),
             str(body["value"]),
-            read,
-            **{k: str(body.get(k, "")) for k in ("inconsistent", "external", "reading", "note")},
+            self.tests(name, body),
+            named=kind,
+            same_as=str(body.get("same_as", "")),
+            **{key: str(body.get(key, "")) for key in _WORDS},
         )
+
+    def tests(self, name: str, body: Mapping[str, Any]) -> tuple[Test, ...]:
+        """Read a claim's tests; a claim that repeats another has that one's."""
+        given, same_as = body.get("tests", []), str(body.get("same_as", ""))
+        if not isinstance(given, list):
+            raise self.fail(name, "tests", given, "must be a list")
+        if same_as:
+            if given or same_as not in self.claims:
+                raise self.fail(name, "same_as", same_as, "must be a claim above; its tests take the place of tests")
+            return self.claims[same_as].tests
+        reasons = [key for key in ("external", "inconsistent") if body.get(key)]
+        if given and "external" in reasons or not given and not reasons:
+            raise UserError(
+                f"{self.where}: {name}: give either tests, or external: why it is not this paper's to reproduce"
+            )
+        read = tuple(self.test(name, t) for t in given)
+        if len({t.kind for t in read}) > 1:
+            kinds = ", ".join(sorted({t.kind for t in read}))
+            raise UserError(f"{self.where}: {name}: its tests are of several kinds ({kinds}); make a claim of each")
+        return read
 
     def table(self, block: Any, errata: Mapping[str, Any]) -> list[Claim]:
         try:
@@ -155,17 +177,14 @@ class _Reader:
             page, section, table = int(block["page"]), str(block["section"]), str(block["table"])
         except (KeyError, TypeError, ValueError):
             raise UserError(
-                f"{self.where}: tables: first, page, section, table, experiment, metric and values are wanted in {block!r}"
+                f"{self.where}: tables: must have first, page, section, table, experiment, metric and values (got {block!r})"
             ) from None
         self.check_metric(first, metric, COUNT_METRICS)
         self.check_experiment(first, experiment)
         names = list(self.experiments[experiment].architectures)
         if len(names) != len(values):
-            raise self.fail(
-                first, "values", len(values), f"one for each of {experiment}'s {len(names)} networks is wanted"
-            )
-        if table not in self.figures:
-            raise self.fail(first, "table", table, accepted(table, self.figures))
+            raise self.fail(first, "values", len(values), f"must be {len(names)}, one for each network of {experiment}")
+        self.check_figure(first, "table", table)
         out = []
         for i, (name, value) in enumerate(zip(names, values, strict=True)):
             number, half = printed(value, f"{self.where}: {first}")
@@ -187,7 +206,7 @@ class _Reader:
 
     def test(self, name: str, body: Any) -> Test:
         if not isinstance(body, dict):
-            raise self.fail(name, "tests", body, "a mapping with a rule is wanted")
+            raise self.fail(name, "tests", body, "must be a mapping with a rule")
         for key in body:
             if key not in _KEYS:
                 raise UserError(f"{self.where}: {name}: {key} is no key of a test; {accepted(key, _KEYS)}")
@@ -208,25 +227,27 @@ class _Reader:
         if reduce not in usable:
             raise self.fail(name, "reduce", reduce, f"not with {metric}; {accepted(reduce, usable)}")
         if rule == "count" and metric != "failed":
-            raise self.fail(name, "metric", metric, "rule count counts runs: failed is wanted")
+            raise self.fail(name, "metric", metric, "rule count counts runs; the metric must be failed")
         if rule == "setting" and body["key"] not in settings():
             raise self.fail(
                 name, "key", body["key"], f"there is no such setting; {accepted(str(body['key']), settings())}"
             )
         if rule == "structure" and body["fact"] not in FACTS:
             raise self.fail(name, "fact", body["fact"], accepted(str(body["fact"]), FACTS))
-        if rule == "trend" and body["direction"] not in ("rising", "falling"):
-            raise self.fail(name, "direction", body["direction"], "rising or falling is wanted")
+        if rule in ("trend", "tendency") and body["direction"] not in ("rising", "falling"):
+            raise self.fail(name, "direction", body["direction"], "must be rising or falling")
         minus = str(body.get("minus", ""))
         if rule in ("greater", "smaller") and not minus and reduce == "each":
             raise UserError(f"{self.where}: {name}: rule {rule} needs minus: what it is compared with")
         raw = body.get("threshold", ())
         thresholds = tuple(raw) if isinstance(raw, list) else (raw,) if raw else ()
         if (metric in WITH_THRESHOLD) != bool(thresholds):
-            raise self.fail(name, "threshold", body.get("threshold"), f"one goes with {', '.join(WITH_THRESHOLD)}")
+            raise self.fail(
+                name, "threshold", body.get("threshold"), f"only {', '.join(WITH_THRESHOLD)} have one, and need it"
+            )
         for threshold in thresholds:
             if threshold not in SMALL:
-                raise self.fail(name, "threshold", threshold, f"one of {', '.join(map(str, SMALL))} is wanted")
+                raise self.fail(name, "threshold", threshold, f"must be one of {', '.join(map(str, SMALL))}")
         needs_regime = rule == "setting" or metric in RUN_METRICS or metric.startswith("trainable")
         of = self.selectors(name, body["of"], needs_regime)
         if minus:
@@ -235,7 +256,7 @@ class _Reader:
         over = self.over(name, body["over"]) if "over" in body else None
         bounds = body.get("bounds", [-inf, inf])
         if not (isinstance(bounds, list) and len(bounds) == 2 and all(isinstance(b, int | float) for b in bounds)):
-            raise self.fail(name, "bounds", bounds, "two numbers are wanted")
+            raise self.fail(name, "bounds", bounds, "must be two numbers")
         return Test(
             rule,
             metric,
@@ -256,35 +277,37 @@ class _Reader:
 
     def over(self, name: str, body: Any) -> Test:
         if not isinstance(body, dict):
-            raise self.fail(name, "over", body, "metric and of are wanted")
+            raise self.fail(name, "over", body, "must have metric and of")
         test = self.test(name, {"rule": "equals", "to": 0, **body})
         if test.kind != "count" or len(test.of) > 1 or test.of[0].relative or "+" in test.of[0].architectures:
-            raise self.fail(name, "over", dict(body), "a count of one named network is wanted")
+            raise self.fail(name, "over", dict(body), "must be a count of one named network")
         return test
 
     def region(self, name: str, rule: str, body: Mapping[str, Any]) -> tuple[float, float, bool]:
         def number(key: str, default: float = 0.0) -> float:
             value = body.get(key, default)
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise self.fail(name, key, value, "a number is wanted")
+                raise self.fail(name, key, value, "must be a number")
             return float(value)
 
         tolerance, margin = number("tolerance"), number("margin")
         if tolerance < 0 or margin < 0:
-            raise self.fail(name, "tolerance", tolerance, "0 or more is wanted")
+            raise self.fail(name, "tolerance", tolerance, "must be 0 or more")
         if rule == "equals":
             return number("to") - tolerance, number("to") + tolerance, False
         if rule == "range":
             if number("low") > number("high"):
-                raise self.fail(name, "low", body["low"], f"at most high, {body['high']}, is wanted")
+                raise self.fail(name, "low", body["low"], f"must be at most high, {body['high']}")
             return number("low") - tolerance, number("high") + tolerance, False
         if rule == "at_most":
             return -inf, number("to") + tolerance, False
         if rule in ("at_least", "count"):
             return number("to") - tolerance, inf, False
-        if rule in ("greater", "trend"):
+        if rule == "greater" or body.get("direction") == "rising":
             return margin, inf, True
-        return (-inf, 0.0 - margin, True) if rule == "smaller" else (-inf, inf, False)
+        if rule == "smaller" or body.get("direction") == "falling":
+            return -inf, 0.0 - margin, True
+        return -inf, inf, False
 
     def selectors(self, name: str, given: Any, needs_regime: bool) -> tuple[Selector, ...]:
         found = []
@@ -300,7 +323,7 @@ class _Reader:
             self.check_selector(name, selector, True)
             one = selector.architectures == "=" or not (selector.relative or "+" in selector.architectures)
             if not one or len(selector.regimes) > 1:
-                raise self.fail(name, "minus", text, "one network, or '=' for the same, and one regime are wanted")
+                raise self.fail(name, "minus", text, "must name one network, or '=' for the same, and one regime")
         else:
             self.check_regime(name, text)
 
@@ -319,7 +342,7 @@ class _Reader:
         for regime in selector.regimes:
             self.check_regime(name, regime)
         if needs_regime and not selector.regimes:
-            raise self.fail(name, "of", selector.experiment, "EXPERIMENT/ARCHITECTURES/REGIME is wanted")
+            raise self.fail(name, "of", selector.experiment, "must be EXPERIMENT/ARCHITECTURES/REGIME")
 
     def check_experiment(self, name: str, experiment: str) -> None:
         if experiment not in self.experiments:
@@ -330,6 +353,10 @@ class _Reader:
     def check_regime(self, name: str, regime: str) -> None:
         if regime != "*" and regime not in REGIMES:
             raise self.fail(name, "of", regime, f"there is no such regime; {accepted(regime, REGIMES)}")
+
+    def check_figure(self, name: str, key: str, figure: str) -> None:
+        if self.figures and figure not in self.figures:
+            raise self.fail(name, key, figure, f"no figure or table is called so; {accepted(figure, self.figures)}")
 
     def check_metric(self, name: str, metric: str, known: Iterable[str]) -> None:
         if metric not in known:
@@ -346,7 +373,7 @@ def printed(text: str, where: str = "") -> tuple[Decimal, Decimal]:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KM]?)", text)
     if not match:
-        raise UserError(f"{where}: value is {text!r}; a number such as 650, 8.29K or 1.73M is wanted")
+        raise UserError(f"{where}: value is {text!r}; must be a number such as 650, 8.29K or 1.73M")
     unit = {"": Decimal(1), "K": Decimal(1000), "M": Decimal(1_000_000)}[match[2]]
     value = Decimal(match[1])
     exponent = value.as_tuple().exponent

@@ -49,17 +49,21 @@ RULES: dict[str, tuple[str, ...]] = {
     "greater": (),
     "smaller": (),
     "trend": ("direction",),
+    "tendency": ("direction",),
     "count": ("to",),
     "setting": ("key", "to"),
     "structure": ("fact", "to"),
 }
 #: Rules that a run on other data can follow: they say which is more, not how much.
-ORDERINGS = ("greater", "smaller", "trend")
-FACTS = ("stem_channels", "blocks", "layers", "shortcut", "stride")
+ORDERINGS = ("greater", "smaller", "trend", "tendency")
+FACTS = ("stem_channels", "blocks", "layers", "shortcut", "stride", "downsampling_sets", "decayed")
+#: How every data set is normalised: by the mean and the deviation of its own training images.
+NORMALISATION = "per channel"
 #: How the values of several networks become one; "each": every one must pass by itself.
 REDUCTIONS = (
     "each",
     "mean",
+    "min",
     "max",
     "slope",
     "r",
@@ -67,15 +71,19 @@ REDUCTIONS = (
     "log10_p",
     "last_residual",
     "steeper",
-    "best_equal_count_gap",
+    "best_gap",
+    "mean_gap",
     "stratum_gap",
     "largest_ratio",
     "exponent",
 )
 #: Those of counts.
-COUNT_REDUCTIONS = ("each", "mean", "max", "largest_ratio", "exponent")
+COUNT_REDUCTIONS = ("each", "mean", "min", "max", "largest_ratio", "exponent")
 PLACES = ("*", "first", "last", "lower", "upper", "but-last", "=")
-KINDS = ("result", "count", "setting", "external")
+#: A statement of kind "result" is one that a training could refute.
+KINDS = ("result", "count", "setting", "axis", "definition", "external")
+#: Kinds that a claim names itself; the others follow from its tests.
+NAMED_KINDS = ("axis", "definition")
 
 #: The paper's regimes, and those of its text, with what each trains: (parts, random weights a filter).
 REGIMES: dict[str, tuple[tuple[str, ...], int]] = {
@@ -113,6 +121,7 @@ def in_words(rule: str, metric: str, body: Mapping[str, Any], low: float, high: 
         what += f" {body['bounds'][0]:g} to {body['bounds'][1]:g}"
     reduce = {
         "mean": "mean over the networks of the ",
+        "min": "smallest ",
         "max": "largest ",
         "slope": "slope for a doubling of BatchNorm's parameters, of the ",
         "r": "Pearson's r with the logarithm of BatchNorm's parameters, of the ",
@@ -120,8 +129,9 @@ def in_words(rule: str, metric: str, body: Mapping[str, Any], low: float, high: 
         "log10_p": "log10 of the regression's p, of the ",
         "last_residual": "last network's residual from the regression line, of the ",
         "steeper": "by how many percent depth's slope is steeper than width's, of the ",
-        "best_equal_count_gap": "largest gap between a small network and BatchNorm at the nearest count, in the ",
-        "stratum_gap": "mean gap between wider and narrowest small networks at the nearest count, in the ",
+        "best_gap": "largest gap to the second line at the same count, in the ",
+        "mean_gap": "mean gap to the second line at the same count, in the ",
+        "stratum_gap": "mean gap between wider and narrowest networks at the same count, in the ",
         "largest_ratio": "largest ratio of two networks' ",
         "exponent": "power of the width that fits the ",
     }.get(body.get("reduce", "each"), "")
@@ -133,6 +143,8 @@ def in_words(rule: str, metric: str, body: Mapping[str, Any], low: float, high: 
         text += f", over the {COUNT_METRICS.get(body['over'].get('metric', ''), '')} of {body['over'].get('of', '')}"
     if rule == "trend":
         return f"{text}: {body['direction']} from network to network"
+    if rule == "tendency":
+        return f"{text}: {body['direction']} over the networks on the whole"
     if rule == "count":
         return f"{text}: at least {_shown(body['to'])}"
     if rule == "greater":

@@ -10,7 +10,7 @@ from bnonly.console import listed
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Experiment, Grid
 from bnonly.paper import catalog
-from bnonly.verdicts import decide
+from bnonly.verdicts import settings
 from bnonly.verdicts.measure import Measurements
 
 _SETTINGS = {
@@ -31,7 +31,7 @@ _SETTINGS = {
 def deviations(grid: Grid, measured: Measurements) -> list[str]:
     """Return what a reader must know before comparing this run with the paper, in sentences."""
     paper = catalog.load()
-    protocol = decide.protocol(paper)
+    protocol = settings.protocol(paper)
     out: list[str] = []
     foreign: dict[str, list[str]] = defaultdict(list)
     for name, wanted in paper.experiments.items():
@@ -102,7 +102,7 @@ def _schedule(grid: Grid, experiment: Experiment, protocol: Mapping[str, Any]) -
         for architecture in experiment.architectures:
             cell = grid.cell(architecture, regime, experiment.seeds[0])
             for key, value in protocol.items():
-                mine = decide.setting_of(cell, grid, experiment.name, key)
+                mine = settings.setting_of(cell, grid, experiment.name, key)
                 if mine != value:
                     found[key].add(_value(mine))
                     wanted[key] = _value(value)

@@ -18,9 +18,18 @@ KIND_TITLES = {
     "result": "Results of training",
     "count": "Parameter counts and structure",
     "setting": "Settings",
+    "axis": "Axes of figures",
+    "definition": "Definitions",
     "external": "Prior work",
 }
-SHORT = {"result": "of training", "count": "counted", "setting": "settings", "external": "of prior work"}
+SHORT = {
+    "result": "of training",
+    "count": "counted",
+    "setting": "settings",
+    "axis": "axes",
+    "definition": "definitions",
+    "external": "of prior work",
+}
 #: What each verdict means, for the legend of the summary.
 MEANINGS = {
     verdict.HOLDS: "every interval lies inside what the rule accepts",
@@ -35,7 +44,7 @@ MEANINGS = {
 
 def headline(grid: Grid, measured: Measurements, decisions: Sequence[Decision]) -> tuple[str, list[str]]:
     """Return the headline and the sentences below it."""
-    results, counts = table.count(decisions, ["result"]), table.count(decisions, ["count"])
+    results, counts = table.count([d for d in decisions if d.claim.counted]), table.count(decisions, ["count"])
     decided = results[verdict.HOLDS] + results[verdict.FAILS] + results[verdict.UNDECIDED]
     training = sum(results.values())
     exact = counts[verdict.HOLDS] + counts[verdict.FAILS]

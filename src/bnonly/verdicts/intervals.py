@@ -52,9 +52,7 @@ def estimate(statistic: Callable[[Seeds], float], seeds: Seeds) -> Estimate:
     return Estimate(value, math.sqrt(variance), sum(len(mine) - 1 for mine in seeds), n)
 
 
-def interval(
-    what: str, found: Estimate, test: Test, intervals: int, values: Sequence[float] = (), sign: float = 1.0
-) -> Evidence:
+def interval(what: str, found: Estimate, test: Test, intervals: int, values: Sequence[float] = ()) -> Evidence:
     """Weigh a statistic by its intervals.
 
     Parameters
@@ -69,17 +67,15 @@ def interval(
         How many the claim rests on: refuting it takes one that lies outside at a level shared between all of them.
     values : sequence of float
         What it is the mean of, for their standard deviation.
-    sign : float
-        -1: the rule is about the opposite number.
     """
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
     if not found.freedom:
         return Evidence(what, found.value, sd, found.n, math.nan, math.nan, UNDECIDED)
     near, wide = (_t(level, found.freedom) * found.error for level in (LEVEL, 1 - (1 - LEVEL) / intervals))
     verdict = UNDECIDED
-    if _inside(sign * found.value - near, sign * found.value + near, test):
+    if _inside(found.value - near, found.value + near, test):
         verdict = HOLDS
-    elif _outside(sign * found.value - wide, sign * found.value + wide, test):
+    elif _outside(found.value - wide, found.value + wide, test):
         verdict = FAILS
     return Evidence(what, found.value, sd, found.n, found.value - near, found.value + near, verdict)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bnonly.figures import outputs
 from bnonly.grid.resolve import Grid
 from bnonly.paper import catalog
 from bnonly.verdicts.decide import Judge
@@ -28,6 +29,6 @@ def judge(grid: Grid, source: Path | None = None, root: Path = Path(".")) -> tup
     UserError
         If the claims file has a mistake, or results of different data or engines lie side by side.
     """
-    claims = catalog.load(source) if source else catalog.load()
+    claims = catalog.load(source or catalog.SOURCE, tuple(outputs.names()))
     measured = Measurements(grid, root)
     return measured, Judge(claims, grid, measured).decide_all()

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from bnonly.grid.cell import Architecture
+from bnonly.grid.cell import Architecture, Regime
 from bnonly.grid.datasets import DATASETS
 from bnonly.networks import build, regimes
 from bnonly.paper.vocabulary import REGIMES
+
+_ALL = Regime("all", ("gamma", "beta", "conv", "shortcut", "output"))
 
 
 @cache
@@ -64,10 +66,17 @@ def _facts(architecture: Architecture, model: nn.Module) -> dict[str, Any]:
     }
     strided = {f"{c.kernel_size[0]}x{c.kernel_size[1]}" for n, c in groups.convs[1:] if c.stride != (1, 1)}
     sets = [m for n, m in model.named_children() if isinstance(m, nn.Sequential) and n.startswith("layer")]
+    halved = [any(isinstance(m, nn.Conv2d) and m.stride != (1, 1) for m in s[0].modules()) for s in sets]
+    # What trains is what the optimiser decays.
+    regimes.freeze(model, groups, _ALL, seed=0)
+    decayed = {id(p) for p in regimes.trainable(model).values()}
+    affine = [p for _, norm in groups.batchnorms for p in (norm.weight, norm.bias)]
     return {
         "stem_channels": stem.out_channels,
         "blocks": tuple(len(s) for s in sets),
         "layers": len(groups.convs) + len(groups.outputs),
         "shortcut": " and ".join(sorted(shortcuts)) or "none",
         "stride": " and ".join(sorted(strided)) or "none",
+        "downsampling_sets": tuple(i for i, half in enumerate(halved, 1) if half),
+        "decayed": "every γ and β" if all(id(p) in decayed for p in affine) else "not every γ and β",
     }

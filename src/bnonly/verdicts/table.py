@@ -135,7 +135,7 @@ def count(decisions: Sequence[Decision], kinds: Sequence[str] = ()) -> dict[str,
 
 def summary(decisions: Sequence[Decision]) -> str:
     """Say in a line how many claims hold, of how many that were run."""
-    found, trained = count(decisions), count(decisions, ["result"])
+    found, trained = count(decisions), count([d for d in decisions if d.claim.counted])
     run = trained[HOLDS] + trained[FAILS] + trained[UNDECIDED]
     each = ", ".join(f"{n} {verdict}" for verdict, n in found.items() if n)
     return f"{trained[HOLDS]} of the {run} claims about training that were run hold; of all {len(decisions)}: {each}"
