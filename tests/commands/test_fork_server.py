@@ -92,7 +92,7 @@ def test_a_mistake_is_told_as_ever(place):
     process = start(place, "--set", "recipes.digits.lr=-1")
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert err == "bnonly: error: --set recipes.digits.lr=-1: recipes.digits.lr is -1; a number above 0 is wanted\n"
+    assert err == "bnonly: error: --set recipes.digits.lr=-1: recipes.digits.lr must be greater than 0 (got -1)\n"
 
 
 def test_signals_reach_the_training(place):

@@ -28,6 +28,7 @@ RULE_PACKAGES = {
     "pandas",
     "pillow",
     "pyarrow",
+    "pydantic",
     "pyyaml",
     "safetensors",
     "scikit-learn",

@@ -23,6 +23,7 @@ LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
 #: Libraries that take long to import, or that a room has no business with, and who may import them at the top of a file.
 LIBRARIES = {
     "yaml": {"config", "paper"},
+    "pydantic": {"config", "grid"},
     "numpy": {"seeds", "results", "data", "figures", "networks", "engines", "verdicts"},
     "pyarrow": {"results", "data", "figures", "verdicts"},
     "torch": {"seeds", "networks", "data", "engines", "train", "analysis", "verdicts.structure"},

@@ -104,9 +104,9 @@ def test_a_kind_of_ones_own():
         ({"watts": None}, "config.yaml: gpus.mine.watts is missing"),
         ({"tflops": {}}, "config.yaml: gpus.mine.tflops.fp32 is missing"),
         ({"tflops": {"fp8": 1}}, "unknown key gpus.mine.tflops.fp8; did you mean 'fp32'"),
-        ({"memory_gb": -1}, "gpus.mine.memory_gb is -1; a number above 0 is wanted"),
+        ({"memory_gb": -1}, "gpus.mine.memory_gb must be greater than 0 (got -1)"),
         ({"cores": 2}, "unknown key gpus.mine.cores"),
-        ({"aliases": "x"}, "gpus.mine.aliases is 'x'; a list"),
+        ({"aliases": "x"}, "gpus.mine.aliases must be a list (got 'x')"),
     ],
 )
 def test_a_kind_with_mistakes(change, message):

@@ -442,8 +442,8 @@ def test_whole_runs_in_bf16_are_as_accurate_paired_by_seed(tmp_path):
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
-        (2000, "batch_size is 2000; digits has 1437 training images, so at most that is wanted"),
-        (359, "batch_size is 359; it leaves 1 of the 1437 .* last batch, and BatchNorm needs 2 or more; take 358"),
+        (2000, "batch_size must be at most 1437, the training images of digits"),
+        (359, "batch_size must not leave 1 of the 1437 .* last batch, because BatchNorm needs 2 or more; take 358"),
     ],
 )
 @pytest.mark.parametrize("engine", ["fast", "reference"])

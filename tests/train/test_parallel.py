@@ -140,9 +140,9 @@ def test_what_is_wrong_is_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"recipes__digits__gpus": 3}, "gpus is 3; a number is wanted that divides batch_size, 128"),
-        ({"recipes__digits__batchnorm": "synchronised"}, "with one GPU there is nothing to synchronise"),
-        ({"recipes__digits__gpus": 2, "engine": "reference"}, "gpus is 2; the reference engine uses one"),
+        ({"recipes__digits__gpus": 3}, "gpus must divide batch_size, 128, into shares of at least 2 images"),
+        ({"recipes__digits__batchnorm": "synchronised"}, "batchnorm must be 'local' with one GPU"),
+        ({"recipes__digits__gpus": 2, "engine": "reference"}, "gpus must be 1 with engine: reference"),
     ],
 )
 def test_configurations_that_cannot_be(changes, message):
@@ -154,6 +154,6 @@ def test_a_last_batch_too_small_for_all_processes(tmp_path):
     cell = cell_of()
     recipe = dataclasses.replace(cell.recipe, batch_size=8, gpus=4)  # 1,437 = 179 x 8 + 5
     with pytest.raises(
-        UserError, match="leaves 5 of the 1437 training images of digits for a last batch, and each of 4 GPUs"
+        UserError, match="not leave 5 of the 1437 training images of digits for a last batch, because each of 4 GPUs"
     ):
         make_engine(dataclasses.replace(cell, recipe=recipe), open_source(recipe, Path(), CPU), CPU)

@@ -275,7 +275,7 @@ def test_another_label_redraws_without_snakemakes_memory(made, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"recipes__digits-16__lr": -1}, "{overlay}: recipes.digits-16.lr is -1; a number above 0 is wanted"),
+        ({"recipes__digits-16__lr": -1}, "{overlay}: recipes.digits-16.lr must be greater than 0 (got -1)"),
         # What is wrong with it stands in the demo's own file, below the overlay.
         (
             {"recipes__digits__epochs": 3},

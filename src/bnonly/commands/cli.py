@@ -38,6 +38,7 @@ FILES = {
     "compare": ["compare"],
     "sharing": ["export", "import"],
     "prune": ["prune"],
+    "schema": ["schema"],
     "preflight": ["preflight"],
     "batch": ["batch", "collect"],
 }

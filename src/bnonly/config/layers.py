@@ -13,23 +13,6 @@ import yaml
 
 from bnonly.errors import UserError
 
-TOP_LEVEL = (
-    "title",
-    "scale",
-    "engine",
-    "precision",
-    "threads",
-    "warm",
-    "outputs",
-    "gpus",
-    "paper_values",
-    "cluster",
-    "recipes",
-    "architectures",
-    "regimes",
-    "experiments",
-)
-
 
 class _UniqueKeys(yaml.SafeLoader):
     """YAML that refuses a key written twice instead of dropping the first."""
@@ -71,7 +54,7 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError) as problem:  # ValueError: not UTF-8, or a date that is none
         raise UserError(f"{path}: not YAML: {' '.join(str(problem).split())}") from None
     if not isinstance(node, dict):
-        raise UserError(f"{path}: a mapping of {', '.join(TOP_LEVEL)} is wanted, found {type(node).__name__}")
+        raise UserError(f"{path}: must be a mapping (got a {type(node).__name__})")
     return node
 
 

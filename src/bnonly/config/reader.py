@@ -1,12 +1,13 @@
-"""A part of a configuration, its values read by kind; what is wrong is answered in one line."""
+"""A part of a configuration, read by a model of it; a mistake is answered in one line."""
 
 from __future__ import annotations
 
-import contextlib
-import math
-import re
-from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, NoReturn, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core.core_schema import no_info_after_validator_function
 
 from bnonly.config.layers import Keys, Layers
 from bnonly.errors import UserError, accepted
@@ -14,211 +15,255 @@ from bnonly.errors import UserError, accepted
 #: Names of architectures, regimes and experiments: they are folders, wildcards and arguments.
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 
+Read = TypeVar("Read")
+
+
+def must(text: str, *key: str | int, beside: str = "") -> PydanticCustomError:
+    """Return what a model raises for a value: "must ..." completes the sentence that begins with its key.
+
+    Parameters
+    ----------
+    text : str
+        What the value must be.
+    *key : str or int
+        The value, from where the validator runs; none: the validated value itself.
+    beside : str
+        A key whose value it does not go with; named as well where that is written in another place.
+    """
+    return PydanticCustomError("must", "must {text}", {"text": text, "key": key, "beside": beside})
+
+
+class OneOf:
+    """One of some words, for `Annotated`; a misspelt one is answered with the nearest."""
+
+    def __init__(self, known: Collection[str]) -> None:
+        self._known = known
+
+    def check(self, value: str, *key: str | int) -> str:
+        """Return a known word; refuse another, found at a key."""
+        if value not in self._known:
+            raise PydanticCustomError("choice", "is no choice", {"known": list(self._known), "key": key})
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        return no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {**handler(schema), "enum": list(self._known)}
+
+
+def _no_flag(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise must("be a number")
+    return value
+
+
+def each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Refuse a list that repeats an item."""
+    if len(set(values)) < len(values):
+        raise must("list each item once")
+    return values
+
+
+#: No setting needs a larger number; larger ones are slips, which would take the memory or the time of the machine.
+LARGEST = 10**9
+#: Numbers may be written as text, as YAML reads 1e-4 and a command line everything.
+#: true is no number.
+NO_FLAG = BeforeValidator(_no_flag)
+Number = Annotated[float, Field(allow_inf_nan=False, le=LARGEST), NO_FLAG]
+Positive = Annotated[float, Field(allow_inf_nan=False, gt=0, le=LARGEST), NO_FLAG]
+NotNegative = Annotated[float, Field(allow_inf_nan=False, ge=0, le=LARGEST), NO_FLAG]
+Whole = Annotated[int, Field(ge=0, le=LARGEST), NO_FLAG]
+Count = Annotated[int, Field(ge=1, le=LARGEST), NO_FLAG]
+Name = Annotated[str, Field(pattern=f"^{NAME}$")]
+#: Lists without repetition.
+Names = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(each_once)]
+Seeds = Annotated[
+    tuple[Annotated[int, Field(ge=0, lt=2**32), NO_FLAG], ...],
+    Field(min_length=1, examples=[[0, 1, 2]]),
+    AfterValidator(each_once),
+]
+
+
+class Section(BaseModel):
+    """A mapping of the configuration."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
 
 class Node:
-    """A mapping of the configuration that knows where its values are written, so that every complaint names file and key.
+    """A mapping of the configuration that knows where its values are written, so that every message names file and key.
 
     Parameters
     ----------
     content : mapping
-        The values; anything else is refused.
+        The values.
     files : Layers
         Which file says what.
     places : Layers
         Where in the configuration `content` is written, as keys from its top: one place, or several laid over one another
         (a recipe and what overrides it).
-    within : tuple
-        Keys from there to here.
     """
 
-    def __init__(self, content: Any, files: Layers, places: Layers, within: Keys = ()) -> None:
-        self._files, self._places, self._within = files, places, within
-        if not isinstance(content, Mapping):
-            path = self.path(())
-            raise UserError(f"{files.of(path)}: {_dotted(path)} is {content!r}; a mapping is wanted")
-        self.content = content
+    def __init__(self, content: Mapping[str, Any], files: Layers, places: Layers | None = None) -> None:
+        self.content, self._files = content, files
+        self._places = places or Layers(((), content))
+
+    def child(self, *keys: str) -> Node:
+        """Return a mapping in this one; an empty node where there is none."""
+        content: Any = self.content
+        for key in keys:
+            content = content.get(key) or {}
+        return Node(content, self._files, Layers((self.path(keys), content)))
 
     def _place(self, key: Keys) -> Keys:
         # What is missing would stand in the first.
-        place: Keys = self._places.having(self._within + key)[0]
+        place: Keys = self._places.having(key)[0]
         return place
 
-    def path(self, key: str | Keys) -> Keys:
+    def path(self, key: Keys) -> Keys:
         """Return the keys from the top to where a key is written."""
-        key = (key,) if isinstance(key, str) else key
-        return self._place(key) + self._within + key
+        return self._place(key) + key
 
-    def at(self, key: str | Keys) -> str:
-        """Return that path with dots between the keys."""
-        return _dotted(self.path(key))
+    def at(self, *key: str | int) -> str:
+        """Return that path as text, for example ``recipes.cifar10.milestones[1]``."""
+        return "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in self.path(key)).removeprefix(".")
 
-    def file(self, *keys: str | Keys) -> str:
+    def file(self, *keys: Keys) -> str:
         """Return which file has these keys, or which files."""
         return self._files.of(*map(self.path, keys))
 
-    def fail(self, key: str | Keys, value: Any, wanted: str, beside: str = "", item: str = "") -> NoReturn:
-        """Refuse the value of a key, in one line.
-
-        Parameters
-        ----------
-        key : str or tuple of str
-            Here, or further down.
-        value
-            What it is.
-        wanted : str
-            What would be right.
-        beside : str, optional
-            A key whose value it does not go with; named as well where that is written in another place.
-        item : str, optional
-            Which part of the value is wrong.
-        """
-        text = f"{self.at(key)}{item} is {value!r}"
-        if beside not in self.content:
-            raise UserError(f"{self.file(key)}: {text}; {wanted}")
-        if self._place((beside,)) != self._place((key,) if isinstance(key, str) else key):
-            text += f" where {self.at(beside)} is {self.content[beside]!r}"
-        raise UserError(f"{self.file(key, beside)}: {text}; {wanted}")
-
-    def only(self, *known: str) -> None:
-        """Refuse keys that are not known."""
-        for key in self.content:
-            if key not in known:
-                raise UserError(f"{self.file((key,))}: unknown key {self.at((key,))}; {accepted(str(key), known)}")
-
-    def _get(self, key: str, default: Any = None) -> Any:
-        value = self.content.get(key, default)
-        if value is None:
-            raise UserError(f"{self.file(key)}: {self.at(key)} is missing")
-        return value
-
-    def mapping(self, key: str) -> dict[str, Any]:
-        """Return a mapping; empty where there is none."""
-        value = self.content.get(key, {})
-        if not isinstance(value, Mapping):
-            self.fail(key, value, "a mapping is wanted")
-        return dict(value)
-
-    def child(self, key: str) -> Node:
-        """Return a mapping as a node; empty where there is none."""
-        return Node(self.mapping(key), self._files, self._places, (*self._within, key))
-
-    def children(self, key: str) -> Iterator[tuple[str, Node]]:
-        """Yield the mappings of a mapping by name."""
-        for name, child in self.mapping(key).items():
-            if not isinstance(name, str) or not re.fullmatch(NAME, name):
-                raise UserError(
-                    f"{self.file((key, name))}: {self.at(key)} has the name {name!r}; letters, digits, '-', '_' and '.', a letter or digit first, are wanted"
-                )
-            yield name, Node(child, self._files, self._places, (*self._within, key, name))
-
     def laid_over(self, *others: Node) -> Node:
         """Return a node of this one's values with others' over them, every value where it is written."""
-        nodes = (self, *others)
-        places = Layers(*((n.path(()), n.content) for n in nodes))
+        places = Layers(*((n.path(()), n.content) for n in (self, *others)))
         return Node(places.merged(), self._files, places)
 
-    def number(self, key: str, default: float | None = None, low: float = -math.inf, open_low: bool = False) -> float:
-        """Return a finite number, also one that is written as text."""
-        return self._number(key, self._get(key, default), low, open_low)
+    def _value(self, key: Keys) -> Any:
+        value: Any = self.content
+        for k in key:
+            try:
+                value = value[k]
+            except (LookupError, TypeError):
+                return None
+        return value
 
-    def _number(self, key: str, value: Any, low: float = -math.inf, open_low: bool = False, item: str = "") -> float:
-        # YAML 1.1 reads 1e-4 as text, and Snakemake's --config reads every nested number so.
+    def fail(self, *key: str | int, must: str, beside: Keys = ()) -> NoReturn:
+        """Refuse the value of a key in one line: "KEY must ... (got VALUE)"; `beside`: the key that it does not go with."""
+        other = ""
+        files = [key]
+        if beside and self._value(beside) is not None:
+            files.append(beside)
+            if self._place(beside) != self._place(key):
+                other = f"; {self.at(*beside)} is {shown(self._value(beside))}"
+        raise UserError(f"{self.file(*files)}: {self.at(*key)} must {must} (got {shown(self._value(key))}{other})")
+
+    def refuse_name(self, *key: str | int, known: Collection[str]) -> NoReturn:
+        """Refuse a word that is none of those known."""
+        value, where = self._value(key), f"{self.file(key)}: {self.at(*key)}"
+        answer = accepted(str(value), known)
+        if answer.startswith("one of"):
+            raise UserError(f"{where} must be {answer} (got {shown(value)})")
+        raise UserError(f"{where} is {shown(value)}; {answer}")
+
+    def read(self, model: type[Read]) -> Read:
+        """Read the content as a model.
+
+        Raises
+        ------
+        UserError
+            One line: file, key, value and what would be right.
+        """
         try:
-            number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
-        except ValueError:
-            number = math.nan
-        except OverflowError:
-            digits = int(math.log10(abs(value))) + 1
+            return TypeAdapter(model).validate_python(self.content)
+        except ValidationError as problem:
+            # A misspelt key explains why another one is missing.
+            errors = sorted(problem.errors(include_url=False), key=lambda e: not _is_unknown(e["type"]))
+            self._refuse(model, errors[0])
+
+    def _refuse(self, model: Any, error: Any) -> NoReturn:
+        context = error.get("ctx", {})
+        kind, key = error["type"], tuple(k for k in error["loc"] if k not in TAGS)
+        is_key = bool(key) and key[-1] == "[key]"
+        if _is_unknown(kind) or (is_key and kind == "choice"):
+            known = context["known"] if is_key else _keys(model, error["loc"][:-1])
+            key = key[:-1] if is_key else key
             raise UserError(
-                f"{self.file(key)}: {self.at(key)}{item} has {digits} digits; a number below 1.8e308 is wanted"
-            ) from None
-        if not math.isfinite(number):
-            self.fail(key, value, "a number is wanted", item=item)
-        if number < low or (open_low and number == low):
-            self.fail(key, value, f"a number {'above' if open_low else 'of at least'} {low:g} is wanted", item=item)
-        return number
-
-    def integer(self, key: str, default: int | None = None, low: int = 0) -> int:
-        """Return a whole number, also one that is written as text."""
-        value = self._get(key, default)
-        with contextlib.suppress(ValueError):
-            value = int(value) if isinstance(value, str) else value
-        if isinstance(value, bool) or not isinstance(value, int):
-            self.fail(key, value, "a whole number is wanted")
-        if value < low:
-            self.fail(key, value, f"a whole number of at least {low} is wanted")
-        return int(value)
-
-    def flag(self, key: str, default: bool) -> bool:
-        """Return true or false."""
-        value = self._get(key, default)
-        value = {"true": True, "false": False}.get(str(value).lower(), value)
-        if not isinstance(value, bool):
-            self.fail(key, value, "true or false is wanted")
-        return bool(value)
-
-    def word(self, key: str, default: str | None = None, known: Any = None) -> str:
-        """Return a word, one of those known if that is given."""
-        value = self._get(key, default)
-        if not isinstance(value, str):
-            self.fail(key, value, "a word is wanted")
-        if known is not None and value not in known:
-            self.fail(key, value, accepted(value, known))
-        return str(value)
-
-    def name_or_nothing(self, key: str) -> str:
-        """Return a name as SLURM has it, or an empty one."""
-        value = self.content.get(key, "")
-        if isinstance(value, bool) or not isinstance(value, str | int) or not re.fullmatch(r"[^\s'\"]*", str(value)):
-            self.fail(key, value, "a name as SLURM has it, or '' for the cluster's default, is wanted")
-        return str(value)
-
-    def words(self, key: str, known: Any = None) -> tuple[str, ...]:
-        """Return the words of a list, each once."""
-        value = self._get(key)
-        if not isinstance(value, list) or not value:
-            self.fail(key, value, "a list of at least one name is wanted")
-        for item in value:
-            if not isinstance(item, str):
-                self.fail(key, item, "a name is wanted")
-            if known is not None and item not in known:
-                self.fail(key, item, accepted(item, known))
-        if len(set(value)) != len(value):
-            self.fail(key, value, "each name once is wanted")
-        return tuple(value)
-
-    def numbers(self, key: str) -> tuple[float, ...]:
-        """Return the numbers of a list."""
-        value = self._get(key)
-        if not isinstance(value, list):
-            self.fail(key, value, "a list of numbers is wanted")
-        return tuple(self._number(key, v, item=f"[{i}]") for i, v in enumerate(value))
-
-    def bounds(self, key: str, default: tuple[float, float]) -> tuple[float, float]:
-        """Return the bounds of a uniform distribution; a single number is both."""
-        value = self.content.get(key, list(default))
-        if isinstance(value, int | float | str) and not isinstance(value, bool):
-            value = [value, value]
-        if not isinstance(value, list) or len(value) != 2:
-            self.fail(key, value, "a number, or [low, high] of a uniform distribution, is wanted")
-        low, high = (self._number(key, v, item=f"[{i}]") for i, v in enumerate(value))
-        if low > high:
-            self.fail(key, value, "low must not exceed high")
-        return low, high
-
-    def seeds(self, key: str) -> tuple[int, ...]:
-        """Return the seeds of a list, each once."""
-        value = self._get(key)
-        if not isinstance(value, list) or not value:
-            self.fail(key, value, "a list of at least one replicate seed is wanted, for example [0, 1, 2]")
-        value = [int(v) if isinstance(v, str) and v.isdecimal() else v for v in value]
-        for item in value:
-            if isinstance(item, bool) or not isinstance(item, int) or not 0 <= item < 2**32:
-                self.fail(key, item, "whole numbers from 0 to 4294967295 are wanted")
-        if len(set(value)) != len(value):
-            self.fail(key, value, "each seed once is wanted")
-        return tuple(value)
+                f"{self.file(key)}: unknown key {shown(self.at(*key), plain=True)}; {accepted(str(key[-1]), known)}"
+            )
+        if is_key:
+            text = f"{self.at(*key[:-2])} has the name {shown(key[-2])}; names have letters, digits, '-', '_' and '.', a letter or digit first"
+            raise UserError(f"{self.file(key[:-2])}: {text}")
+        beside = (*key, context["beside"]) if context.get("beside") else ()
+        key += tuple(context.get("key", ()))
+        if kind == "choice":
+            self.refuse_name(*key, known=context["known"])
+        if kind == "missing" or (self._value(key) is None and kind != "must"):
+            raise UserError(f"{self.file(key)}: {self.at(*key)} is missing")
+        self.fail(
+            *key,
+            must=context.get("text") or _must_be(kind, context, self._value(key)),
+            beside=beside,
+        )
 
 
-def _dotted(path: Keys) -> str:
-    return ".".join(map(str, path))
+#: How the models of a union are called in the places of their errors.
+TAGS = ("(network)", "(alias)")
+
+_MUST_BE = {
+    "greater_than": "be greater than {gt:.10g}",
+    "greater_than_equal": "be at least {ge:.10g}",
+    "less_than": "be less than {lt:.10g}",
+    "less_than_equal": "be at most {le:.10g}",
+    "finite_number": "be a finite number",
+    "too_short": "list at least one item",
+    "string_pattern_mismatch": "have letters, digits, '-', '_' and '.', a letter or digit first",
+}
+_KINDS = {
+    "float": "be a number",
+    "int": "be a whole number",
+    "bool": "be true or false",
+    "string": "be text",
+    "tuple": "be a list",
+    "list": "be a list",
+}
+
+
+def _must_be(kind: str, context: Mapping[str, Any], value: Any) -> str:
+    if str(value).strip().lower() == "nan":
+        return "be a number"
+    if kind == "float_type" and type(value) is int:  # longer than a float
+        return f"be at most {LARGEST}"
+    return _MUST_BE.get(kind, _KINDS.get(kind.partition("_")[0], "be a mapping")).format(**context)
+
+
+def _is_unknown(kind: str) -> bool:
+    return kind in ("extra_forbidden", "unexpected_keyword_argument")
+
+
+def _keys(model: Any, path: Keys) -> list[str]:
+    """Return the keys that a model has at the place of an error, from its JSON schema."""
+    schema = TypeAdapter(model).json_schema()
+    node = schema
+    for key in (*path, None):
+        if key in TAGS:
+            node = node["oneOf"][TAGS.index(str(key))]
+        elif key is not None:
+            node = node["properties"][key] if "properties" in node else next(iter(node["patternProperties"].values()))
+        if "anyOf" in node:  # or null
+            node = node["anyOf"][0]
+        if "$ref" in node:
+            node = schema["$defs"][node["$ref"].rpartition("/")[2]]
+    return list(node["properties"])
+
+
+def shown(value: Any, plain: bool = False) -> str:
+    """Return a value as text that fits into a line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int) and abs(value) >= 10**50:
+        return "a number of more than 50 digits"
+    try:
+        text = str(value) if plain else repr(value)
+    except (ValueError, RecursionError):  # a long number, or a deep list, in a list
+        return f"a {type(value).__name__}"
+    return text if len(text) <= 100 else f"{text[:60]}... ({len(text)} characters)"

@@ -1,4 +1,4 @@
-"""One cell of the grid: what is trained, how, with which seed; frozen, canonical, hashable (standard library only).
+"""One cell of the grid: what is trained, how, with which seed; frozen, canonical, hashable
 
 A cell is (architecture, regime, recipe, seed).  Its canonical JSON is the identity of its results: Snakemake passes it
 to the training program as a parameter, every result file carries its digest, and a changed cell is noticed by it.
@@ -12,11 +12,15 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass as model
 
 from bnonly import paths
-from bnonly.config.reader import NAME
+from bnonly.config.reader import NAME, NO_FLAG, Count, Name, NotNegative, OneOf, Positive, Whole, must
 from bnonly.errors import UserError
 
 #: Raised by hand whenever the same specification would train to different numbers than before (order of random draws,
@@ -28,15 +32,10 @@ SMALL = (0.01, 0.05, 0.1)
 
 #: Parameter groups, each found by the type of the module that holds it (`bnonly.networks.regimes`).
 GROUPS = ("gamma", "beta", "conv", "shortcut", "output", "random")
-WEIGHT_INITS = ("he_normal", "he_uniform", "binary", "orthogonal")
-AFFINE_MODES = ("drawn", "disabled")
-RANDOM_SCOPES = ("channel", "layer")
 #: What trains: plain fp32 PyTorch; the fused network of `bnonly.engines.fast`; that with the kernels of `bnonly.engines.triton`.
 ENGINES = ("reference", "fast", "triton")
 #: What convolutions compute in; statistics, affine parameters, loss and optimiser are always float32.
 PRECISIONS = ("fp32", "tf32", "bf16")
-#: Which images BatchNorm's statistics are of where several GPUs share a batch.
-BATCHNORM_SCOPES = ("local", "synchronised")
 
 
 class Key(NamedTuple):
@@ -77,7 +76,7 @@ def _later(default: Any) -> Any:
 class Architecture:
     """A network: its family, depth, and the channels of its first convolution."""
 
-    name: str
+    name: Name
     family: str
     depth: int
     channels: int
@@ -103,7 +102,7 @@ class Regime:
         Distribution of convolutions and the output layer (Appendix E.1).
     """
 
-    name: str
+    name: Name
     train: tuple[str, ...]
     random_k: int = 0
     random_per: str = "channel"
@@ -113,58 +112,68 @@ class Regime:
     weight_init: str = "he_normal"
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """Random changes of a training image; the draws are a function of (seed, epoch, image).
+#: Recipe and augmentation are read from the configuration as they are.
+_READ = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    Attributes
-    ----------
-    flip : bool
-        Mirror left to right with probability 1/2.
-    shift : int
-        Move by up to this many pixels each way, zeros brought in before normalising (Appendix B.1).
-    crop : bool
-        Random resized crop, scale 0.1 to 1, ratio 0.8 to 1.25 (Appendix B.2); the image size is the recipe's.
-    """
+
+@model(frozen=True, config=_READ)
+class Augmentation:
+    """Random changes of a training image; the draws are a function of (seed, epoch, image)."""
 
     flip: bool = False
-    shift: int = 0
+    """Mirror left to right with probability 1/2."""
+    shift: Whole = 0
+    """Move by up to this many pixels each way, zeros brought in before normalising (Appendix B.1)."""
     crop: bool = False
+    """Random resized crop, scale 0.1 to 1, ratio 0.8 to 1.25 (Appendix B.2); the image size is the recipe's."""
 
 
-@dataclass(frozen=True)
+@model(frozen=True, config=_READ)
 class Recipe:
-    """Data, optimiser and schedule (Appendix B).
-
-    Attributes
-    ----------
-    dataset : str
-        Name of a data set of `bnonly.data`.
-    image_size : int
-        Side of the network's input in pixels; 0 keeps the data set's own.
-    epochs, milestones, warmup_epochs : float
-        Lengths and places in epochs; the schedule is applied per iteration.
-    lr, drop : float
-        Initial learning rate and the factor at each milestone.
-    gpus : int
-        Processes, one a GPU, that share every batch of a cell; without `batchnorm` "synchronised" each has statistics of its own.
-    batchnorm : str
-        Over which images BatchNorm takes its statistics: those of one GPU ("local"), or of the whole batch ("synchronised").
-    """
+    """Data, optimiser and schedule (Appendix B); lengths and places are in epochs, the schedule is applied per iteration."""
 
     dataset: str
-    epochs: float
-    batch_size: int
-    lr: float
-    milestones: tuple[float, ...]
-    drop: float = 0.1
-    warmup_epochs: float = 0.0
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
+    """Name of a data set."""
+    epochs: Positive
+    """Length of the training in epochs."""
+    batch_size: Count
+    """Images of a batch, over all GPUs."""
+    lr: Positive
+    """Initial learning rate."""
+    milestones: tuple[Positive, ...]
+    """Epochs at whose ends the learning rate drops."""
+    drop: Positive = 0.1
+    """Factor of the learning rate at each milestone."""
+    warmup_epochs: NotNegative = 0.0
+    """Epochs in which the learning rate rises from 0."""
+    momentum: Annotated[float, Field(ge=0, lt=1), NO_FLAG] = 0.9
+    """Momentum of SGD."""
+    weight_decay: NotNegative = 1e-4
+    """Weight decay of everything that trains."""
     augmentation: Augmentation = Augmentation()
-    image_size: int = 0
-    gpus: int = _later(1)
-    batchnorm: str = _later("local")
+    """Random changes of the training images."""
+    image_size: Whole = 0
+    """Side of the network's input in pixels; 0 keeps the data set's own."""
+    gpus: Count = _later(1)
+    """Processes, one a GPU, that share every batch of a cell."""
+    batchnorm: Annotated[str, OneOf(("local", "synchronised"))] = _later("local")
+    """Over which images BatchNorm takes its statistics: those of one GPU, or of the whole batch."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        """Refuse values that do not go together."""
+        if any(a >= b for a, b in pairwise(self.milestones)):
+            raise must("rise", "milestones")
+        if self.milestones and self.milestones[-1] >= self.epochs:
+            raise must(f"end before epochs, {self.epochs:g}", "milestones", beside="epochs")
+        if self.warmup_epochs >= self.epochs:
+            raise must(f"be less than epochs, {self.epochs:g}", "warmup_epochs", beside="epochs")
+        if self.gpus > 1 and (self.batch_size % self.gpus or self.batch_size < 2 * self.gpus):
+            text = f"divide batch_size, {self.batch_size}, into shares of at least 2 images"
+            raise must(text, "gpus", beside="batch_size")
+        if self.batchnorm != "local" and self.gpus == 1:
+            raise must("be 'local' with one GPU", "batchnorm", beside="gpus")
+        return self
 
 
 @dataclass(frozen=True)
@@ -245,19 +254,15 @@ def parse_cell(text: str) -> Cell:
         If the text is not the canonical JSON of a cell of this version.
     """
     try:
-        node = json.loads(text)
-        recipe = dict(node["recipe"])
-        recipe["milestones"] = tuple(recipe["milestones"])
-        recipe["augmentation"] = Augmentation(**recipe["augmentation"])
-        regime = dict(node["regime"])
-        for name in ("train", "gamma_init", "beta_init"):
-            regime[name] = tuple(regime[name])
-        rest = {k: v for k, v in node.items() if k not in ("architecture", "regime", "recipe")}
-        cell = Cell(Architecture(**node["architecture"]), Regime(**regime), Recipe(**recipe), **rest)
-        if not (re.fullmatch(NAME, cell.architecture.name) and re.fullmatch(NAME, cell.regime.name)):
-            raise ValueError("names are letters, digits, '-', '_' and '.'")
-        if cell.canonical() != text:
-            raise ValueError("it is not canonical")
-        return cell
-    except (ValueError, KeyError, TypeError) as problem:
-        raise UserError(f"not a cell's specification ({problem}): {text[:80]!r}") from None
+        cell = _CELL.validate_json(text)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        raise UserError(
+            f"not a cell's specification ({'.'.join(map(str, first['loc']))}: {first['msg']}): {text[:80]!r}"
+        ) from None
+    if cell.canonical() != text:
+        raise UserError(f"not a cell's specification (it is not canonical): {text[:80]!r}")
+    return cell
+
+
+_CELL = TypeAdapter(Cell)

@@ -25,17 +25,17 @@ class Misfit:
         What it is.
     beside : str
         The key of the recipe that it does not go with.
-    wanted : str
-        What would be right.
+    must : str
+        What would be right: "must ..."
     """
 
     key: tuple[str, ...]
     value: Any
     beside: str
-    wanted: str
+    must: str
 
     def __str__(self) -> str:
-        return f"{'.'.join(self.key)} is {self.value!r}; {self.wanted}"
+        return f"{'.'.join(self.key)} must {self.must} (got {self.value!r})"
 
 
 def augmentation(recipe: Recipe) -> Misfit | None:
@@ -43,16 +43,16 @@ def augmentation(recipe: Recipe) -> Misfit | None:
     data, how = DATASETS[recipe.dataset], recipe.augmentation
     if data.layout == "folder":
         if how.shift:
-            wanted = f"{recipe.dataset} has photographs, which are cropped, not shifted; take out augmentation.shift"
-            return Misfit(("augmentation", "shift"), how.shift, "dataset", wanted)
+            text = f"be 0 for {recipe.dataset}, whose photographs are cropped, not shifted"
+            return Misfit(("augmentation", "shift"), how.shift, "dataset", text)
         return None
     if how.crop:
-        wanted = f"{recipe.dataset} has small images, which are shifted, not cropped; take out augmentation.crop"
-        return Misfit(("augmentation", "crop"), how.crop, "dataset", wanted)
+        text = f"be false for {recipe.dataset}, whose small images are shifted, not cropped"
+        return Misfit(("augmentation", "crop"), how.crop, "dataset", text)
     size = recipe.image_size or data.image_size
     if how.shift >= size:
         beside = "image_size" if recipe.image_size else "dataset"
-        return Misfit(("augmentation", "shift"), how.shift, beside, f"less than {size}, the image's side, is wanted")
+        return Misfit(("augmentation", "shift"), how.shift, beside, f"be less than {size}, the side of the image")
     return None
 
 
@@ -60,17 +60,17 @@ def batches(recipe: Recipe, images: int) -> Misfit | None:
     """Say what is wrong with a recipe's batches of so many training images."""
     batch, least = recipe.batch_size, 2 * recipe.gpus
     if batch > images:
-        wanted = f"{recipe.dataset} has {images} training images, so at most that is wanted"
+        text = f"be at most {images}, the training images of {recipe.dataset}"
     elif batch == 1:
-        wanted = "BatchNorm cannot normalise a single image; 2 or more are wanted"
+        text = "be at least 2: BatchNorm cannot normalise a single image"
     elif 0 < images % batch < least:
         fitting = (b for b in range(least, images + 1, recipe.gpus) if not 0 < images % b < least)
         near = min(fitting, key=lambda b: abs(b - batch), default="another")
         each = f"each of {recipe.gpus} GPUs" if recipe.gpus > 1 else "BatchNorm"
-        wanted = (
-            f"it leaves {images % batch} of the {images} training images of {recipe.dataset} for a last batch, "
-            f"and {each} needs 2 or more; take {near}"
+        text = (
+            f"not leave {images % batch} of the {images} training images of {recipe.dataset} for a last batch, "
+            f"because {each} needs 2 or more; take {near}"
         )
     else:
         return None
-    return Misfit(("batch_size",), batch, "dataset", wanted)
+    return Misfit(("batch_size",), batch, "dataset", text)

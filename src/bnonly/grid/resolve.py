@@ -6,19 +6,18 @@ under one recipe.  Several experiments may share a cell, but must then agree on 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnonly.config.layers import TOP_LEVEL, Layers, merge, read_yaml
+from bnonly.config.layers import Layers, merge, read_yaml
 from bnonly.config.reader import Node
 from bnonly.errors import UserError, accepted
-from bnonly.grid import sections
-from bnonly.grid.cell import ENGINES, PRECISIONS, Architecture, Cell, Key
+from bnonly.grid.cell import Architecture, Cell, Key
 from bnonly.grid.datasets import DATASETS
-from bnonly.grid.sections import Cluster
+from bnonly.grid.families import FAMILIES
+from bnonly.grid.sections import Alias, Cluster, Configuration, Network, check_fit, read_recipe
 
 
 @dataclass(frozen=True)
@@ -139,67 +138,38 @@ def resolve(config: Mapping[str, Any], source: str | Layers = "config.yaml") -> 
         One line: source, key, value and what would be right.
     """
     files = source if isinstance(source, Layers) else Layers((source, config))
-    top = Node(config, files, Layers(((), config)))
-    top.only(*TOP_LEVEL)
-    scale = top.number("scale", 1.0, low=0, open_low=True)
-    engine = top.word("engine", "reference", ENGINES)
-    precision = top.word("precision", "fp32", PRECISIONS)
-    if engine == "reference" and precision != "fp32":
-        top.fail(
-            "precision", precision, "the reference engine computes in fp32; others need engine: fast", beside="engine"
-        )
-    recipes = dict(top.children("recipes"))
-    for child in recipes.values():
-        sections.recipe(child, scale)
-    regime_nodes = dict(top.children("regimes"))
-    regimes = {n: sections.regime(n, c) for n, c in regime_nodes.items()}
-    arch_nodes = dict(top.children("architectures"))
-    archs: dict[str, Architecture] = {}
-    aliases: dict[str, str] = {}
-    for name, child in arch_nodes.items():
-        if "same_as" in child.content:
-            child.only("same_as", "label")
-            aliases[name] = child.word("same_as", known=list(arch_nodes))
-        else:
-            archs[name] = sections.architecture(name, child)
-    for alias, target in aliases.items():
-        if target not in archs:
-            arch_nodes[alias].fail("same_as", target, "that is an alias itself; name the architecture it is")
-    arch_overrides = {n: sections.override(c) for n, c in arch_nodes.items()}
-    regime_overrides = {n: sections.override(c) for n, c in regime_nodes.items()}
+    top = Node(config, files)
+    read = top.read(Configuration)
+    for name in read.recipes:
+        read_recipe(top.child("recipes", name), read.scale)
+    aliases = {n: a.same_as for n, a in read.architectures.items() if isinstance(a, Alias)}
+    archs = {
+        n: Architecture(n, a.family, a.depth, a.channels or FAMILIES[a.family].channels)
+        for n, a in read.architectures.items()
+        if isinstance(a, Network)
+    }
+    regimes = {n: r.regime(n) for n, r in read.regimes.items()}
 
     cells: dict[Key, Cell] = {}
     made_by: dict[Key, str] = {}
     experiments: dict[str, Experiment] = {}
-    for name, child in top.children("experiments"):
-        child.only("title", "recipe", "architectures", "regimes", "seeds", "override", "on_request", "case_study")
-        recipe_name = child.word("recipe", known=list(recipes))
-        override = sections.override(child)
+    for name, experiment in read.experiments.items():
+        here = top.child("experiments", name)
         datasets: dict[str, Node] = {}
-        experiment = Experiment(
-            name,
-            child.word("title", name),
-            "",
-            child.words("architectures", [*archs, *aliases]),
-            child.words("regimes", list(regimes)),
-            child.seeds("seeds"),
-            child.flag("on_request", False),
-            child.word("case_study", "", ["", *child.words("architectures", [*archs, *aliases])]),
-        )
-        for arch_name in experiment.architectures:
-            arch = archs[aliases.get(arch_name, arch_name)]
-            for regime_name in experiment.regimes:
-                regime = regimes[regime_name]
-                node = recipes[recipe_name].laid_over(
-                    arch_overrides[arch.name], regime_overrides[regime_name], override
+        for arch in (archs[aliases.get(a, a)] for a in experiment.architectures):
+            for regime in (regimes[r] for r in experiment.regimes):
+                node = top.child("recipes", experiment.recipe).laid_over(
+                    top.child("architectures", arch.name, "override"),
+                    top.child("regimes", regime.name, "override"),
+                    here.child("override"),
                 )
-                recipe = sections.recipe(node, scale)
-                sections.check_fit(arch, regime, recipe, regime_nodes[regime_name], node)
-                if recipe.gpus > 1 and engine == "reference":
-                    node.fail("gpus", recipe.gpus, "the reference engine uses one, more need engine: fast")
+                recipe = read_recipe(node, read.scale)
+                check_fit(arch, regime, recipe, top.child("regimes", regime.name), node)
+                if recipe.gpus > 1 and read.engine == "reference":
+                    node.fail("gpus", must="be 1 with engine: reference; more need engine: fast")
                 datasets.setdefault(recipe.dataset, node)
                 for seed in experiment.seeds:
-                    cell = Cell(arch, regime, recipe, seed, engine, precision)
+                    cell = Cell(arch, regime, recipe, seed, read.engine, read.precision)
                     other = cells.setdefault(cell.key, cell)
                     if other != cell:
                         both = files.of(("experiments", name), ("experiments", made_by[cell.key]))
@@ -210,27 +180,33 @@ def resolve(config: Mapping[str, Any], source: str | Layers = "config.yaml") -> 
                     made_by.setdefault(cell.key, name)
         if len(datasets) > 1:
             mixed = " and ".join(f"{d} ({n.at('dataset')})" for d, n in sorted(datasets.items()))
-            where = files.of(child.path(()), *(n.path("dataset") for n in datasets.values()))
-            raise UserError(f"{where}: {child.at(())} mixes the data sets {mixed}; one is wanted")
+            where = files.of(here.path(()), *(n.path(("dataset",)) for n in datasets.values()))
+            raise UserError(f"{where}: {here.at()} must have one data set (got {mixed})")
         (dataset,) = datasets
-        title = experiment.title.replace("{data}", DATASETS[dataset].title)
-        experiments[name] = dataclasses.replace(experiment, dataset=dataset, title=title)
-    if not experiments:
-        raise UserError(f"{top.file('experiments')}: experiments is empty; at least one is needed")
+        experiments[name] = Experiment(
+            name,
+            (experiment.title or name).replace("{data}", DATASETS[dataset].title),
+            dataset,
+            experiment.architectures,
+            experiment.regimes,
+            experiment.seeds,
+            experiment.on_request,
+            experiment.case_study,
+        )
     return Grid(
         files,
-        top.word("title", "paper"),
+        read.title,
         cells,
         experiments,
         aliases,
-        {n: c.word("label", n) for n, c in arch_nodes.items()},
-        {n: c.word("label", n) for n, c in regime_nodes.items()},
-        top.integer("threads", 1, low=1),
-        top.flag("warm", False),
-        top.words("outputs") if "outputs" in top.content else (),
-        {n: sections.gpu(c) for n, c in top.children("gpus")},
-        top.flag("paper_values", False),
-        sections.cluster(top.child("cluster")) if "cluster" in top.content else None,
+        {n: a.label or n for n, a in read.architectures.items()},
+        {n: r.label or n for n, r in read.regimes.items()},
+        read.threads,
+        read.warm,
+        read.outputs or (),
+        {n: g.as_dict() for n, g in read.gpus.items()},
+        read.paper_values,
+        read.cluster,
     )
 
 

@@ -1,210 +1,364 @@
-"""What a configuration says of one thing: an architecture, a regime, a recipe, a kind of GPU, a cluster."""
+"""The configuration as models: every key with its type, range, default and meaning.
+
+`bnonly.grid.resolve` makes cells of it; ``bnonly schema`` writes it as a JSON schema, with which editors complete and check
+config.yaml.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import Any
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from bnonly.config.reader import Node
-from bnonly.grid import compatibility
-from bnonly.grid.cell import (
-    AFFINE_MODES,
-    BATCHNORM_SCOPES,
-    GROUPS,
-    RANDOM_SCOPES,
-    WEIGHT_INITS,
-    Architecture,
-    Augmentation,
-    Recipe,
-    Regime,
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
 )
+
+from bnonly.config.reader import (
+    NO_FLAG,
+    TAGS,
+    Count,
+    Name,
+    Names,
+    Node,
+    NotNegative,
+    Number,
+    OneOf,
+    Positive,
+    Section,
+    Seeds,
+    each_once,
+    must,
+)
+from bnonly.grid import compatibility
+from bnonly.grid.cell import ENGINES, GROUPS, PRECISIONS, Architecture, Recipe, Regime
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.families import FAMILIES
 
 
-@dataclass(frozen=True)
-class Cluster:
-    """What a cluster wants of a job (``cluster:`` in workflow/profiles/slurm/cluster.yaml); empty words are left to the cluster.
-
-    Attributes
-    ----------
-    partition, account, qos, constraint : str
-        Of trainings and analyses.
-    cpu_partition : str
-        Of figures and tables; empty: `partition`.
-    gpu : str
-        SLURM's type of GPU, "any", or "none" for trainings on CPUs.
-    gpu_kind : str
-        The same kind's name in the table of GPUs (`bnonly.cost.gpus`), where SLURM's type does not say it.
-    cpus : int
-        CPU cores of a training.
-    memory_gb : float
-        Of a training on its first attempt; half as much again at every further one.
-    max_hours : float
-        Longest time limit of the partition.
-    batch_minutes : float
-        Replicates of a cell share a submission up to this time; 0: every cell is a submission of its own.
-    together : bool
-        Whether replicates that share a submission train side by side instead of one after another.
-    warning_seconds : int
-        How long before its time limit a training is told to write a checkpoint.
-    attempts : int
-        How often a submission is made, time limits and preemptions included.
-    """
-
-    partition: str
-    account: str
-    qos: str
-    constraint: str
-    cpu_partition: str
-    gpu: str
-    gpu_kind: str
-    cpus: int
-    memory_gb: float
-    max_hours: float
-    batch_minutes: float
-    together: bool
-    warning_seconds: int
-    attempts: int
+class _Section(Section):
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
-def gpu(node: Node) -> dict[str, Any]:
-    """Read a kind of GPU."""
-    node.only("memory_gb", "bandwidth_gb_s", "tflops", "watts", "aliases")
-    rates = node.child("tflops")
-    rates.only("fp32", "tf32", "bf16", "fp16")
-    plain = rates.number("fp32", low=0, open_low=True)
-    return {
-        **{k: node.number(k, low=0, open_low=True) for k in ("memory_gb", "bandwidth_gb_s", "watts")},
-        "tflops": {k: rates.number(k, plain, low=0, open_low=True) for k in ("fp32", "tf32", "bf16", "fp16")},
-        "aliases": node.words("aliases") if "aliases" in node.content else (),
-    }
+_RECIPE_KEYS = tuple(f.name for f in dataclasses.fields(Recipe))
+#: What an architecture, a regime or an experiment changes in a recipe; read when it is laid over one.
+Override = Annotated[
+    dict[Annotated[str, OneOf(_RECIPE_KEYS)], Any],
+    WithJsonSchema({"type": "object", "properties": {k: True for k in _RECIPE_KEYS}, "additionalProperties": False}),
+]
 
 
-def cluster(node: Node) -> Cluster:
-    """Read what a cluster wants of a job."""
-    node.only(*(f.name for f in dataclasses.fields(Cluster)))
-    words = ("partition", "account", "qos", "constraint", "cpu_partition", "gpu_kind")
-    cluster = Cluster(
-        **{key: node.name_or_nothing(key) for key in words},
-        gpu=node.name_or_nothing("gpu") or "any",
-        cpus=node.integer("cpus", 4, low=1),
-        memory_gb=node.number("memory_gb", 16, low=1),
-        max_hours=node.number("max_hours", 24, low=0, open_low=True),
-        batch_minutes=node.number("batch_minutes", 60, low=0),
-        together=node.flag("together", False),
-        warning_seconds=node.integer("warning_seconds", 180, low=1),
-        attempts=node.integer("attempts", 12, low=1),
-    )
-    # SLURM counts limits in minutes; a training has to start and to write one checkpoint.
-    if max(1, round(cluster.max_hours * 60)) * 60 < cluster.warning_seconds + 30:
-        least = (cluster.warning_seconds + 30) / 3600
-        node.fail(
-            "max_hours",
-            float(f"{cluster.max_hours:g}"),
-            f"a job would end before its first checkpoint, which needs warning_seconds and 30 more: at least {least:.2g}",
-            beside="warning_seconds",
+class Network(_Section):
+    """An architecture."""
+
+    family: Annotated[str, OneOf(FAMILIES)]
+    """Family of networks."""
+    depth: Annotated[int, Field(ge=1, le=10_000), NO_FLAG]
+    """Depth as the paper counts it; it fixes the number of blocks or layers."""
+    channels: Annotated[int, Field(ge=1, le=2**16), NO_FLAG] | None = None
+    """Channels of the first convolution; unless given, the family's own."""
+    label: str = ""
+    """What figures call it; unless given, its name."""
+    override: Override = {}
+    """What it changes in the recipe."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Network:
+        family = FAMILIES[self.family]
+        if not family.has_depth(self.depth):
+            raise must(f"be one of the depths of {self.family}, {family.depths}", "depth")
+        return self
+
+
+class Alias(_Section):
+    """An architecture that is another one under a second name."""
+
+    same_as: str
+    """The architecture that it is."""
+    label: str = ""
+    """What figures call it; unless given, its name."""
+
+
+class Random(_Section):
+    """Random weights that train."""
+
+    k: Count
+    """Weights that train in every filter."""
+    per: Annotated[str, OneOf(("channel", "layer"))] = "channel"
+    """"channel": k weights of each filter; "layer": as many, spread over the layer (footnote 5)."""
+
+
+def _as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _one_word(name: str) -> str:
+    if re.search(r"[\s'\"]", name):
+        raise must("be a name as SLURM has it, without spaces and quotes, or '' for the cluster's default")
+    return name
+
+
+def _tag(value: Any) -> str:
+    network, alias = TAGS
+    return alias if isinstance(value, Mapping) and "same_as" in value else network
+
+
+def _bounds(value: Any) -> Any:
+    return [value, value] if isinstance(value, int | float | str) and not isinstance(value, bool) else value
+
+
+def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise must("be [low, high] with low at most high")
+    return bounds
+
+
+#: Bounds of a uniform distribution; a single number is both.
+Bounds = Annotated[
+    tuple[Number, Number],
+    BeforeValidator(_bounds),
+    AfterValidator(_rising),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number"}, {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}]}
+    ),
+]
+
+
+class Training(_Section):
+    """A regime: what trains and how everything starts."""
+
+    train: Annotated[
+        tuple[Annotated[str, OneOf(GROUPS)], ...],
+        Field(min_length=1),
+        AfterValidator(each_once),
+        AfterValidator(lambda names: tuple(g for g in GROUPS if g in names)),
+    ]
+    """The groups that train."""
+    random: Random | None = None
+    """How many random weights train, where `train` lists random."""
+    affine: Annotated[str, OneOf(("drawn", "disabled"))] = "drawn"
+    """"drawn": gamma and beta start at their initialisation; "disabled": gamma = 1, beta = 0, not trained (Figure 1)."""
+    gamma_init: Bounds | None = None
+    """Value of every gamma at the start, or the bounds of a uniform distribution; unless given, [0, 1]."""
+    beta_init: Bounds | None = None
+    """The same of beta; unless given, 0."""
+    weight_init: Annotated[str, OneOf(("he_normal", "he_uniform", "binary", "orthogonal"))] = "he_normal"
+    """Distribution of convolutions and the output layer (Appendix E.1)."""
+    label: str = ""
+    """What figures call it; unless given, its name."""
+    override: Override = {}
+    """What it changes in the recipe."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Training:
+        """Refuse values that do not go together."""
+        if self.affine == "disabled":
+            if {"gamma", "beta"} & set(self.train):
+                raise must("be 'drawn' where train lists gamma or beta", "affine")
+            for key in ("gamma_init", "beta_init"):
+                if getattr(self, key):
+                    raise must("be left out where affine is 'disabled', which sets gamma to 1 and beta to 0", key)
+        if ("random" in self.train) != bool(self.random):
+            raise must("be given, for example {k: 2, per: channel}, exactly where train lists random", "random")
+        if self.random and {"conv", "shortcut"} & set(self.train):
+            raise must("not list conv or shortcut beside random, which chooses among frozen weights", "train")
+        return self
+
+    def regime(self, name: str) -> Regime:
+        """Return what a cell records of it."""
+        gamma = (0.0, 1.0) if self.affine == "drawn" else (1.0, 1.0)
+        k, per = (self.random.k, self.random.per) if self.random else (0, "channel")
+        return Regime(
+            name,
+            self.train,
+            k,
+            per,
+            self.affine,
+            self.gamma_init or gamma,
+            self.beta_init or (0.0, 0.0),
+            self.weight_init,
         )
-    return cluster
 
 
-def architecture(name: str, node: Node) -> Architecture:
-    """Read an architecture."""
-    node.only("family", "depth", "channels", "label", "override")
-    family = node.word("family", known=list(FAMILIES))
-    rules = FAMILIES[family]
-    depth = node.integer("depth")
-    if not rules.has_depth(depth):
-        node.fail("depth", depth, f"{family} has depths {rules.depths}")
-    return Architecture(name, family, depth, node.integer("channels", rules.channels, low=1))
+class Experiment(_Section):
+    """Architectures x regimes x seeds under one recipe: a panel of the figures."""
+
+    recipe: str
+    """Name of the recipe."""
+    architectures: Names
+    """The x axis, in order."""
+    regimes: Names
+    """The series."""
+    seeds: Seeds
+    """Replicates."""
+    title: str = ""
+    """Title of the panel, {data} in it the name of the data set; unless given, the experiment's name."""
+    on_request: bool = False
+    """Whether it is kept out of figures/all, behind targets of its own."""
+    case_study: str = ""
+    """The architecture that is shown alone (Figure 4)."""
+    override: Override = {}
+    """What it changes in the recipe."""
 
 
-def regime(name: str, node: Node) -> Regime:
-    """Read a regime."""
-    node.only("train", "random", "affine", "gamma_init", "beta_init", "weight_init", "label", "override")
-    train = node.words("train", GROUPS)
-    affine = node.word("affine", "drawn", AFFINE_MODES)
-    if affine == "disabled" and {"gamma", "beta"} & set(train):
-        node.fail("affine", affine, "gamma and beta cannot be disabled and trained; take them out of 'train'")
-    if affine == "disabled" and {"gamma_init", "beta_init"} & set(node.content):
-        node.fail("affine", affine, "disabled means gamma = 1, beta = 0; take out gamma_init and beta_init")
-    random = node.child("random")
-    random.only("k", "per")
-    if ("random" in train) != bool(random.content):
-        node.fail(
-            "random", dict(random.content), "give 'random: {k: 2, per: channel}' exactly where 'train' lists random"
-        )
-    if "random" in train and {"conv", "shortcut"} & set(train):
-        node.fail(
-            "train", list(train), "random weights are chosen among frozen ones; conv and shortcut already train them"
-        )
-    return Regime(
-        name,
-        tuple(g for g in GROUPS if g in train),
-        random.integer("k", 0, low=1) if random.content else 0,
-        random.word("per", "channel", RANDOM_SCOPES),
-        affine,
-        node.bounds("gamma_init", (0.0, 1.0) if affine == "drawn" else (1.0, 1.0)),
-        node.bounds("beta_init", (0.0, 0.0)),
-        node.word("weight_init", "he_normal", WEIGHT_INITS),
-    )
+class Rates(_Section):
+    """Matrix products in 10^12 operations per second."""
+
+    fp32: Positive
+    """In fp32."""
+    tf32: Positive | None = None
+    """In TF32; unless given, as in fp32."""
+    bf16: Positive | None = None
+    """In bf16; unless given, as in fp32."""
+    fp16: Positive | None = None
+    """In fp16; unless given, as in fp32."""
 
 
-def override(node: Node) -> Node:
-    """Return what an architecture, a regime or an experiment changes in a recipe."""
-    child = node.child("override")
-    child.only(*(f.name for f in dataclasses.fields(Recipe)))
-    return child
+class Gpu(_Section):
+    """A kind of GPU that the cost model does not know."""
+
+    memory_gb: Positive
+    """Memory in 10^9 bytes."""
+    bandwidth_gb_s: Positive
+    """Memory bandwidth in 10^9 bytes per second."""
+    watts: Positive
+    """Power limit."""
+    tflops: Rates
+    """Speed of matrix products."""
+    aliases: Annotated[tuple[str, ...], AfterValidator(each_once)] = ()
+    """Other names, as drivers and SLURM have them."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data, every rate given."""
+        plain: dict[str, Any] = self.model_dump()
+        plain["tflops"] = {k: v or self.tflops.fp32 for k, v in plain["tflops"].items()}
+        return plain
 
 
-def recipe(node: Node, scale: float) -> Recipe:
+SlurmName = Annotated[str, BeforeValidator(_as_text), AfterValidator(_one_word)]
+
+
+class Cluster(_Section):
+    """What a cluster wants of a job; empty words are left to the cluster."""
+
+    partition: SlurmName = ""
+    """Partition of trainings and analyses."""
+    account: SlurmName = ""
+    """Account."""
+    qos: SlurmName = ""
+    """Quality of service."""
+    constraint: SlurmName = ""
+    """Features of nodes."""
+    cpu_partition: SlurmName = ""
+    """Partition of figures and tables; unless given, `partition`."""
+    gpu: Annotated[SlurmName, AfterValidator(lambda name: name or "any")] = "any"
+    """SLURM's type of GPU, "any", or "none" for trainings on CPUs."""
+    gpu_kind: SlurmName = ""
+    """The same kind's name in `bnonly cost --gpus`, where SLURM's type does not say it."""
+    cpus: Count = 4
+    """CPU cores of a training."""
+    memory_gb: Annotated[float, Field(ge=1, le=10**6), NO_FLAG] = 16.0
+    """Memory of a training on its first attempt; half as much again at every further one."""
+    max_hours: Positive = 24.0
+    """Longest time limit of the partition."""
+    batch_minutes: NotNegative = 60.0
+    """Replicates of a cell share a submission up to this time; 0: every cell is a submission of its own."""
+    together: bool = False
+    """Whether replicates that share a submission train side by side instead of one after another."""
+    warning_seconds: Count = 180
+    """How long before its time limit a training is told to write a checkpoint."""
+    attempts: Count = 12
+    """How often a submission is made, time limits and preemptions included."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Cluster:
+        # SLURM counts limits in minutes; a training has to start and to write one checkpoint.
+        least = self.warning_seconds + 30
+        if max(1, round(self.max_hours * 60)) * 60 < least:
+            text = f"be at least {least / 3600:.2g}: a job needs warning_seconds and 30 seconds to write a checkpoint"
+            raise must(text, "max_hours", beside="warning_seconds")
+        return self
+
+
+class Configuration(_Section):
+    """A run: recipes, architectures, regimes, and the experiments that combine them."""
+
+    title: str = "paper"
+    """What the run is, for figures and reports; "paper" for the paper itself."""
+    scale: Positive = 1.0
+    """Every length of every recipe times this."""
+    engine: Annotated[str, OneOf(ENGINES)] = "reference"
+    """What trains: plain PyTorch, the fused network, or that with Triton's kernels."""
+    precision: Annotated[str, OneOf(PRECISIONS)] = "fp32"
+    """What convolutions compute in; everything else is in fp32."""
+    threads: Annotated[int, Field(ge=1, le=4096), NO_FLAG] = 1
+    """CPU threads of one training."""
+    warm: bool = False
+    """Whether small cells share a process that has imported torch."""
+    outputs: Names | None = None
+    """Figures and tables of figures/all; unless given, all of them."""
+    gpus: dict[Name, Gpu] = {}
+    """Kinds of GPU that the cost model does not know."""
+    paper_values: bool = False
+    """Whether figures also show the values that the paper states."""
+    cluster: Cluster | None = None
+    """Where jobs are submitted to; unless given, everything runs on this machine."""
+    recipes: dict[Name, Recipe] = {}
+    """Data, optimiser and schedule."""
+    architectures: dict[
+        Name, Annotated[Annotated[Network, Tag("(network)")] | Annotated[Alias, Tag("(alias)")], Discriminator(_tag)]
+    ] = {}
+    """Networks."""
+    regimes: dict[Name, Training] = {}
+    """What trains."""
+    experiments: dict[Name, Experiment] = Field(default={}, min_length=1, validate_default=True)
+    """What is trained: architectures x regimes x seeds."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Configuration:
+        """Refuse values that do not go together, and names that nothing has."""
+        if self.engine == "reference" and self.precision != "fp32":
+            raise must("be fp32 with engine: reference; others need engine: fast", "precision", beside="engine")
+        for name, architecture in self.architectures.items():
+            if isinstance(architecture, Alias):
+                if isinstance(self.architectures.get(architecture.same_as), Alias):
+                    raise must("name an architecture that is no alias itself", "architectures", name, "same_as")
+                OneOf(self.architectures).check(architecture.same_as, "architectures", name, "same_as")
+        for name, experiment in self.experiments.items():
+            at = "experiments", name
+            OneOf(self.recipes).check(experiment.recipe, *at, "recipe")
+            for key, known in (("architectures", self.architectures), ("regimes", self.regimes)):
+                for i, word in enumerate(getattr(experiment, key)):
+                    OneOf(known).check(word, *at, key, i)
+            if experiment.case_study:
+                OneOf(experiment.architectures).check(experiment.case_study, *at, "case_study")
+        return self
+
+
+def read_recipe(node: Node, scale: float) -> Recipe:
     """Read a recipe; `scale` shortens or stretches its schedule."""
-    node.only(*(f.name for f in dataclasses.fields(Recipe)))
-    dataset = node.word("dataset", known=list(DATASETS))
-    aug = node.child("augmentation")
-    aug.only("flip", "shift", "crop")
-    epochs = round(node.number("epochs", low=0, open_low=True) * scale, 6)
-    milestones = tuple(round(m * scale, 6) for m in node.numbers("milestones"))
-    if list(milestones) != sorted(set(milestones)) or (milestones and milestones[0] <= 0):
-        node.fail("milestones", node.content["milestones"], "rising epochs above 0 are wanted")
-    if milestones and milestones[-1] >= epochs:
-        node.fail(
-            "milestones",
-            node.content["milestones"],
-            f"epochs below {epochs / scale:g}, the end, are wanted; 'scale' shortens both",
-            beside="epochs",
+    recipe = node.read(Recipe)
+    data = DATASETS.get(recipe.dataset)
+    if not data:
+        node.refuse_name("dataset", known=DATASETS)
+    try:
+        return dataclasses.replace(
+            recipe,
+            epochs=round(recipe.epochs * scale, 6),
+            milestones=tuple(round(m * scale, 6) for m in recipe.milestones),
+            warmup_epochs=round(recipe.warmup_epochs * scale, 6),
         )
-    warmup = round(node.number("warmup_epochs", 0.0, low=0) * scale, 6)
-    if warmup >= epochs:
-        wanted = f"less than {epochs / scale:g}, all epochs, is wanted"
-        node.fail("warmup_epochs", node.content["warmup_epochs"], wanted, beside="epochs")
-    momentum = node.number("momentum", 0.9, low=0)
-    if momentum >= 1:
-        node.fail("momentum", momentum, "a number below 1 is wanted")
-    batch, gpus = node.integer("batch_size", low=1), node.integer("gpus", 1, low=1)
-    if gpus > 1 and (batch % gpus or batch < 2 * gpus):
-        wanted = f"a number is wanted that divides batch_size, {batch}, into shares of 2 images or more"
-        node.fail("gpus", gpus, wanted, beside="batch_size")
-    batchnorm = node.word("batchnorm", "local", BATCHNORM_SCOPES)
-    if batchnorm != "local" and gpus == 1:
-        wanted = "with one GPU there is nothing to synchronise; give 'gpus', or take it out"
-        node.fail("batchnorm", batchnorm, wanted, beside="gpus")
-    return Recipe(
-        dataset,
-        epochs,
-        batch,
-        node.number("lr", low=0, open_low=True),
-        milestones,
-        node.number("drop", 0.1, low=0, open_low=True),
-        warmup,
-        momentum,
-        node.number("weight_decay", 1e-4, low=0),
-        Augmentation(aug.flag("flip", False), aug.integer("shift", 0, low=0), aug.flag("crop", False)),
-        node.integer("image_size", 0, low=0),
-        gpus,
-        batchnorm,
-    )
+    except ValidationError:
+        node.fail("epochs", must=f"be longer: times scale, {scale:g}, nothing is left of some length")
 
 
 def check_fit(arch: Architecture, regime: Regime, recipe: Recipe, regime_node: Node, recipe_node: Node) -> None:
@@ -212,13 +366,13 @@ def check_fit(arch: Architecture, regime: Regime, recipe: Recipe, regime_node: N
     family = FAMILIES[arch.family]
     fan_in = family.min_fan_in(arch.depth, arch.channels)
     if regime.random_k > fan_in:
-        wanted = f"architectures.{arch.name} has filters with a fan-in of {fan_in}, so at most that is wanted"
-        regime_node.fail(("random", "k"), regime.random_k, wanted)
+        text = f"be at most {fan_in}, the smallest fan-in of a filter in architectures.{arch.name}"
+        regime_node.fail("random", "k", must=text)
     data = DATASETS[recipe.dataset]
     key, size = ("image_size", recipe.image_size) if recipe.image_size else ("dataset", data.image_size)
     if size < family.min_image:
-        wanted = f"architectures.{arch.name} needs images of at least {family.min_image} pixels, these have {size}"
-        recipe_node.fail(key, recipe_node.content[key], wanted)
+        text = f"have images of at least {family.min_image} pixels for architectures.{arch.name}, not {size}"
+        recipe_node.fail(key, must=text)
     for wrong in (compatibility.augmentation(recipe), compatibility.batches(recipe, data.train_images)):
         if wrong:
-            recipe_node.fail(wrong.key, wrong.value, wrong.wanted, beside=wrong.beside)
+            recipe_node.fail(*wrong.key, must=wrong.must, beside=(wrong.beside,))

@@ -1,0 +1,24 @@
+"""``bnonly schema``: the configuration's keys as a JSON schema, with which editors complete and check config.yaml."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from bnonly.commands import setup
+from bnonly.grid.sections import Configuration
+
+if TYPE_CHECKING:
+    from bnonly.commands.setup import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    setup.command(commands, "schema", run_schema, "print the JSON schema of config.yaml, for editors")
+
+
+def run_schema(options: argparse.Namespace) -> int:
+    """Print the schema; config.schema.json is what it prints."""
+    print(json.dumps(Configuration.model_json_schema(), indent=1, ensure_ascii=False))
+    return 0
