@@ -11,7 +11,7 @@ runs        cells of the `quick` profile on real CIFAR-10, of whatever form is p
 engine      benchmarks/engine.py
 precision   benchmarks/precision.py
 kernels     benchmarks/kernels.py, behind a first check
-checks      python -m bnonly.engines.triton.checks, at full size: minutes of compiling
+checks      python benchmarks/kernel_checks.py, at full size: minutes of compiling
 
 `--images` is a folder with CIFAR-10 as Parquet files, prepared first.  Every part is a process of its own, which is ended with all
 that it started when its share of the time is over; tables are whole after every row.  The exit status is 1 if `check` found anything
@@ -56,7 +56,7 @@ def distance(a: dict[str, Any], b: dict[str, Any], part: str) -> float:
 
     Or of a thousandth of the largest one: a bias in front of a BatchNorm has a gradient of nothing but rounding errors.
     """
-    from bnonly.engines.triton.checks import largest
+    from kernel_checks import largest
 
     norms = [(x.double() - y.double()).norm() for x, y in zip(a[part].values(), b[part].values(), strict=True)]
     sizes = [y.double().norm() for y in b[part].values()]
@@ -66,7 +66,7 @@ def distance(a: dict[str, Any], b: dict[str, Any], part: str) -> float:
 
 def furthest(a: dict[str, Any], b: dict[str, Any]) -> float:
     """Return the largest distance of two states."""
-    from bnonly.engines.triton.checks import largest
+    from kernel_checks import largest
 
     return largest(distance(a, b, part) for part in a)
 
@@ -357,7 +357,7 @@ def program(part: str, options: argparse.Namespace, minutes: float) -> list[Any]
         return (
             [here / "kernels.py", "--compile", 90, "--only", "SGD"] if small else [here / "kernels.py", "--first", *out]
         )
-    return ["-m", "bnonly.engines.triton.checks"]
+    return [here / "kernel_checks.py"]
 
 
 @contextmanager

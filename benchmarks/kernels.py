@@ -4,7 +4,7 @@
     python benchmarks/kernels.py --interpret   no GPU: tiny checks in Triton's interpreter, every case below run once
     python benchmarks/kernels.py --compile 90  no GPU: build for such a GPU; registers, spills, shared memory of each kernel
 
-Every kernel is compared with torch in float64 first (bnonly.engines.triton.checks: minutes of compiling; with --first only one is);
+Every kernel is compared with torch in float64 first (kernel_checks.py: minutes of compiling; with --first only one is);
 nothing is timed if one fails.  Each case is
 captured in a CUDA graph over several sets of inputs, together several times the cache, and the graph is replayed; the
 time is the median over replays and the spread their quartiles.  Bytes are what the kernels must move; the share is of the copy
@@ -512,9 +512,9 @@ def build_all(capability: int, dtype: torch.dtype, only: str) -> None:
 
 def interpret() -> int:
     """Run the checks and every case once in Triton's interpreter."""
-    from bnonly.engines.triton import checks
+    import kernel_checks
 
-    failed = checks.main(["--interpret"])
+    failed = kernel_checks.main(["--interpret"])
     setting = Setting(torch.device("cpu"), torch.float32, tiny=True, compiled=False)
     for case in cases(setting):
         for side, call in case.make().items():
@@ -534,15 +534,19 @@ def main() -> int:
     parser.add_argument(
         "--no-compiled", action="store_true", help="leave torch.compile out, which takes a minute to build"
     )
-    parser.add_argument("--first", action="store_true", help="check one kernel only; checks.py has been run before")
+    parser.add_argument(
+        "--first", action="store_true", help="check one kernel only; kernel_checks.py has been run before"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     if options.interpret:
         return interpret()
-    from bnonly.engines.triton import checks
+    import kernel_checks
+
+    from bnonly.engines.triton import trial
 
     if options.compile is not None:
-        build_all(options.compile, checks.DTYPES[options.dtype], options.only)
+        build_all(options.compile, trial.DTYPES[options.dtype], options.only)
         return 0
     if not torch.cuda.is_available():
         print(
@@ -556,7 +560,7 @@ def main() -> int:
     device = torch.device("cuda")
     torch.manual_seed(0)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    results = list(checks.first(device) if options.first else checks.full(device))
+    results = list(trial.first(device) if options.first else kernel_checks.full(device))
     wrong = [r for r in results if not r.ok]
     for result in wrong:
         print("FAILED", result, file=sys.stderr)
@@ -565,7 +569,7 @@ def main() -> int:
         return 1
     torch.backends.cudnn.benchmark = True  # what eager's usual user sets
     bandwidth = copy_bandwidth()
-    setting = Setting(device, checks.DTYPES[options.dtype], compiled=not options.no_compiled)
+    setting = Setting(device, trial.DTYPES[options.dtype], compiled=not options.no_compiled)
     rows = []
     about = (
         f"{torch.cuda.get_device_name()}, copy bandwidth {bandwidth / 1e12:.2f} TB/s (read and written, measured here); "

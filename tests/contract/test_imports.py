@@ -38,11 +38,6 @@ LIBRARIES = {
     "sklearn": set(),
     "triton": {"engines.triton"},
 }
-#: Circles and steps upwards that are still to be removed.
-TO_MEND = {
-    ("engines.triton", "engines.triton.checks"),
-    ("cost.estimate", "cost.measured"),
-}
 
 
 def modules():
@@ -84,8 +79,7 @@ def test_imports_go_down(name):
     assert room in LAYER, f"{name} is in no layer: give its room one here and in docs/architecture.md"
     for other in own(MODULES[name]):
         other_room = other.split(".")[0]
-        if (name, other) not in TO_MEND:
-            assert room == other_room or LAYER[other_room] < LAYER[room], f"{name} imports {other}"
+        assert room == other_room or LAYER[other_room] < LAYER[room], f"{name} imports {other}"
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -98,19 +92,11 @@ def test_heavy_libraries_are_imported_where_they_belong(name):
 
 
 def test_no_circle_of_files():
-    graph = {
-        name: {other for other in own(path) if other != name and (name, other) not in TO_MEND}
-        for name, path in MODULES.items()
-    }
+    graph = {name: {other for other in own(path) if other != name} for name, path in MODULES.items()}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as circle:
         raise AssertionError(" -> ".join(circle.args[1])) from None
-
-
-def test_what_is_to_be_mended_is_still_there():
-    for name, other in TO_MEND:
-        assert other in own(MODULES[name]), f"{name} no longer imports {other}: take it off the list"
 
 
 def test_drawing_never_imports_torch():

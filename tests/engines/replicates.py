@@ -18,7 +18,7 @@ from bnonly.data import open_source
 from bnonly.engines.fast import engine as fast_engine
 from bnonly.engines.fast import graph
 from bnonly.engines.fast.engine import FastEngine, Replicates
-from bnonly.engines.triton import checks
+from bnonly.engines.triton import trial
 from bnonly.grid.cell import Architecture, Augmentation, Cell, Recipe
 from bnonly.grid.resolve import load_grid
 
@@ -82,7 +82,7 @@ def main(regime, precision, channels):
         plain = engine(dataclasses.replace(cells[1], engine="fast"), source)
         plain.train(0, LAST - 2, LAST, lambda: False)
         near = [
-            checks.error(tensor, plain.state()[part][name]) < 1e-4
+            trial.error(tensor, plain.state()[part][name]) < 1e-4
             for part, tensors in together[1].state().items()
             for name, tensor in tensors.items()
         ]
@@ -91,5 +91,5 @@ def main(regime, precision, channels):
 
 
 if __name__ == "__main__":
-    with checks.cut(PROGRAMS=4, FILLING=1):  # the fewer programs, the sooner the interpreter is done
+    with trial.cut(PROGRAMS=4, FILLING=1):  # the fewer programs, the sooner the interpreter is done
         main(*sys.argv[1:])

@@ -34,7 +34,7 @@ def run(*arguments, **options):
 @pytest.mark.slow
 def test_kernels_compute_what_torch_does():
     """All in one test: they take most of a minute, whichever are asked for."""
-    done = run("-m", "bnonly.engines.triton.checks", "--interpret")
+    done = run("benchmarks/kernel_checks.py", "--interpret")
     assert done.returncode in (0, 1), done.stderr
     *lines, last = done.stdout.splitlines()
     assert last == "all passed" and not [line for line in lines if not line.startswith("ok ")]
@@ -45,7 +45,7 @@ def test_kernels_compute_what_torch_does():
 
 
 def test_a_wrong_result_is_seen():
-    from bnonly.engines.triton.checks import Result, error
+    from bnonly.engines.triton.trial import Result, error
 
     right = torch.randn(50)
     assert Result("", error(right, right), 0).ok
@@ -54,15 +54,18 @@ def test_a_wrong_result_is_seen():
 
 
 @pytest.mark.parametrize("errors", [[float("nan"), 1.0, 2.0], [1.0, float("nan"), 2.0], [2.0, 1.0, float("nan")]])
-def test_not_a_number_is_the_largest_of_errors(errors):
-    from bnonly.engines.triton.checks import Result, largest
+def test_not_a_number_is_the_largest_of_errors(errors, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from kernel_checks import largest
+
+    from bnonly.engines.triton.trial import Result
 
     assert not Result("", largest(errors), 1e9).ok
     assert largest([1.0, 2.0, 0.5]) == 2 and largest([]) == 0
 
 
 def test_every_case_of_the_benchmark_is_compiled(monkeypatch):
-    sys.path.insert(0, str(ROOT / "benchmarks"))
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     import kernels as benchmark
 
     compile_ = torch.compile
@@ -103,9 +106,9 @@ def test_kernels_build_for_an_h200_without_spilling(tmp_path):
     assert all(int(r[4]) <= 227 * 1024 for r in rows)
 
 
-@pytest.mark.parametrize("command", [("-m", "bnonly.engines.triton.checks"), ("benchmarks/kernels.py",)])
+@pytest.mark.parametrize("command", ["benchmarks/kernel_checks.py", "benchmarks/kernels.py"])
 def test_without_a_gpu_one_line_says_so(command):
-    done = run(*command)
+    done = run(command)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
@@ -152,7 +155,7 @@ from bnonly.networks import regimes
 from bnonly.engines.fast.network import Network
 from bnonly.engines.fast.parameters import Parameters
 from bnonly.grid.resolve import load_grid
-from bnonly.engines.triton import checks
+from bnonly.engines.triton import trial
 from bnonly.grid.cell import Architecture, Cell
 family, depth, channels, name = sys.argv[1:]
 regime = load_grid("config.yaml").cell("ResNet-14", name, 0)
@@ -165,7 +168,7 @@ for kernels in ("torch", "triton"):
     model = regimes.make(cell, 10)
     parameters = Parameters(model, torch.float32)
     network = Network(model, parameters.of, torch.float32, None, kernels)
-    with checks.cut(PROGRAMS=4, FILLING=1):
+    with trial.cut(PROGRAMS=4, FILLING=1):
         logits = network.train(x)
         loss = functional.cross_entropy(logits, y)
         gradient = parameters.gather(torch.autograd.grad(loss, parameters.leaves))

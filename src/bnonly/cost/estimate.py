@@ -9,21 +9,44 @@ how far off it is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from bnonly.cost.counting import Work, work
 from bnonly.cost.gpus import Gpu
 from bnonly.cost.model import CORES, model
 from bnonly.grid.cell import Cell
 
-if TYPE_CHECKING:
-    from bnonly.cost.measured import Measured
-
-
 #: Start-up on a CPU in a process that has imported torch.
 WARM_SECONDS = 0.5
 #: Memory that the driver, the libraries and torch take before a network: on a GPU, and of a process on a CPU.
 CONTEXT_BYTES = {False: 1_000_000_000, True: 700_000_000}
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What the model's seconds are multiplied by.
+
+    Attributes
+    ----------
+    factor : float
+        Geometric mean of measured over modelled.
+    error : float or None
+        Typical factor by which an estimate so corrected is off: root mean square of the logarithms, each (architecture,
+        regime) predicted from the others; None if there is only one.
+    runs : int
+        Runs behind it.
+    """
+
+    factor: float
+    error: float | None
+    runs: int
+
+
+class Corrections(Protocol):
+    """What earlier runs tell about the model: `bnonly.cost.measured.Measured`."""
+
+    def correction(self, cell: Cell, gpu: Gpu) -> Correction | None:
+        """Return the correction of a cell on a device; None if nothing like it was measured."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +82,7 @@ class Estimate:
 
 
 def estimate(
-    cell: Cell, gpu: Gpu, measured: Measured | None = None, cores: int = CORES, warm: bool = False
+    cell: Cell, gpu: Gpu, measured: Corrections | None = None, cores: int = CORES, warm: bool = False
 ) -> Estimate:
     """Estimate a cell's training on one device.
 
@@ -70,7 +93,7 @@ def estimate(
         it.
     gpu : Gpu
         From `bnonly.cost.gpus`.
-    measured : Measured, optional
+    measured : Corrections, optional
         Throughputs of earlier runs, which correct the model (`bnonly.cost.measured`).
     cores : int
         CPU cores that decode images for this GPU.

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bnonly import paths
+from bnonly.cost.estimate import Correction
 from bnonly.cost.gpus import Gpu, cpu, find_gpu
 from bnonly.cost.model import step_seconds_per_image
 from bnonly.errors import UserError
@@ -40,26 +41,6 @@ class Throughput:
     cell: Cell
     device: str
     images_per_second: float
-
-
-@dataclass(frozen=True)
-class Correction:
-    """What the model's seconds are multiplied by.
-
-    Attributes
-    ----------
-    factor : float
-        Geometric mean of measured over modelled.
-    error : float or None
-        Typical factor by which an estimate so corrected is off: root mean square of the logarithms, each (architecture,
-        regime) predicted from the others; None if there is only one.
-    runs : int
-        Runs behind it.
-    """
-
-    factor: float
-    error: float | None
-    runs: int
 
 
 @dataclass(frozen=True)

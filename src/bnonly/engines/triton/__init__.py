@@ -1,8 +1,7 @@
 """Triton kernels of the fast engine on CUDA: fused BatchNorm, convolutions of narrow networks, optimiser, augmentation.
 
 Nothing but the fast engine imports this, and `available` says whether it may: the modules here import Triton at their top,
-this one does not.  Every kernel has a torch definition in `bnonly.engines.triton.checks` that it is held to, on a GPU or, without one,
-in Triton's interpreter (``python -m bnonly.engines.triton.checks --interpret``).
+this one does not.  benchmarks/kernel_checks.py compares every kernel with torch, on a GPU or, without one, in Triton's interpreter.
 
 Two rules hold everywhere.  Grids and blocks follow from shapes alone, and sums are added up in a fixed order in two stages
 (partial sums of fixed row ranges, then one program that merges them in order): reruns are bit-identical, and nothing is tuned at
@@ -40,10 +39,10 @@ def why_not(device: torch.device) -> str | None:
         return "Triton is not installed"
     if torch.cuda.get_device_capability(device) < (8, 0):
         return f"{torch.cuda.get_device_name(device)} is older than compute capability 8.0"
-    from bnonly.engines.triton import checks
+    from bnonly.engines.triton import trial
 
     try:
-        wrong = [r for r in checks.first(device) if not r.ok]
+        wrong = [r for r in trial.first(device) if not r.ok]
     except Exception as problem:
         # Triton builds with the machine's C compiler and Python headers: whatever is missing, the engine does without.
         return f"a Triton kernel could not be built or run ({(str(problem).strip() or repr(problem)).splitlines()[0]})"

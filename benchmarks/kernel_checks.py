@@ -1,10 +1,9 @@
-"""Every kernel against torch in float64, on fresh random data.
+"""Check every Triton kernel against torch in float64, on fresh random data.
 
-    python -m bnonly.engines.triton.checks               at the true shapes, on this machine's GPU
-    python -m bnonly.engines.triton.checks --interpret   at tiny ones, on its CPU, in Triton's interpreter (a minute or two)
+    python benchmarks/kernel_checks.py --interpret   tiny shapes on the CPU, in Triton's interpreter: 50 s of one core
+    python benchmarks/kernel_checks.py               on a CUDA GPU, at the paper's shapes: minutes of compiling
 
-The error is the norm of the difference over the norm of what is right; where bits must agree the limit is 0.  Each
-launch is done twice and must give the same bits.
+Every check prints a line, and the last line is "all passed".  Errors and limits are those of bnonly.engines.triton.trial.
 """
 
 from __future__ import annotations
@@ -15,158 +14,27 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from bnonly.engines.triton.trial import (
+    DTYPES,
+    LIMITS,
+    Result,
+    Variant,
+    channels_last,
+    check_batchnorm,
+    cut,
+    error,
+    name_of,
+)
 from bnonly.errors import UserError
 from bnonly.networks.cifar_resnet import CifarResNet
 
-#: Largest error allowed of one operation, by type.  bf16 is truncated, not rounded, by the interpreter.
-LIMITS = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a check found.
-
-    Attributes
-    ----------
-    name : str
-        Kernel, variant, type and shape.
-    error, limit : float
-        What is allowed is at most the limit.
-    """
-
-    name: str
-    error: float
-    limit: float
-
-    @property
-    def ok(self) -> bool:
-        """Whether it may be so; not a number may not."""
-        return self.error <= self.limit
-
-    def __str__(self) -> str:
-        return f"{self.name}: error {self.error:.1e}, limit {self.limit:.0e}"
-
-
-def error(found: torch.Tensor, right: torch.Tensor) -> float:
-    """Return the relative difference, against the larger of the norm of what is right and 1e-30."""
-    found, right = found.detach().double(), right.detach().double()
-    return ((found - right).norm() / right.norm().clamp_min(1e-30)).item()
-
-
-def channels_last(x: torch.Tensor) -> torch.Tensor:
-    """Lay out images (..., c, h, w) with their channels last, in the same shape."""
-    return x.movedim(-3, -1).contiguous().movedim(-1, -3)
-
-
-@contextmanager
-def cut(**how: int) -> Iterator[None]:
-    """Have tensors cut up in another way than by `shapes.PROGRAMS`, `TILE` or `FILLING`."""
-    from bnonly.engines.triton import shapes
-
-    before = {name: getattr(shapes, name) for name in how}
-    for name, value in how.items():
-        setattr(shapes, name, value)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(shapes, name, value)
-
-
-def _name(dtype: torch.dtype) -> str:
-    return next(n for n, t in DTYPES.items() if t == dtype)
-
-
 # BatchNorm
-
-
-def check_batchnorm(
-    device: torch.device,
-    dtype: torch.dtype,
-    shape: Sequence[int],
-    affine: str = "trains",
-    relu: bool = True,
-    residual: bool = False,
-    offset: float = 1.0,
-) -> Iterator[Result]:
-    """Check `bn_relu` and its gradients.
-
-    Parameters
-    ----------
-    shape : sequence of int
-        (n, c, h, w) or (replicates, n, c, h, w).
-    affine : str
-        trains, frozen or absent.
-    offset : float
-        Mean of the input, whose deviation is 1: a large one shows cancellation in the statistics.
-    """
-    from bnonly.engines.triton.batchnorm import bn_relu
-
-    channels = shape[-3]
-    sizes = (shape[0], channels) if len(shape) == 5 else (channels,)
-    x = channels_last((torch.randn(*shape, device=device) + offset).to(dtype))
-    other = channels_last(torch.randn(*shape, device=device).to(dtype)) if residual else None
-    weight = None if affine == "absent" else torch.rand(sizes, device=device) + 0.5
-    bias = None if affine == "absent" else torch.randn(sizes, device=device)
-    dy = torch.randn(*shape, device=device).to(dtype)  # not channels-last: a gradient may come in any order
-
-    def ours() -> list[torch.Tensor]:
-        running = [torch.zeros(sizes, device=device), torch.ones(sizes, device=device)]
-        x_, other_ = (None if t is None else t.clone().requires_grad_() for t in (x, other))
-        weight_, bias_ = (None if t is None else t.clone().requires_grad_(affine == "trains") for t in (weight, bias))
-        assert x_ is not None
-        y = bn_relu(x_, weight_, bias_, running[0], running[1], 0.1, 1e-5, other_, relu)
-        y.backward(dy)
-        frozen = affine == "frozen" and weight_ is not None and weight_.grad is not None
-        assert not frozen, "a frozen weight got a gradient"
-        grads = [t.grad for t in (x_, other_, weight_, bias_) if t is not None and t.grad is not None]
-        return [y.detach(), *running, *grads]
-
-    fold = _fold if len(shape) == 5 else (lambda t: t)
-    leaves = {
-        n: t.double().requires_grad_()
-        for n, t in (("dx", x), ("dresidual", other), ("dgamma", weight), ("dbeta", bias))
-        if t is not None
-    }
-    mean, var = (torch.full((weight_size(sizes),), v, device=device, dtype=torch.float64) for v in (0.0, 1.0))
-    flat = {n: leaves[n].reshape(-1) for n in ("dgamma", "dbeta") if n in leaves}
-    y = functional.batch_norm(fold(leaves["dx"]), mean, var, flat.get("dgamma"), flat.get("dbeta"), True, 0.1, 1e-5)
-    if residual:
-        y = y + fold(leaves["dresidual"])
-    if relu:
-        y = functional.relu(y)
-    y.backward(fold(dy.double()))
-    rights = {"y": y, "running_mean": mean.view(sizes), "running_var": var.view(sizes)}
-    rights |= {n: t.grad for n, t in leaves.items() if affine == "trains" or n in ("dx", "dresidual")}  # type: ignore[misc]
-    first, second = ours(), ours()
-    what = f"bn_relu {affine}{' relu' if relu else ''}{' residual' if residual else ''} {_name(dtype)} {tuple(shape)}"
-    what += f" mean {offset:g}" if offset != 1 else ""
-    for (name, right), found in zip(rights.items(), first, strict=True):
-        limit = 1e-5 if name in ("running_mean", "running_var") else LIMITS[dtype] * max(1, offset / 30)
-        yield Result(f"{what} {name}", error(fold(found) if name == "y" else found, right), limit)
-    yield Result(f"{what} again", 0.0 if all(map(torch.equal, first, second)) else 1.0, 0)
-
-
-def weight_size(sizes: Sequence[int]) -> int:
-    """Return the number of elements."""
-    size = 1
-    for s in sizes:
-        size *= s
-    return size
-
-
-def _fold(x: torch.Tensor) -> torch.Tensor:
-    """Make channels of replicates, which torch then normalises each on its own."""
-    return x.movedim(0, 1).flatten(1, 2)
 
 
 def check_not_a_number(device: torch.device) -> Iterator[Result]:
@@ -253,7 +121,7 @@ def check_augmentation(device: torch.device, images: int, size: int, batch: int)
                     down.to(**put), right.to(**put), shift, mean.to(**put), std.to(**put),
                     torch.tensor([start], **put), out, out_labels,
                 )  # fmt: skip
-                what = f"augmentation {'flip ' if flips else ''}shift {shift} {_name(dtype)}"
+                what = f"augmentation {'flip ' if flips else ''}shift {shift} {name_of(dtype)}"
                 found = out[: len(wanted)].cpu()
                 yield Result(what, error(found, wanted), 0 if dtype == torch.float32 else LIMITS[dtype])
                 untouched = bool((out[len(wanted) :] == 7).all())
@@ -357,7 +225,7 @@ def check_convolution(
         rights |= {"dgamma": grads[1], "dbeta": grads[2]}
     first, second = ours(), ours()
     what = f"convolution {taps}x{taps} stride {stride} {inputs}>{outputs}{' residual' if residual else ''}"
-    what += f"{'' if before else ' plain'}{' shared' if shared else ''} {_name(dtype)} {precision} "
+    what += f"{'' if before else ' plain'}{' shared' if shared else ''} {name_of(dtype)} {precision} "
     what += f"({replicates}, {images}, {size[0]}, {size[1]})"
     limit = 3e-3 if precision == "tf32" else LIMITS[dtype]
     for name, found in first.items():
@@ -403,7 +271,7 @@ def check_network(
     (logits * out_grad).sum().backward()
     right = torch.stack([m(x[i].double()) for i, m in enumerate(rights)])
     (right * out_grad).sum().backward()
-    what = f"network ResNet-{depth} {regime} {_name(dtype)} ({replicates}, {images}, {size}, {size})"
+    what = f"network ResNet-{depth} {regime} {name_of(dtype)} ({replicates}, {images}, {size}, {size})"
     yield Result(f"{what} logits", error(logits, right), limit)
     found, extra = [], 0
     for model, other in zip(models, rights, strict=True):
@@ -431,23 +299,18 @@ def largest(errors: Iterable[float]) -> float:
 # Sets of checks
 
 
-def first(device: torch.device) -> Iterator[Result]:
-    """One kernel forward and backward, small: whether Triton can build and run anything here."""
-    yield from check_batchnorm(device, torch.bfloat16, (8, 16, 8, 8), residual=True)
-
-
 def tiny(device: torch.device) -> Iterator[Result]:
     """Everything at sizes the interpreter can do: every variant, every branch, ragged ends."""
     # Tiny tensors in as many pieces as large ones, so that the loops over tiles and the merging run.
     with cut(PROGRAMS=3, TILE=64):
         for dtype in DTYPES.values():
-            yield from check_batchnorm(device, dtype, (3, 16, 5, 5), residual=True)
+            yield from check_batchnorm(device, dtype, (3, 16, 5, 5), Variant(residual=True))
         yield from check_batchnorm(device, torch.float32, (2, 3, 24, 4, 3))
-        yield from check_batchnorm(device, torch.float32, (3, 4, 5, 5), "absent", residual=True)
-        yield from check_batchnorm(device, torch.float32, (4, 70, 3, 3), "frozen", relu=False)
-        yield from check_batchnorm(device, torch.float32, (4, 16, 3, 3), "trains", relu=False, residual=True)
-        yield from check_batchnorm(device, torch.float32, (2, 2, 3, 3), "frozen")
-        yield from check_batchnorm(device, torch.float32, (9, 16, 5, 5), offset=300.0)
+        yield from check_batchnorm(device, torch.float32, (3, 4, 5, 5), Variant("absent", residual=True))
+        yield from check_batchnorm(device, torch.float32, (4, 70, 3, 3), Variant("frozen", relu=False))
+        yield from check_batchnorm(device, torch.float32, (4, 16, 3, 3), Variant("trains", relu=False, residual=True))
+        yield from check_batchnorm(device, torch.float32, (2, 2, 3, 3), Variant("frozen"))
+        yield from check_batchnorm(device, torch.float32, (9, 16, 5, 5), Variant(offset=300.0))
         yield from check_not_a_number(device)
         yield from check_saved(device)
         yield from check_sgd(device, 2500)
@@ -471,11 +334,11 @@ def full(device: torch.device) -> Iterator[Result]:
     for dtype in DTYPES.values():
         for shape in ((128, 16, 32, 32), (128, 64, 8, 8), (80, 32, 16, 16), (128, 512, 4, 4), (5, 128, 16, 32, 32)):
             for residual in (True, False):
-                yield from check_batchnorm(device, dtype, shape, residual=residual)
-        yield from check_batchnorm(device, dtype, (128, 32, 16, 16), "absent")
-        yield from check_batchnorm(device, dtype, (128, 32, 16, 16), "frozen", relu=False)
-    yield from check_batchnorm(device, torch.bfloat16, (128, 256, 56, 56), residual=True)
-    yield from check_batchnorm(device, torch.float32, (128, 16, 32, 32), offset=300.0)
+                yield from check_batchnorm(device, dtype, shape, Variant(residual=residual))
+        yield from check_batchnorm(device, dtype, (128, 32, 16, 16), Variant("absent"))
+        yield from check_batchnorm(device, dtype, (128, 32, 16, 16), Variant("frozen", relu=False))
+    yield from check_batchnorm(device, torch.bfloat16, (128, 256, 56, 56), Variant(residual=True))
+    yield from check_batchnorm(device, torch.float32, (128, 16, 32, 32), Variant(offset=300.0))
     yield from check_sgd(device, 8_000)
     yield from check_sgd(device, 1_730_000)
     yield from check_augmentation(device, 2000, 32, 128)
@@ -507,7 +370,7 @@ def interpret() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the checks; print each; return 1 if one failed, 2 if they cannot be run."""
-    parser = argparse.ArgumentParser(prog="python -m bnonly.engines.triton.checks", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python benchmarks/kernel_checks.py", description=__doc__.splitlines()[0])
     parser.add_argument("--interpret", action="store_true", help="tiny shapes in Triton's interpreter, on the CPU")
     options = parser.parse_args(arguments)
     torch.manual_seed(0)
