@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Any
 from bnonly import paths
 from bnonly.cluster import batches, preflight
 from bnonly.cluster.requests import Requests
-from bnonly.commands import fork_server
+from bnonly.commands import fork_server, gpus
 from bnonly.config.layers import Layers, merge, name_of, read_yaml
 from bnonly.errors import UserError
 from bnonly.figures import manifest, needs, outputs
@@ -89,10 +88,14 @@ class Plan:
         All cells.
     data : str
         Folder of prepared data sets, shared by all runs of this clone.
+    data_files : str
+        The same as rules name it.
     wanted : list of str
         The figures and tables of ``figures/all``.
     requests : Requests or None
         What submissions to a cluster ask for; None where jobs run on this machine.
+    gpus : list of Gpu
+        Of this machine.
     threads : int
         CPU threads of a training.
     attempts : int
@@ -114,11 +117,17 @@ class Plan:
         merged = merge(layers[0][1], call.config)
         self.grid = resolve(merged, Layers(*layers))
         # No result depends on where it was computed.
-        self.resolved = needs.canonical({k: v for k, v in merged.items() if k != "cluster"})
+        self.resolved = needs.canonical({k: v for k, v in merged.items() if k not in ("cluster", "gpu_jobs")})
         # A file, for the commands that need all of it: a grid of many seeds is longer than an argument may be.
         self.configuration = paths.resolved(self.resolved)
         self.paper = str(call.root / "config.yaml")
-        self.data = os.path.abspath(call.root / (os.environ.get("BNONLY_DATA") or "data"))
+        self.data = os.path.abspath(call.root / Path(os.environ.get("BNONLY_DATA") or "data").expanduser())
+        # Snakemake takes braces for wildcards; those above the clone are not in the path from the run's folder.
+        self.data_files = os.path.relpath(self.data) if set("{}") & set(self.data) else self.data
+        if set("{}") & set(self.data_files):
+            raise UserError(
+                f"{self.data}: the data's folder must have no braces in its path; name another in BNONLY_DATA"
+            )
         self.wanted = outputs.wanted(self.grid)
         cluster = self.grid.cluster
         if not cluster and not call.local:
@@ -128,12 +137,22 @@ class Plan:
             )
         self.requests = Requests(self.grid) if cluster else None
         self.attempts = cluster.attempts if cluster and call.main else 1
-        self.threads = cluster.cpus if cluster else self._local_threads()
+        self.gpus = gpus.find() if call.local and call.main and not cluster else []
+        self.cores = call.cores or 1
+        if cluster:
+            self.threads = cluster.cpus
+        elif self.gpus:  # they are divided among the trainings that run at a time
+            self.threads = max(1, self.cores // (len(self.gpus) * self.grid.gpu_jobs))
+        else:
+            self.threads = self.grid.threads
 
-    def _local_threads(self) -> int:
-        """Return the threads of a training: on a machine with a GPU all, so that trainings take turns."""
-        gpu = shutil.which("nvidia-smi") is not None and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1")
-        return self._call.cores if gpu and self._call.local and self._call.cores else self.grid.threads
+    def threads_of(self, wildcards: Wildcards) -> int:
+        """Return the CPU threads of a cell's training: those of each of its GPUs."""
+        try:
+            several = self.cell(wildcards).recipe.gpus if self.gpus else 1
+        except UserError:  # `data_of` says it
+            several = 1
+        return min(self.threads * several, max(self.threads, self.cores))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -141,18 +160,26 @@ class Plan:
         found = {}
         # Jobs run in the run's folder, which a profile may name.
         if sources := os.environ.get("BNONLY_SOURCES"):
-            found["BNONLY_SOURCES"] = os.path.abspath(self._call.root / sources)
+            found["BNONLY_SOURCES"] = os.path.abspath(self._call.root / Path(sources).expanduser())
         # Cells of a second or two share a process that has imported torch, on this machine.
         if self.grid.warm and self._call.local and not self.grid.cluster:
             found[fork_server.VARIABLE] = "1"
+        if self.gpus:
+            found[gpus.DEVICES] = ",".join(g.device for g in self.gpus)
+            found[gpus.PLACES] = str(self.grid.gpu_jobs)
         return found
 
     @property
     def shell_prefix(self) -> str:
-        """The command `bnonly` of every rule: the package from this tree, in the rule's environment or in Snakemake's own."""
+        """The commands of every rule, which Snakemake formats: the package from this tree, in the rule's environment or in its own.
+
+        `bnonly`, and `bnonly_run` for what needs the whole configuration.
+        """
         python = "python" if self._call.own_environments else shlex.quote(sys.executable)
-        path = shlex.quote(str(self._call.root / "src")) + '"${{PYTHONPATH:+:$PYTHONPATH}}"'
-        return f'bnonly() {{{{ PYTHONPATH={path} {python} -m bnonly --data {shlex.quote(self.data)} "$@"; }}}}; '
+        path = shlex.quote(str(self._call.root / "src")) + '"${PYTHONPATH:+:$PYTHONPATH}"'
+        command = f'bnonly() {{ PYTHONPATH={path} {python} -m bnonly --data {shlex.quote(self.data)} "$@"; }}; '
+        command += f'bnonly_run() {{ bnonly --resolved {self.configuration} "$@"; }}; '
+        return command.replace("{", "{{").replace("}", "}}")
 
     def start(self) -> None:
         """Write what the jobs read and look for what would stop all of them, before the first of them starts.
@@ -170,6 +197,12 @@ class Plan:
             problems = [f.text for f in preflight.check(self.grid, Path(self.data)) if f.is_problem]
             if problems:
                 raise UserError("\nbnonly: error: ".join(problems))
+        else:
+            print(
+                f"bnonly: {gpus.describe(self.gpus, self.grid.gpu_jobs, self.cores, self.threads)}",
+                file=sys.stderr,
+                flush=True,
+            )
 
     # Cells
 
@@ -192,8 +225,8 @@ class Plan:
             return _missing(problem)
         if DATASETS[dataset].layout == "installed":
             return []
-        made = f"{self.data}/{dataset}/manifest.json"
-        return made if os.path.exists(made) else f"{self.data}/{dataset}/.prepared"
+        made = f"{self.data_files}/{dataset}/manifest.json"
+        return made if os.path.exists(made) else f"{self.data_files}/{dataset}/.prepared"
 
     def stale(self, wildcards: Wildcards) -> list[Path]:
         """Return `paths.NOW` if a cell's results are another configuration's."""

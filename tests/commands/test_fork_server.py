@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from tests.mini import mini, write
 
 from bnonly import paths
+from bnonly.commands import fork_server
 from bnonly.grid.cell import Key
 from bnonly.grid.resolve import resolve
 
@@ -117,6 +119,55 @@ def test_a_caller_that_is_killed_stops_its_training(place):
     time.sleep(3)
     again.send_signal(signal.SIGTERM)
     assert again.wait(30) == 128 + signal.SIGTERM, again.stderr.read()
+
+
+def test_a_server_that_was_stopped_costs_its_callers_a_time_limit(place, monkeypatch):
+    folder, config, environment = place
+    line = [*command(config, folder / "run", "--set", "recipes.digits.epochs=1.5"), "--quiet"]
+    assert subprocess.run(line, env=environment).returncode == 0
+    (server,) = servers(folder)
+    os.kill(server, signal.SIGSTOP)
+    for variable in ("TMPDIR", "BNONLY_WARM"):
+        monkeypatch.setenv(variable, environment[variable])
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(fork_server, "ANSWER", 0.5)
+    try:
+        assert fork_server.call(["train"]) is None
+    finally:
+        os.kill(server, signal.SIGCONT)
+        monkeypatch.setattr(tempfile, "tempdir", None)
+
+
+def test_the_caller_s_umask_and_limits_are_the_training_s(place):
+    folder, config, environment = place
+    line = [*command(config, folder / "run", "--set", "recipes.digits.epochs=1.5"), "--quiet"]
+    for umask, seed in (("022", "all"), ("077", "bn")):
+        line[line.index(CELL[1])] = seed
+        done = subprocess.run(["bash", "-c", f'umask {umask}; ulimit -c 0; exec "$@"', "-", *line], env=environment)
+        assert done.returncode == 0
+        line[line.index(seed)] = CELL[1]
+        made = paths.metrics(folder / "run" / paths.RESULTS / CELL[0] / seed / "seed0")
+        assert made.stat().st_mode & 0o777 == 0o666 & ~int(umask, 8)
+    assert len(list(servers(folder))) == 1
+
+
+def test_a_temporary_folder_with_a_long_path(place):
+    folder, config, environment = place
+    long = folder / ("x" * 120)
+    long.mkdir()
+    line = [*command(config, folder / "run", "--set", "recipes.digits.epochs=1.5"), "--quiet"]
+    assert subprocess.run(line, env={**environment, "TMPDIR": str(long)}).returncode == 0
+    assert len(list(long.glob("bnonly-*/*.sock"))) == 1 and len(list(servers(long))) == 1
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o720])
+def test_a_folder_that_others_can_write_to_is_not_used(place, mode):
+    folder, config, environment = place
+    (folder / f"bnonly-{os.getuid()}").mkdir()
+    (folder / f"bnonly-{os.getuid()}").chmod(mode)
+    line = [*command(config, folder / "run", "--set", "recipes.digits.epochs=1.5"), "--quiet"]
+    assert subprocess.run(line, env=environment).returncode == 0
+    assert not list(servers(folder))
 
 
 def test_without_a_socket_it_works_by_itself(place):

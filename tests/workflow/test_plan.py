@@ -11,6 +11,7 @@ import pytest
 from tests.mini import mini, write
 
 from bnonly import paths
+from bnonly.commands.gpus import Gpu
 from bnonly.config.layers import merge, read_yaml
 from bnonly.errors import UserError
 from bnonly.workflow import Call, Plan
@@ -59,7 +60,7 @@ def test_a_cell_has_one_folder(plan):
     assert made.data_of(of("ResNet-8-c4/bn/seed00")).startswith("(bnonly: error: this cell's folder")
 
 
-@pytest.mark.parametrize("name", ["x{y}", "a b", "plain"])
+@pytest.mark.parametrize("name", ["a b", "plain"])
 def test_data_that_are_prepared_and_those_that_are_not(plan, tmp_path, monkeypatch, name):
     data = tmp_path / name
     monkeypatch.setenv("BNONLY_DATA", str(data))
@@ -132,3 +133,32 @@ def test_a_manifest_that_promises_more_than_there_is(plan):
     assert made.gone(None) == [] and made.redrawn() == 0
     os.unlink(made.everything(None)[0])
     assert made.gone(None) == [paths.NOW] and made.redrawn() == 1
+
+
+def test_gpus_divide_the_cores_and_a_training_of_four_takes_all(plan, monkeypatch):
+    monkeypatch.setattr("bnonly.commands.gpus.find", lambda: [Gpu(str(k), "A") for k in range(4)])
+    made = plan(cores=16)
+    assert made.threads == made.threads_of(of("ResNet-8-c4/bn/seed0")) == 4
+    assert made.environment["BNONLY_GPUS"] == "0,1,2,3"
+    assert plan({"gpu_jobs": 2}, cores=16).threads == 2 and plan(cores=2).threads == 1
+    four = plan({"engine": "fast"}, {"recipes__digits__gpus": 4}, cores=16)
+    assert four.threads_of(of("ResNet-8-c4/bn/seed0")) == 16
+    assert plan({"gpu_jobs": 2}).resolved == plan().resolved  # no result depends on it
+
+
+def test_braces_above_the_clone_and_in_the_data_s_path(plan, tmp_path, monkeypatch):
+    below = tmp_path / "x{y}/run"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    monkeypatch.setenv("BNONLY_DATA", str(tmp_path / "x{y}/data"))
+    assert plan().data_files == "../data"
+    monkeypatch.setenv("BNONLY_DATA", str(tmp_path / "a{b}"))
+    with pytest.raises(UserError, match="must have no braces in its path; name another in BNONLY_DATA"):
+        plan()
+
+
+def test_a_home_folder_in_a_variable_is_the_home_folder(plan, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for variable in ("BNONLY_DATA", "BNONLY_SOURCES"):
+        monkeypatch.setenv(variable, "~/x")
+    assert plan().data == str(tmp_path / "x") == plan().environment["BNONLY_SOURCES"]

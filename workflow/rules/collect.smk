@@ -23,7 +23,7 @@ rule manifest:
     message:
         "List every figure and table with its checksum in {output}"
     shell:
-        "bnonly --resolved {PLAN.configuration:q} manifest --redrawn {params.redrawn} > {log:q} 2>&1"
+        "bnonly_run manifest --redrawn {params.redrawn} > {log:q} 2>&1"
 
 
 for name in outputs.names():

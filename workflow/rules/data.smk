@@ -12,7 +12,7 @@ localrules:
 
 rule prepare:
     output:
-        touch(f"{PLAN.data}/{{dataset}}/.prepared"),
+        touch(f"{PLAN.data_files}/{{dataset}}/.prepared"),
     log:
         "logs/prepare/{dataset}.log",
     conda:

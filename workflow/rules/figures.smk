@@ -17,7 +17,7 @@ rule counts:
     message:
         "Count the parameters of every architecture"
     shell:
-        "bnonly --resolved {PLAN.configuration:q} counts > {log:q} 2>&1"
+        "bnonly_run counts > {log:q} 2>&1"
 
 
 rule figure:
@@ -39,7 +39,7 @@ rule figure:
     message:
         "Draw {wildcards.name}"
     shell:
-        "bnonly --resolved {PLAN.configuration:q} figure {wildcards.name} > {log:q} 2>&1"
+        "bnonly_run figure {wildcards.name} > {log:q} 2>&1"
 
 
 rule table:
@@ -61,4 +61,4 @@ rule table:
     message:
         "Write {wildcards.name}"
     shell:
-        "bnonly --resolved {PLAN.configuration:q} figure {wildcards.name} > {log:q} 2>&1"
+        "bnonly_run figure {wildcards.name} > {log:q} 2>&1"

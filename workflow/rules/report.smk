@@ -22,7 +22,7 @@ rule claims:
     message:
         "Decide every claim of the paper by the results"
     shell:
-        "bnonly --resolved {PLAN.configuration:q} claims > {log:q} 2>&1"
+        "bnonly_run claims > {log:q} 2>&1"
 
 
 rule report:
@@ -44,4 +44,4 @@ rule report:
     message:
         "Write {output}"
     shell:
-        "bnonly --resolved {PLAN.configuration:q} report --paper {params.paper:q} > {log:q} 2>&1"
+        "bnonly_run report --paper {params.paper:q} > {log:q} 2>&1"

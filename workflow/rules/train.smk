@@ -13,7 +13,7 @@ rule train:
         "logs/train/{arch}/{regime}/seed{seed}.log",
     conda:
         "../../envs/bnonly.yaml"
-    threads: PLAN.threads
+    threads: PLAN.threads_of
     params:
         spec=lambda wildcards: PLAN.spec(wildcards),
     message:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from bnonly import paths
-from bnonly.commands import setup
+from bnonly.commands import gpus, setup
 from bnonly.errors import UserError
 from bnonly.results import cache
 
@@ -36,7 +37,8 @@ def run_analyse(options: argparse.Namespace) -> int:
         return 0
     from bnonly.analysis.run import analyse_cell
 
-    analyse_cell(folder, cell, data, options.device, options.threads)
+    with gpus.taken() if options.device != "cpu" else nullcontext():
+        analyse_cell(folder, cell, data, options.device, options.threads)
     if cache.holds(cell.digest()):
         cache.keep(cell.digest(), [paths.clamping(folder), paths.activations(folder)])
     return 0

@@ -17,19 +17,27 @@ import fcntl
 import hashlib
 import json
 import os
+import resource
+import select
 import selectors
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+from bnonly.commands.gpus import private_folder
 
 VARIABLE = "BNONLY_WARM"
 #: Seconds without a caller after which the process ends.
 IDLE = 20.0
+#: Seconds after which a caller no longer waits for the process to fork and computes by itself.
+ANSWER = 30.0
+#: What `ulimit` sets, all of which the child gets from its caller.
+LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
 
 
 def address() -> Path:
@@ -39,9 +47,7 @@ def address() -> Path:
     # What libraries read when they are imported has to be the caller's.
     threads = [os.environ.get(f"{name}_NUM_THREADS", "") for name in ("OMP", "MKL", "OPENBLAS")]
     key = hashlib.sha256(f"{sys.executable} {package} {newest} {threads}".encode()).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()) / f"bnonly-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder / f"{key}.sock"
+    return private_folder() / f"{key}.sock"
 
 
 def call(arguments: Sequence[str]) -> int | None:
@@ -61,11 +67,12 @@ def call(arguments: Sequence[str]) -> int | None:
         return None
     try:
         path = address()
-        if path.parent.stat().st_uid != os.getuid():
-            return None
         connection = _connect(path)
-        answer = connection.makefile("r")
+        answer = connection.makefile("rb", buffering=0)
         _send(connection, arguments)
+        connection.settimeout(None)
+        if not _readable(connection, ANSWER):
+            return None
         first = answer.readline()
     except OSError:
         return None
@@ -74,13 +81,35 @@ def call(arguments: Sequence[str]) -> int | None:
     child = int(first)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, lambda n, frame: _signal(child, n))
+    while not _readable(connection, 2):
+        if _has_ended(child) and not _readable(connection, ANSWER):  # the process that forked it was stopped
+            return None
     status = answer.readline()
     connection.close()
     return int(status) if status else 1
 
 
+def _readable(connection: socket.socket, seconds: float) -> bool:
+    return bool(select.select([connection], [], [], seconds)[0])
+
+
+def _has_ended(child: int) -> bool:
+    try:
+        return Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return Path("/proc/self/stat").exists()
+
+
 def _send(connection: socket.socket, arguments: Sequence[str]) -> None:
-    request = {"arguments": list(arguments), "folder": os.getcwd(), "environment": dict(os.environ)}
+    umask = os.umask(0o077)
+    os.umask(umask)
+    request = {
+        "arguments": list(arguments),
+        "folder": os.getcwd(),
+        "environment": dict(os.environ),
+        "umask": umask,
+        "limits": [resource.getrlimit(limit) for limit in LIMITS],
+    }
     body = json.dumps(request).encode()
     descriptors = array.array("i", [sys.stdout.fileno(), sys.stderr.fileno()])
     connection.sendmsg([len(body).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors.tobytes())])
@@ -93,8 +122,10 @@ def _connect(path: Path) -> socket.socket:
     started: subprocess.Popen[bytes] | None = None
     while True:
         connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(ANSWER)
         try:
-            connection.connect(str(path))
+            with _short(path) as address:
+                connection.connect(address)
             return connection
         except OSError:
             connection.close()
@@ -107,6 +138,19 @@ def _connect(path: Path) -> socket.socket:
                 start_new_session=True, cwd="/",
             )  # fmt: skip
         time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """Give a socket a name of few letters: the kernel takes 107, and a TMPDIR may be longer (on Linux)."""
+    if len(os.fsencode(path)) < 100:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 def _signal(child: int, number: int) -> None:
@@ -124,7 +168,8 @@ class _Server:
         self._selector = selectors.DefaultSelector()
 
     def serve(self) -> None:
-        self._socket.bind(str(self._path))
+        with _short(self._path) as address:
+            self._socket.bind(address)
         self._socket.listen(64)
         self._selector.register(self._socket, selectors.EVENT_READ)
         idle_since = time.monotonic()
@@ -162,7 +207,7 @@ class _Server:
         self._callers[child] = caller
         self._selector.register(caller, selectors.EVENT_READ, child)
 
-    def _become(self, request: dict[str, object], out: int, err: int) -> None:
+    def _become(self, request: dict[str, Any], out: int, err: int) -> None:
         """Be the command, in the forked child; does not return."""
         status = 1
         try:
@@ -174,14 +219,14 @@ class _Server:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             os.dup2(out, 1)
             os.dup2(err, 2)
-            os.chdir(str(request["folder"]))
-            environment = request["environment"]
-            assert isinstance(environment, dict)
+            os.chdir(request["folder"])
+            os.umask(request["umask"])
             os.environ.clear()
-            os.environ.update(environment)
-            arguments = request["arguments"]
-            assert isinstance(arguments, list)
-            status = self._run(arguments)
+            os.environ.update(request["environment"])
+            for limit, values in zip(LIMITS, request["limits"], strict=True):
+                with contextlib.suppress(ValueError, OSError):  # above what the process that forks was given
+                    resource.setrlimit(limit, values)
+            status = self._run(request["arguments"])
         except BaseException as problem:  # a fault of the program: the caller's log must have it
             import traceback
 

@@ -134,7 +134,7 @@ def read(options: argparse.Namespace) -> Setup:
 
 def data_folder(options: argparse.Namespace, base: Path = Path()) -> Path:
     """Return the folder of prepared data sets: --data, $BNONLY_DATA, or data/ in `base`."""
-    return Path(options.data or os.environ.get("BNONLY_DATA") or base / "data").resolve()
+    return Path(options.data or os.environ.get("BNONLY_DATA") or base / "data").expanduser().resolve()
 
 
 def enter(folder: str | Path | None) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from bnonly.commands import setup
+from bnonly.commands import gpus, setup
 from bnonly.errors import UserError
 
 if TYPE_CHECKING:
@@ -62,10 +63,11 @@ def run_train(options: argparse.Namespace) -> int:
         Keep.IN_CACHE if options.store else Keep.IN_FOLDER_AND_CACHE,
     )
     try:
-        if len(cells) > 1:
-            train_together(cells, how)
-        else:
-            train_cell(cells[0], cells[0].key.folder, how)
+        with gpus.taken(cells[0].recipe.gpus) if options.device != "cpu" else nullcontext():
+            if len(cells) > 1:
+                train_together(cells, how)
+            else:
+                train_cell(cells[0], cells[0].key.folder, how)
     except Stopped as stop:
         print(f"bnonly: stopped by a signal, checkpoint saved; the same command continues: {stop}", file=sys.stderr)
         return 128 + stop.number

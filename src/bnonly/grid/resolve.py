@@ -65,6 +65,8 @@ class Grid:
         Figures and tables of `figures/all`; empty for all of them.
     gpus : dict
         Kinds of GPU beside those of `bnonly.cost.gpus`, by name: memory_gb, bandwidth_gb_s, tflops by precision, watts, aliases.
+    gpu_jobs : int
+        Trainings that share a GPU of this machine.
     paper_values : bool
         Whether figures also show the values that the paper states.
     cluster : Cluster or None
@@ -82,6 +84,7 @@ class Grid:
     warm: bool
     outputs: tuple[str, ...]
     gpus: dict[str, dict[str, Any]]
+    gpu_jobs: int = 1
     paper_values: bool = False
     cluster: Cluster | None = None
 
@@ -205,6 +208,7 @@ def resolve(config: Mapping[str, Any], source: str | Layers = "config.yaml") -> 
         read.warm,
         read.outputs or (),
         {n: g.as_dict() for n, g in read.gpus.items()},
+        read.gpu_jobs,
         read.paper_values,
         read.cluster,
     )

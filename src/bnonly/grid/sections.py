@@ -302,6 +302,8 @@ class Configuration(_Section):
     """What convolutions compute in; everything else is in fp32."""
     threads: Annotated[int, Field(ge=1, le=4096), NO_FLAG] = 1
     """CPU threads of one training."""
+    gpu_jobs: Annotated[int, Field(ge=1, le=64), NO_FLAG] = 1
+    """Trainings that share a GPU of this machine."""
     warm: bool = False
     """Whether small cells share a process that has imported torch."""
     outputs: Names | None = None
