@@ -22,6 +22,9 @@ ANALYSED = {"clamping": "clamping.parquet", "activations": "activations.parquet"
 #: Those that are tables.
 PARQUET = {kind: name for kind, name in (TRAINED | ANALYSED).items() if kind != "weights"}
 
+#: The configuration with which the workflow was last started in this folder.
+CONFIGURATION = RESULTS / ".configuration.json"
+
 FIGURE_FORMATS = ("pdf", "png", "csv")
 TABLE_FORMATS = ("md", "tex", "csv")
 

@@ -20,6 +20,7 @@ from bnonly import paths
 from bnonly.cluster import batches, preflight
 from bnonly.cluster.requests import Requests
 from bnonly.commands import fork_server, gpus
+from bnonly.config import profile
 from bnonly.config.layers import Layers, merge, name_of, read_yaml
 from bnonly.errors import UserError
 from bnonly.figures import manifest, needs, outputs
@@ -113,8 +114,8 @@ class Plan:
         files = [call.root / "config.yaml", *map(Path, call.files)]
         layers = [(name_of(file, call.root), read_yaml(file)) for file in files]
         if call.command_line:
-            layers.append(("--config", dict(call.command_line)))
-        merged = merge(layers[0][1], call.config)
+            layers.append(("--config", profile.command_line(call.command_line)))
+        merged = merge(layers[0][1], profile.command_line(call.config))
         self.grid = resolve(merged, Layers(*layers))
         # No result depends on where it was computed.
         self.resolved = needs.canonical({k: v for k, v in merged.items() if k not in ("cluster", "gpu_jobs")})
@@ -191,7 +192,8 @@ class Plan:
         """
         if not self._call.main:
             return
-        atomic.replace(self.configuration, self.resolved.encode())
+        for file in (self.configuration, paths.CONFIGURATION):
+            atomic.replace(file, self.resolved.encode())
         if self.requests:
             batches.forget_collected(self.grid)
             problems = [f.text for f in preflight.check(self.grid, Path(self.data)) if f.is_problem]

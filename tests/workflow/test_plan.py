@@ -1,5 +1,6 @@
 """What the rules get from the plan, without Snakemake."""
 
+import json
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ from bnonly import paths
 from bnonly.commands.gpus import Gpu
 from bnonly.config.layers import merge, read_yaml
 from bnonly.errors import UserError
+from bnonly.grid.resolve import resolve
 from bnonly.workflow import Call, Plan
 
 ROOT = Path(__file__).parents[2]
@@ -162,3 +164,18 @@ def test_a_home_folder_in_a_variable_is_the_home_folder(plan, tmp_path, monkeypa
     for variable in ("BNONLY_DATA", "BNONLY_SOURCES"):
         monkeypatch.setenv(variable, "~/x")
     assert plan().data == str(tmp_path / "x") == plan().environment["BNONLY_SOURCES"]
+
+
+def test_a_started_run_records_its_configuration(plan):
+    made = plan({"scale": 2})
+    assert not paths.CONFIGURATION.exists()
+    made.start()
+    assert resolve(json.loads(paths.CONFIGURATION.read_text())).cells == made.grid.cells
+
+
+@pytest.mark.parametrize("nothing", ["null", "~"])
+def test_null_on_the_command_line_takes_something_out(plan, nothing):
+    # Snakemake gives --config architectures='{ResNet-14-c4: null}' as text.
+    over = {"architectures": {"ResNet-14-c4": nothing}}
+    changes = {"experiments__cifar_depth__architectures": ["ResNet-8-c4"]}
+    assert set(plan(over, changes).grid.architecture_labels) == {"ResNet-8-c4"}

@@ -49,7 +49,18 @@ def _general() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     add = parser.add_argument
     add("--config", default="config.yaml", metavar="FILE", help="the configuration (default: config.yaml)")
-    add("--profile", metavar="NAME", help="a profile of workflow/profiles, as Snakemake's --profile: demo")
+    add(
+        "--profile",
+        metavar="NAME",
+        help="a profile of workflow/profiles, as Snakemake's --profile (default: $SNAKEMAKE_PROFILE): demo",
+    )
+    add(
+        "--configfile",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="laid over the configuration, instead of a profile's; may be repeated",
+    )
     add("--directory", "-C", metavar="FOLDER", help="where results/ and figures/ are (default: here, or the profile's)")
     add(
         "--data", metavar="FOLDER", help="prepared data sets (default: $BNONLY_DATA, or data/ beside the configuration)"

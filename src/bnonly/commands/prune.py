@@ -25,12 +25,14 @@ def add(commands: Commands) -> None:
 
 def run_prune(options: argparse.Namespace) -> int:
     """Remove what the configuration no longer asks for."""
-    for line in prune(setup.read(options).grid, options.dry_run):
+    run = setup.read(options)
+    last = setup.recorded()
+    for line in prune(run.grid, options.dry_run, last.grid if last else None):
         print(line)
     return 0
 
 
-def prune(grid: Grid, dry_run: bool) -> Iterator[str]:
+def prune(grid: Grid, dry_run: bool, last: Grid | None = None) -> Iterator[str]:
     """Remove what no cell of the grid can use; yield a line for each, and a sum.
 
     Parameters
@@ -39,8 +41,11 @@ def prune(grid: Grid, dry_run: bool) -> Iterator[str]:
         What is asked for now.
     dry_run : bool
         Remove nothing.
+    last : Grid, optional
+        What the last run of the workflow here asked for, which stays too: it may be going on.
     """
-    wanted = {cell.digest() for cell in grid.cells.values()}
+    asked = {cell.digest() for cell in grid.cells.values()}
+    wanted = asked | {cell.digest() for cell in last.cells.values()} if last else asked
     freed = 0
     for digest in cache.digests():
         if digest not in wanted:

@@ -8,14 +8,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnonly.config.layers import Layers, name_of, parse_value, read_yaml
+from bnonly import paths
+from bnonly.config import profile
+from bnonly.config.layers import Layers, parse_value, read_yaml
 from bnonly.errors import UserError, accepted
-from bnonly.grid.cell import Cell, parse_cell
+from bnonly.grid.cell import Cell, differences, parse_cell
 from bnonly.grid.resolve import Grid, resolve
 
 if TYPE_CHECKING:
@@ -109,27 +112,54 @@ def read(options: argparse.Namespace) -> Setup:
         return Setup(resolve(resolved, str(source)), data_folder(options), resolved)
     if not source.exists():
         raise UserError(f"{source}: no such file; run bnonly from the repository's root, or name one with --config")
-    layers = [(str(source), read_yaml(source))]
-    folder = Path(options.directory) if options.directory else None
-    if options.profile:
-        profile = _profile(options.profile)
-        settings = read_yaml(profile)
-        files = settings.get("configfile", [])
-        files = [files] if isinstance(files, str) else files
-        if not isinstance(files, list):
-            raise UserError(f"{profile}: configfile must be the name of a file (got {files!r})")
-        for name in files:
-            path = profile.parent / name
-            layers.append((name_of(path, Path()), read_yaml(path)))
-        if folder is None and settings.get("directory"):
-            folder = Path(settings["directory"])
+    settings = profile.read(options.profile or os.environ.get("SNAKEMAKE_PROFILE", ""), source.parent)
+    layers = [(str(source), read_yaml(source)), *profile.lay(settings, options.configfile)]
+    folder = Path(options.directory) if options.directory else settings.directory
     data = data_folder(options, source.parent)
     for text in options.set:
         layers.append((f"--set {text}", _assignment(text, Layers(*layers).merged())))
     merged = Layers(*layers).merged()
     setup = Setup(resolve(merged, Layers(*layers)), data, merged)
     enter(folder)
+    _tell_apart(setup)
     return setup
+
+
+def recorded() -> Setup | None:
+    """Return the configuration of the last run of the workflow in this folder; None if it recorded none.
+
+    Raises
+    ------
+    UserError
+        If the record cannot be read.
+    """
+    if not paths.CONFIGURATION.exists():
+        return None
+    try:
+        found = json.loads(paths.CONFIGURATION.read_bytes())
+        return Setup(resolve(found, str(paths.CONFIGURATION)), Path(), found)
+    except (ValueError, AttributeError, OSError, UserError) as problem:
+        raise UserError(
+            f"{paths.CONFIGURATION}: cannot be read ({problem}); the next run of snakemake writes it again"
+        ) from None
+
+
+def _tell_apart(setup: Setup) -> None:
+    """Say on stderr how the configuration differs from that of the last run in this folder."""
+    try:
+        last = recorded()
+    except UserError as problem:
+        print(f"bnonly: note: {problem}", file=sys.stderr)
+        return
+    if last and {c.digest() for c in last.grid.cells.values()} != {c.digest() for c in setup.grid.cells.values()}:
+        mine, theirs = (
+            json.dumps({k: v for k, v in s.configuration.items() if k != "cluster"}, default=str) for s in (setup, last)
+        )
+        print(
+            f"bnonly: note: the last run of snakemake in this folder had another configuration: "
+            f"{differences(mine, theirs, 'there it')}",
+            file=sys.stderr,
+        )
 
 
 def data_folder(options: argparse.Namespace, base: Path = Path()) -> Path:
@@ -174,14 +204,6 @@ def _assignment(text: str, merged: Mapping[str, Any]) -> dict[str, Any]:
     for key in reversed(path.split(".")):
         node = {key: node}
     return node
-
-
-def _profile(name: str) -> Path:
-    for candidate in (Path(name), Path("workflow/profiles") / name):
-        if (candidate / "config.yaml").exists():
-            return candidate / "config.yaml"
-    known = sorted(p.parent.name for p in Path("workflow/profiles").glob("*/config.yaml"))
-    raise UserError(f"--profile {name}: no such profile; {', '.join(known) or 'run bnonly from the repository root'}")
 
 
 def cell(options: argparse.Namespace) -> tuple[Cell, Path, Path]:
