@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from tests.figures import synthetic
 from tests.figures.drawing import (
     DEPTH,
@@ -27,8 +30,9 @@ from tests.figures.drawing import (
 
 from bnonly import paths
 from bnonly.errors import UserError
-from bnonly.figures import catalog, render
+from bnonly.figures import catalog, outputs, render
 from bnonly.figures.needs import Need
+from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid, resolve
 
 
@@ -178,3 +182,33 @@ def test_with_one_row_of_four_gone_the_others_keep_their_place(small):
 def test_a_figure_without_any_of_its_experiments_is_refused():
     with pytest.raises(UserError, match=r"fig09 needs experiments\.vgg"):
         asked(without(VGG), "fig09")
+
+
+@pytest.mark.parametrize("name", [*FIGURES, *catalog.TABLES.names()])
+def test_a_caption_names_no_data_but_the_papers(name):
+    """The same caption stands over the digits; what is of CIFAR-10 is a statement of the paper's."""
+    found = catalog.FIGURES if name in FIGURES else catalog.TABLES
+    for sentence in re.split(r"\.\s", " ".join(found.module(name).__doc__.split())):
+        if any(info.title in sentence.replace("ImageNet-type", "") for info in DATASETS.values()):
+            assert "In the paper" in sentence, sentence
+
+
+def test_a_backend_of_the_environment_does_not_matter(small, tmp_path):
+    root, grid = small
+    environment = os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "MATPLOTLIBRC": "/dev/null"}
+    path = tmp_path / "configuration.yaml"
+    path.write_text(yaml.safe_dump(synthetic.small_config(), allow_unicode=True))
+    command = [sys.executable, "-m", "bnonly", "--config", str(path), "-C", str(root), "figure", "fig09"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_grid_of_thousands_of_replicates_is_asked_for_in_moments_and_passed_in_a_file():
+    config = synthetic.small_config()
+    config["experiments"] = {DEPTH: config["experiments"][DEPTH] | {"seeds": list(range(3000))}}
+    grid = resolve(config)
+    found = asked(grid, "fig02")
+    assert len(found.cells()) == 3 * 5 * 3000 and len(found.to_json()) > 131_072
+    assert len(outputs.made_from(found)) == 64, "what the workflow keeps as a parameter"
+    rules = (synthetic.ROOT / "workflow/rules/figures.smk").read_text()
+    assert "to_json" not in rules and "CONFIGURATION" in rules

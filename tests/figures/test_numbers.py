@@ -179,4 +179,4 @@ def test_constant_gammas_and_runs_without_any_finite_value_are_drawn(tmp_path):
             FIGURES.module(name).draw(sheet, data)
             sheet.finish()
             sheet.figure.savefig(io.BytesIO(), format="pdf")
-        assert any("not finite" in t or "without a finite value" in t for t in texts(sheet))
+        assert sheet.lacking or any("not finite" in t for t in texts(sheet))

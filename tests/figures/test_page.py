@@ -270,6 +270,87 @@ def test_the_series_of_a_figure_differ_in_lightness_marker_and_look(number):
         assert abs(luminance(a.color) - luminance(b.color)) > 6
 
 
+def contrast(color: str, ground: str) -> float:
+    """Contrast of two colours as WCAG 2 defines it, 1 to 21."""
+    light, dark = sorted((((luminance(c) + 16) / 116) ** 3 for c in (color, ground)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_colour_stands_out_from_its_ground(small, name):
+    """Lines, markers, outlines and type; an area has an outline, a grid line is no information."""
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import to_hex
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import StepPatch
+
+    sheet = composed(*small, name)
+    found: set[tuple[str, str]] = set()
+    for ax in sheet.axes:
+        areas = [p for p in ax.patches if isinstance(p, StepPatch)]
+        filled = {to_hex(p.get_facecolor()) for p in areas if p.get_fill() and p.get_facecolor()[3]}
+        for line in [child for child in ax.get_children() if isinstance(child, Line2D)]:
+            found.add((to_hex(line.get_color()), "#ffffff"))
+        for lines in [child for child in ax.get_children() if isinstance(child, LineCollection)]:
+            found |= {(to_hex(c), "#ffffff") for c in lines.get_colors()}
+        for text in [*ax.texts, ax.title, ax.xaxis.label, ax.yaxis.label, *ax.get_xticklabels(), *ax.get_yticklabels()]:
+            found.add((to_hex(text.get_color()), "#ffffff"))
+        found |= {(to_hex(p.get_edgecolor()), ground) for p in areas for ground in {"#ffffff", *filled}}
+    found |= {(to_hex(text.get_color()), "#ffffff") for text in sheet.figure.texts}
+    assert found
+    assert {(a, b): round(contrast(a, b), 2) for a, b in found if contrast(a, b) < 3} == {}
+
+
+def test_every_style_stands_out_from_the_page():
+    for one in [*style.REGIMES.values(), *style.GROWTH.values(), *style._OTHERS]:
+        assert contrast(one.color, "#ffffff") >= 3, one
+
+
+def test_a_few_points_outside_the_papers_axis_are_arrows_with_their_value(tmp_path):
+    grid = synthetic.paper_grid()
+    low = {("ResNet-866", "all", seed): 0.1 for seed in range(5)}
+    synthetic.write(tmp_path, grid, ["fig01"], diverged=low)
+    with render.look():
+        sheet = render.compose(asked(grid, "fig01"), tmp_path)
+    assert sheet.axes[0].get_ylim() == sheet.axes[1].get_ylim() == (89, 96)
+    assert {"10.0", "5/5"} <= {t.get_text() for t in sheet.axes[0].texts}
+    assert any("outside its axis" in note for note in sheet.notes)
+    assert sheet.warnings == []
+
+
+def test_no_axis_of_accuracies_goes_beyond_100():
+    points = pd.DataFrame({"mean": [99.0, 20.0], "sd": [5.0, 30.0], "n": [2, 2]})
+    assert y_limits(points, (89, 96), paper_data=True)[1] == 100
+
+
+def test_the_foot_says_what_error_bars_are_and_how_many_runs_a_point_has(small, tmp_path):
+    assert "Mean ± one standard deviation of 2 runs." in composed(*small, "fig02").notes
+    assert "Each distribution pools the channels of 2 runs." in composed(*small, "fig15").notes
+    grid = synthetic.paper_grid()
+    synthetic.write(tmp_path, grid, ["fig01"])
+    with render.look():
+        sheet = render.compose(asked(grid, "fig01"), tmp_path)
+    said = "5 runs (CIFAR-10 ResNet and CIFAR-10 WRN) and 3 runs (ImageNet ResNet)"
+    assert f"Mean ± one standard deviation of {said}." in sheet.notes
+
+
+def test_equal_points_of_two_regimes_are_both_seen(small):
+    ax = composed(*small, "fig06").axes[0]
+    places = [tuple(line.get_xdata()) for line in ax.lines if line.get_marker() in ("o", "s", "^")]
+    assert len(set(places)) == len(places) == 6
+
+
+@pytest.mark.parametrize(("name", "ends"), [("fig15", (-1.5, 2.5)), ("fig16", (-1.5, 2.5)), ("fig19", (-0.5, 2.0))])
+def test_histograms_of_the_papers_data_have_its_axis(wide, name, ends):
+    low, high = composed(*wide, name).axes[0].get_xlim()
+    assert low == pytest.approx(ends[0], abs=0.05) and high == pytest.approx(ends[1], abs=0.05)
+
+
+def test_bins_of_shares_end_at_round_numbers(small):
+    edges = composed(*small, "fig23").numbers["left"].unique()
+    assert {f"{edge!r}" for edge in edges.tolist()} == {f"{i / 20!r}" for i in range(20)}
+
+
 def test_unknown_regimes_get_styles_of_their_own():
     names = ["bn", "bn_binary", "mine", "yours"]
     styles = style.of_regimes(names)

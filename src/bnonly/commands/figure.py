@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING
 
 from bnonly.commands import setup
@@ -27,6 +28,8 @@ def add(commands: Commands) -> None:
 
 def run_figure(options: argparse.Namespace) -> int:
     """Draw a figure or write a table."""
+    # A notebook's backend would be looked for as soon as matplotlib is imported; the files are drawn without any.
+    os.environ["MPLBACKEND"] = "agg"
     from bnonly.figures.outputs import ask, render
 
     for path in render(ask(setup.read(options).grid, options.name)):

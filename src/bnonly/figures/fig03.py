@@ -1,6 +1,6 @@
 """Figure 3: BatchNorm parameter count and accuracy when scaling depth and width (Section 4).
 
-Training only BatchNorm on CIFAR-10.  A regression line each, over the means: slope for a doubling of the
+Training only BatchNorm in CIFAR-type ResNets.  A regression line each, over the means: slope for a doubling of the
 count, Pearson's r, r² and p.  What the paper prints as r² fits its p values only as r.
 """
 

@@ -13,4 +13,4 @@ NEEDS = (Need("vgg", ("all", "all_noaffine")),)
 
 def draw(sheet: Sheet, data: Results) -> None:
     """Draw the figure."""
-    accuracy(sheet, data, (View("vgg", limits=(89, 96)),), columns=1, chance=False, words=SPELT_OUT)
+    accuracy(sheet, data, (View("vgg", limits=(89, 96), fixed=True),), columns=1, chance=False, words=SPELT_OUT)

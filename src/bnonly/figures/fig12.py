@@ -1,6 +1,6 @@
 """Figure 12: accuracy with shortcut and output layers trainable in addition to BatchNorm (Appendix G).
 
-Depth and width on CIFAR-10 above, top-1 and top-5 on ImageNet below.
+CIFAR-type ResNets by depth and by width above, ImageNet-type ResNets below, top-1 and top-5.
 """
 
 from bnonly.figures.drawing.lines import FOUR_VIEWS, accuracy

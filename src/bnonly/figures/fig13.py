@@ -1,6 +1,6 @@
 """Figure 13: accuracy when training 2, 4, 8 or 16 random parameters per channel (Appendix F).
 
-On CIFAR-10 only.  Two of them are as many as BatchNorm's; in the paper it takes 8 to 16 to match its accuracy.
+CIFAR-type ResNets only.  Two of them are as many as BatchNorm's; in the paper it takes 8 to 16 to match its accuracy.
 """
 
 from bnonly.figures.drawing.lines import View, accuracy

@@ -1,6 +1,6 @@
 """Figure 14: accuracy with two random parameters per channel and the output layer trainable (Appendix F).
 
-Depth and width on CIFAR-10 above, top-1 and top-5 on ImageNet below.
+CIFAR-type ResNets by depth and by width above, ImageNet-type ResNets below, top-1 and top-5.
 """
 
 from bnonly.figures.drawing.lines import FOUR_VIEWS, accuracy

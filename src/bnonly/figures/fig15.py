@@ -1,4 +1,4 @@
-"""Figure 15: the distributions of γ for the deep CIFAR-10 ResNets (Appendix H).
+"""Figure 15: the distributions of γ for the deep CIFAR-type ResNets (Appendix H).
 
 Pooled over replicates, with all parameters trainable and with BatchNorm alone.
 """

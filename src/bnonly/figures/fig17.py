@@ -1,4 +1,4 @@
-"""Figure 17: the distributions of γ for the wide CIFAR-10 ResNets (Appendix H).
+"""Figure 17: the distributions of γ for the wide CIFAR-type ResNets (Appendix H).
 
 Pooled over replicates, with all parameters trainable and with BatchNorm alone.
 """

@@ -1,4 +1,4 @@
-"""Figure 18: the distributions of β for the wide CIFAR-10 ResNets (Appendix H).
+"""Figure 18: the distributions of β for the wide CIFAR-type ResNets (Appendix H).
 
 Pooled over replicates, with all parameters trainable and with BatchNorm alone.
 """

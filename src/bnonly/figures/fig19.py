@@ -1,4 +1,4 @@
-"""Figure 19: the distributions of γ for the ImageNet ResNets (Appendix H).
+"""Figure 19: the distributions of γ for the ImageNet-type ResNets (Appendix H).
 
 Pooled over replicates, with all parameters trainable and with BatchNorm alone.
 """

@@ -1,4 +1,4 @@
-"""Figure 20: the distributions of β for the ImageNet ResNets (Appendix H).
+"""Figure 20: the distributions of β for the ImageNet-type ResNets (Appendix H).
 
 Pooled over replicates, with all parameters trainable and with BatchNorm alone.
 """

@@ -1,4 +1,4 @@
-"""Figure 23: histograms of Pr[activation = 0] of each ReLU channel for the deep CIFAR-10 ResNets (Appendix I).
+"""Figure 23: histograms of Pr[activation = 0] of each ReLU channel for the deep CIFAR-type ResNets (Appendix I).
 
 Over all test images and pixels, pooled over replicates.  In the paper, with BatchNorm alone, many
 channels are always off or always on.

@@ -1,4 +1,4 @@
-"""Figure 25: histograms of Pr[activation = 0] of each ReLU channel for the ImageNet ResNets (Appendix I).
+"""Figure 25: histograms of Pr[activation = 0] of each ReLU channel for the ImageNet-type ResNets (Appendix I).
 
 Over all test images and pixels, pooled over replicates.  In the paper, with BatchNorm alone, many
 channels are always off or always on.

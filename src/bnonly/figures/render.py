@@ -48,11 +48,16 @@ def compose(request: Request, root: Path = Path(".")) -> Sheet:
     sheet = Sheet()
     module.draw(sheet, data)
     diverged, runs = data.diverged()
+    left_out = "runs without a finite value are left out of the means" if sheet.lacking else ""
     if diverged:
         sheet.note(
             f"× k/n: k of n runs diverged ({diverged} of {runs} in all); "
-            "they count with what was measured when they stopped."
+            f"they count with what was measured when they stopped{f'; {left_out}' if left_out else ''}."
         )
+    elif left_out:
+        sheet.note(f"{left_out.capitalize()}.")
+    if sheet.outside:
+        sheet.note(f"Up to {100 * sheet.outside:.2g}% of a distribution's values lie beyond its axis.")
     if request.remarks:
         sheet.note(f"For comparison with the paper: {request.remarks}.")
     if request.differences:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnonly import paths
+from bnonly.console import listed
 from bnonly.errors import UserError, accepted
 from bnonly.figures.needs import Architecture, Panel, Request
 from bnonly.grid.cell import Key
@@ -67,6 +68,18 @@ class Results:
         self._root = root
         self._tables: dict[tuple[str, Key], tuple[pa.Table, dict[str, Any]]] = {}
         self._data: dict[str, tuple[Path, str]] = {}
+
+    @property
+    def runs(self) -> str:
+        """How many runs are behind a point, in words."""
+        found: dict[int, dict[str, None]] = {}
+        for panel in self.panels:
+            count = max(len(by_seed) for by_regime in panel.cells.values() for by_seed in by_regime.values())
+            found.setdefault(count, {})[panel.axis_title] = None
+        said = {n: "a single run" if n == 1 else f"{n} runs" for n in found}
+        if len(found) == 1:
+            return next(iter(said.values()))
+        return listed(f"{said[n]} ({listed(titles)})" for n, titles in found.items())
 
     def has(self, experiment: str) -> bool:
         """Say whether the run has an experiment; not every run has all of a figure's."""

@@ -191,7 +191,9 @@ _SETTINGS: dict[str, Callable[[Any, Any], str]] = {
     "gpus": lambda mine, theirs: f"{mine} GPUs per training",
     "statistics": lambda mine, theirs: f"BatchNorm statistics over {mine} images instead of {theirs}",
     "flip": lambda mine, theirs: "images mirrored at random" if mine else "images not mirrored",
-    "shift": lambda mine, theirs: f"images shifted by up to {mine} instead of {theirs} pixels",
+    "shift": lambda mine, theirs: (
+        f"images shifted by up to {mine} instead of {theirs} pixels" if mine else "images not shifted"
+    ),
     "crop": lambda mine, theirs: "images cropped at random" if mine else "images not cropped at random",
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bnonly.figures.drawing.axes import PAPER_AXES
 from bnonly.figures.drawing.sheet import COLUMN, PAGE, Sheet
 from bnonly.figures.drawing.style import SMALLEST, of_regimes
 from bnonly.figures.needs import Architecture, Panel
@@ -49,6 +50,8 @@ BINS, VALUES_A_BIN = 60, 8
 UNIT_BINS = 20
 #: Share of each regime's values that may lie outside the axis where a few of them are far away.
 TAIL = 0.005
+#: The paper's axis is kept where no more than this share of a regime's values lies outside it.
+MOST_OUTSIDE = 0.1
 
 
 def case_studies(sheet: Sheet, data: Results, quantity: Quantity) -> None:
@@ -95,10 +98,26 @@ def bin_edges(samples: list[np.ndarray]) -> np.ndarray:
         low, high = inner_low, inner_high
     if high - low < 1e-6:  # a constant
         low, high = low - 0.5, high + 0.5
-    wanted = min(BINS, max(8, max(s.size for s in samples) // VALUES_A_BIN))
-    width = (high - low) / wanted
+    return _bins(low, high, max(s.size for s in samples))
+
+
+def _bins(low: float, high: float, values: int) -> np.ndarray:
+    """Return the edges of equal bins over a range, as many as so many values fill."""
+    import numpy as np
+
+    width = (high - low) / min(BINS, max(8, values // VALUES_A_BIN))
     first, last = math.floor(low / width + 0.5), math.floor(high / width + 0.5)
-    return (np.arange(first, last + 2) - 0.5) * width
+    return np.round((np.arange(first, last + 2) - 0.5) * width, 10)
+
+
+def _paper_axis(
+    panel: Panel, architecture: Architecture, column: str, samples: list[np.ndarray]
+) -> tuple[float, float] | None:
+    """Return the ends of the paper's axis where the data are the paper's and lie inside, or None."""
+    ends = PAPER_AXES.get(column, {}).get(architecture.name) if panel.paper_data else None
+    if not ends or any(s.size and ((s < ends[0]) | (s > ends[1])).mean() > MOST_OUTSIDE for s in samples):
+        return None
+    return ends
 
 
 def _panels(
@@ -135,21 +154,26 @@ def _histograms(
     """Draw the first regime as an area, the others as outlines."""
     import numpy as np
 
+    samples = [pool.values for pool in pools.values()]
+    axis = _paper_axis(panel, architecture, quantity.column, samples)
     if quantity.unit_range:
-        edges = np.linspace(0.0, 1.0, UNIT_BINS + 1)
+        edges = np.round(np.linspace(0.0, 1.0, UNIT_BINS + 1), 10)
+    elif axis:
+        edges = _bins(*axis, max(s.size for s in samples))
     else:
-        edges = bin_edges([pool.values for pool in pools.values()])
+        edges = bin_edges(samples)
     for i, (regime, style) in enumerate(of_regimes(panel.regimes).items()):
         pool = pools[regime]
         counts = np.histogram(pool.values, edges)[0]
         density = counts / (max(pool.values.size, 1) * np.diff(edges))
         look: dict[str, Any] = {"facecolor": "none", "edgecolor": style.color, "linewidth": 1.0}
         if i == 0:
-            look = {"facecolor": style.lighter(0.65), "edgecolor": style.color, "linewidth": 0.6}
+            look = {"facecolor": style.lighter(0.8), "edgecolor": style.color, "linewidth": 0.6}
         sheet.entry(data.labels[regime], ax.stairs(density, edges, fill=i == 0, zorder=2 + i, **look))
         _record(sheet, data, panel, architecture, regime, quantity, pool, edges, counts, density)
-    margin = 0.01 * (edges[-1] - edges[0])  # a bar at the end is drawn whole
-    ax.set_xlim(edges[0] - margin, edges[-1] + margin)
+    low, high = axis or (edges[0], edges[-1])
+    margin = 0.01 * (high - low)  # a bar at the end is drawn whole
+    ax.set_xlim(low - margin, high + margin)
     ax.set_ylim(bottom=0)
     ax.locator_params(axis="x", nbins=6, steps=[1, 2, 2.5, 5, 10])
     ax.locator_params(axis="y", nbins=5)
@@ -171,6 +195,7 @@ def _record(
     """Keep the bins for the CSV, and note what the histogram leaves out."""
     import pandas as pd
 
+    sheet.note(f"Each distribution pools the channels of {data.runs}.")
     inside = int(counts.sum())
     frame = pd.DataFrame({"left": edges[:-1], "right": edges[1:], "count": counts, "density": density})
     frame.insert(0, "panel", panel.experiment)
@@ -188,8 +213,8 @@ def _record(
         dataset=panel.dataset_title,
     )
     sheet.record(frame)
-    if inside < pool.values.size:
-        sheet.note(f"Up to {100 * TAIL:g}% of a distribution's values lie beyond either end of its axis.")
+    if beyond := pool.values.size - inside:
+        sheet.outside = max(sheet.outside, beyond / pool.values.size)
 
 
 def _mark_diverged(ax: Axes, pools: Mapping[str, Pooled]) -> bool:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: The thresholds of Figures 5 and 6, with the share of white in the regime's colour, the dash and the marker.
 THRESHOLDS: dict[float, tuple[float, Any, str]] = dict(
-    zip(SMALL, [(0.0, "-", "o"), (0.35, (0, (4, 1.4)), "s"), (0.6, (0, (1.2, 1)), "^")], strict=True)
+    zip(SMALL, [(0.0, "-", "o"), (0.15, (0, (4, 1.4)), "s"), (0.3, (0, (1.2, 1)), "^")], strict=True)
 )
 #: The paper spells the labels out in Figures 1 and 8.
 SPELT_OUT = {
@@ -48,12 +48,15 @@ class View:
         1 or 5.
     limits : tuple of float
         The paper's y axis; kept where the data are the paper's and lie inside.  Panels with one axis there have one here.
+    fixed : bool
+        Whether it is kept for a few points outside it, too, which become arrows at its edge.
     """
 
     experiment: str
     label: str = "Test Accuracy (%)"
     top: int = 1
     limits: tuple[float, float] = WHOLE
+    fixed: bool = False
 
 
 #: Figures 2, 11, 12 and 14: depth, width, and ImageNet twice.
@@ -97,7 +100,7 @@ def accuracy(
     shown = [
         _points(sheet, data, panel, data.accuracy(panel, view.top)) for panel, view in zip(panels, views, strict=True)
     ]
-    _frames(sheet, panels, shown, [v.label for v in views], [v.limits for v in views], columns)
+    _frames(sheet, panels, shown, views, columns)
     guessing = None
     for ax, view, panel, points in zip(sheet.axes, views, panels, shown, strict=True):
         if chance:
@@ -115,7 +118,7 @@ def disabled(sheet: Sheet, data: Results, label: str, limits: tuple[float, float
     count = len(data.panels)
     _grid(sheet, data.panels, count)
     shown = [_points(sheet, data, panel, data.disabled_activations(panel)) for panel in data.panels]
-    _frames(sheet, data.panels, shown, [label] * count, [limits] * count, count)
+    _frames(sheet, data.panels, shown, [View(p.experiment, label, limits=limits) for p in data.panels], count)
     for ax, panel, points in zip(sheet.axes, data.panels, shown, strict=True):
         _regimes(sheet, ax, data, panel, points)
         stated = data.stated(panel, "disabled_activations")
@@ -156,17 +159,22 @@ def thresholds(
     _grid(sheet, data.panels, count)
     shown = [{t: _points(sheet, data, panel, quantity(panel, t)) for t in THRESHOLDS} for panel in data.panels]
     all_points = [pd.concat(by_threshold.values()) for by_threshold in shown]
-    _frames(sheet, data.panels, all_points, [labels[p.experiment] for p in data.panels], [limits] * count, count)
+    series = [(regime, t) for regime in data.panels[0].regimes for t in THRESHOLDS]
+    shifts = {one: _shift(i, len(series), 0.08) for i, one in enumerate(series)}
+    views = [View(p.experiment, labels[p.experiment], limits=limits) for p in data.panels]
+    _frames(sheet, data.panels, all_points, views, count)
     for ax, panel, by_threshold, everything in zip(sheet.axes, data.panels, shown, all_points, strict=True):
         for regime, style in of_regimes(panel.regimes).items():
             for threshold, (white, dash, marker) in THRESHOLDS.items():
                 points = by_threshold[threshold]
+                shift = shifts[regime, threshold]
                 points = points[points["regime"] == regime]
                 text = words.format(f"{threshold:g}")
                 # One row of the legend a regime; its first entry names it.
                 label = text if white else f"{data.labels[regime]}, {text}"
-                sheet.entry(label, _line(ax, points, Style(style.lighter(white), marker, dash)), group=regime)
-        mark_diverged(ax, everything, of_regimes(panel.regimes))
+                sheet.entry(label, _line(ax, points, Style(style.lighter(white), marker, dash), shift), group=regime)
+        middle = everything["regime"].map({r: shifts[r, SMALL[len(SMALL) // 2]] for r in panel.regimes})
+        mark_diverged(ax, everything.assign(x=everything["x"] + middle), of_regimes(panel.regimes))
         stated = [s for t in THRESHOLDS for s in data.stated(panel, metric, t)]
         mark_stated(sheet, ax, stated, _places(panel), of_regimes(panel.regimes))
 
@@ -205,9 +213,12 @@ def record_points(sheet: Sheet, data: Results, panel: Panel, points: pd.DataFram
     labels = points["regime"].map(data.labels)
     sheet.record(points.assign(label=labels, title=panel.title, dataset=panel.dataset_title))
     if (points["n"] < points["runs"]).any():
-        sheet.note("Runs without a finite value are left out of the means.")
-    if (points["n"] == 1).any():
-        sheet.note("A point without an error bar is a single run.")
+        sheet.lacking = True
+    sheet.note(
+        f"Mean ± one standard deviation of {data.runs}."
+        if (points["runs"] > 1).any()
+        else f"Each point is {data.runs}."
+    )
 
 
 def _regimes(
@@ -218,19 +229,42 @@ def _regimes(
     points: pd.DataFrame,
     words: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    for regime, style in of_regimes(panel.regimes).items():
+    for i, (regime, style) in enumerate(of_regimes(panel.regimes).items()):
         label = data.labels[regime]
-        line = _line(ax, points[points["regime"] == regime], style)
+        line = _line(ax, points[points["regime"] == regime], style, _shift(i, len(panel.regimes)))
         sheet.entry(words.get(label, label), line, group="words" if label in words else "")
-    mark_diverged(ax, points, of_regimes(panel.regimes))
+    places = points["regime"].map({r: _shift(i, len(panel.regimes)) for i, r in enumerate(panel.regimes)})
+    mark_diverged(ax, points.assign(x=points["x"] + places), of_regimes(panel.regimes))
 
 
-def _line(ax: Axes, points: pd.DataFrame, style: Style) -> Line2D:
-    """Draw points, their standard deviations and the line through them."""
-    shown = points[points["n"] > 0]
-    line = ax.errorbar(shown["x"], shown["mean"], yerr=shown["sd"], **style.line())[0]
-    if len(shown):  # an empty line without a clip has an endless extent
+def _shift(i: int, count: int, step: float = 0.045) -> float:
+    """Return how far a series stands from the tick, so that equal points of several series are all seen."""
+    return (i - (count - 1) / 2) * step
+
+
+def _line(ax: Axes, points: pd.DataFrame, style: Style, shift: float) -> Line2D:
+    """Draw points, their standard deviations and the line through them; outside the axis, an arrow with the value."""
+    shown = points[points["n"] > 0].assign(x=lambda found: found["x"] + shift)
+    low, high = ax.get_ylim()
+    inside = shown["mean"].between(low, high)
+    outside = shown[~inside]
+    line = ax.errorbar(shown["x"], shown["mean"], yerr=shown["sd"].where(inside), **style.line())[0]
+    if len(shown) and outside.empty:  # an empty line without a clip has an endless extent
         line.set_clip_on(False)  # a point on the frame (0%, 100%) is drawn whole
+    for point in outside.to_dict("records"):
+        below = point["mean"] < low
+        place = (point["x"], low if below else high)
+        left = point["x"] > sum(ax.get_xlim()) / 2
+        ax.plot(*place, "v" if below else "^", color=style.color, markersize=5, clip_on=False, zorder=5)
+        ax.annotate(
+            f"{point['mean']:.1f}",
+            place,
+            xytext=(-4 if left else 4, 3 if below else -8),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            fontsize=SMALLEST,
+            color=style.ink(),
+        )
     return line
 
 
@@ -249,7 +283,12 @@ def mark_diverged(ax: Axes, points: pd.DataFrame, styles: Mapping[str, Style]) -
     marked = points[(points["diverged"] > 0) & (points["n"] > 0)]
     if marked.empty:
         return
-    ax.plot(marked["x"], marked["mean"], "x", color="0.1", markersize=5.5, markeredgewidth=0.9, zorder=6, clip_on=False)
+    low, high = ax.get_ylim()
+    inside = marked[(marked["mean"] >= low) & (marked["mean"] <= high)]
+    if len(inside):
+        ax.plot(
+            inside["x"], inside["mean"], "x", color="0.1", markersize=5.5, markeredgewidth=0.9, zorder=6, clip_on=False
+        )
     counts = marked.drop_duplicates(["regime", "x"])
     crossed = [regime for regime in styles if (counts["regime"] == regime).any()]
     for row, regime in enumerate(reversed(crossed)):
@@ -322,22 +361,26 @@ def _places(panel: Panel) -> dict[str, float]:
     return {a.name: i for i, a in enumerate(panel.architectures)}
 
 
-def y_limits(points: pd.DataFrame, limits: tuple[float, float], paper_data: bool) -> tuple[float, float]:
+def y_limits(
+    points: pd.DataFrame, limits: tuple[float, float], paper_data: bool, fixed: bool = False
+) -> tuple[float, float]:
     """Return the paper's limits where the data are the paper's and lie inside, limits of the data elsewhere.
 
     An end at 0 is always shown: shares begin there (an error bar that does not is cut off), changes are from there.
+    Nothing goes beyond 100 percent.  With `fixed`, limits that most means lie inside are kept.
     """
     shown = points[points["n"] > 0]
     if shown.empty:
         return limits
     low, high = _extremes(shown)
-    if limits == WHOLE or (paper_data and limits[0] <= low and high <= limits[1]):
+    inside = shown["mean"].between(*limits).mean()
+    if limits == WHOLE or (paper_data and ((limits[0] <= low and high <= limits[1]) or (fixed and inside > 0.5))):
         return limits
     # At least one percentage point, and no room beyond the paper's limits unless the data need it.
     pad = max(0.08 * (high - low), (1.0 - (high - low)) / 2)
     bottom = max(low - pad, limits[0]) if low >= limits[0] else low - pad
     top = min(high + pad, limits[1]) if high <= limits[1] else high + pad
-    return 0.0 if limits[0] == 0 else bottom, max(top, 0.0) if limits[1] == 0 else top
+    return 0.0 if limits[0] == 0 else bottom, max(top, 0.0) if limits[1] == 0 else min(top, 100.0)
 
 
 def _extremes(points: pd.DataFrame) -> tuple[float, float]:
@@ -346,46 +389,44 @@ def _extremes(points: pd.DataFrame) -> tuple[float, float]:
 
 
 def _frames(
-    sheet: Sheet,
-    panels: Sequence[Panel],
-    points: Sequence[pd.DataFrame],
-    labels: Sequence[str],
-    limits: Sequence[tuple[float, float]],
-    columns: int,
+    sheet: Sheet, panels: Sequence[Panel], points: Sequence[pd.DataFrame], views: Sequence[View], columns: int
 ) -> None:
     """Set up the axes of all panels; those with the same limits in the paper share theirs."""
     import pandas as pd
 
-    for ax, panel, label, wanted in zip(sheet.axes, panels, labels, limits, strict=True):
-        alike = [i for i, other in enumerate(limits) if other == wanted]
+    for ax, panel, view in zip(sheet.axes, panels, views, strict=True):
+        alike = [i for i, other in enumerate(views) if other.limits == view.limits]
         together = pd.concat([points[i] for i in alike])
-        _frame(sheet, ax, panel, together, label, wanted, all(panels[i].paper_data for i in alike))
+        limits = y_limits(together, view.limits, all(panels[i].paper_data for i in alike), view.fixed)
+        _frame(ax, panel, view, limits)
+        _note_cut(sheet, together, view, limits)
     # A label that repeats the one to its left is dropped.
     for i in reversed(range(1, len(panels))):
-        if i % columns and (labels[i - 1], limits[i - 1]) == (labels[i], limits[i]):
+        if i % columns and (views[i - 1].label, views[i - 1].limits) == (views[i].label, views[i].limits):
             sheet.axes[i].set_ylabel("")
 
 
-def _frame(
-    sheet: Sheet,
-    ax: Axes,
-    panel: Panel,
-    points: pd.DataFrame,
-    label: str,
-    limits: tuple[float, float],
-    paper_data: bool,
-) -> None:
+def _frame(ax: Axes, panel: Panel, view: View, limits: tuple[float, float]) -> None:
     from matplotlib.ticker import MaxNLocator, MultipleLocator
 
     ax.set_xlabel(panel.axis_title)
-    ax.set_ylabel(label)
+    ax.set_ylabel(view.label)
     ax.set_xticks(range(len(panel.architectures)), ticks(panel.architectures))
     ax.set_xlim(-0.5, len(panel.architectures) - 0.5)
     ax.xaxis.grid(False)
-    ax.set_ylim(y_limits(points, limits, paper_data))
+    ax.set_ylim(limits)
+    ax.yaxis.set_major_locator(MultipleLocator(20) if view.limits == WHOLE else MaxNLocator(7, steps=[1, 2, 5, 10]))
+
+
+def _note_cut(sheet: Sheet, points: pd.DataFrame, view: View, limits: tuple[float, float]) -> None:
+    """Say what of the data the limits of a panel cut off."""
     low, high = _extremes(points)
-    if limits == WHOLE and (low < limits[0] or high > limits[1]):
-        sheet.note("Error bars are cut off at 0% and 100%.")
-    elif limits[0] == 0 and low < 0:
-        sheet.note("Error bars are cut off at 0%.")
-    ax.yaxis.set_major_locator(MultipleLocator(20) if limits == WHOLE else MaxNLocator(7, steps=[1, 2, 5, 10]))
+    means = points["mean"].dropna()
+    if ((means < limits[0]) | (means > limits[1])).any():
+        sheet.note("An arrow at the edge of a panel: a point outside its axis, with its value.")
+    elif low < limits[0] or high > limits[1]:
+        sheet.note(
+            "Error bars are cut off at 0%."
+            if view.limits[0] == 0 and high <= limits[1] < 100
+            else "Error bars are cut off at the ends of the axis."
+        )

@@ -49,6 +49,9 @@ class Sheet:
         self.axes: list[Axes] = []
         self.notes: list[str] = []
         self.warnings: list[str] = []
+        #: Largest share of a distribution that lies beyond its axis; whether some runs have no value to show.
+        self.outside = 0.0
+        self.lacking = False
         self._entries: dict[tuple[str, str], Artist] = {}
         self._frames: list[pd.DataFrame] = []
         self._body = (0.0, 0.0)

@@ -1,7 +1,7 @@
 """How the figures look: type, lines, and one colour, marker and dash for every regime (standard library only).
 
-The colours follow the paper's (blue: everything trains, red: BatchNorm, green: random weights).  Within a figure they
-differ in lightness as well as in hue, so that they stay apart in grey and for colour-blind readers, and each regime
+The colours follow the paper's (blue: everything trains, red: BatchNorm, green: random weights), darkened to a contrast
+of at least 3 to 1 against the page.  Within a figure they differ in lightness as well as in hue, so that they stay apart in grey and for colour-blind readers, and each regime
 has a marker and a dash of its own besides.
 """
 
@@ -107,26 +107,26 @@ class Style:
 
 REGIMES: dict[str, Style] = {
     "all": Style("#0b4c8c", "o"),
-    "all_noaffine": Style("#c490d6", "D", (0, (4, 1.4))),
+    "all_noaffine": Style("#af7bcf", "D", (0, (4, 1.4))),
     "bn": Style("#cc3b11", "s"),
-    "rand2": Style("#55be9b", "^", (0, (4, 1.4))),
-    "bn_out": Style("#b079cc", "D", (0, (5, 1.2, 1, 1.2))),
-    "out": Style("#e8b923", "v", (0, (2, 1))),
-    "all_alt": Style("#6ba3d6", "P", (0, (4, 1.4))),
-    "bn_alt": Style("#f7ae86", "X", (0, (4, 1.4))),
-    "bn_short_out": Style("#c46bb0", "D", (0, (5, 1.2, 1, 1.2))),
-    "short_out": Style("#e0ac1c", "v", (0, (2, 1))),
-    "rand4": Style("#2e9a7b", "v", (0, (2, 1))),
-    "rand8": Style("#176b55", "D", (0, (5, 1.2, 1, 1.2))),
-    "rand16": Style("#063a2d", "P", (0, (1, 1))),
-    "rand2_out": Style("#86b83c", "<", (0, (2, 1))),
+    "rand2": Style("#01a381", "^", (0, (4, 1.4))),
+    "bn_out": Style("#a265c9", "D", (0, (5, 1.2, 1, 1.2))),
+    "out": Style("#745800", "v", (0, (2, 1))),
+    "all_alt": Style("#0f97e6", "P", (0, (4, 1.4))),
+    "bn_alt": Style("#c86406", "X", (0, (4, 1.4))),
+    "bn_short_out": Style("#c456ac", "D", (0, (5, 1.2, 1, 1.2))),
+    "short_out": Style("#745800", "v", (0, (2, 1))),
+    "rand4": Style("#039172", "v", (0, (2, 1))),
+    "rand8": Style("#096a53", "D", (0, (5, 1.2, 1, 1.2))),
+    "rand16": Style("#02382a", "P", (0, (1, 1))),
+    "rand2_out": Style("#809b26", "<", (0, (2, 1))),
 }
 
 #: Figures 3 and 10 colour by what grows, not by regime.
 GROWTH: dict[str, Style] = {
     "depth": Style("#0b4c8c", "o"),
     "width": Style("#cc3b11", "s", (0, (4, 1.4))),
-    "small": Style("#35a184", "^", (0, (1, 1))),
+    "small": Style("#0f9e7d", "^", (0, (1, 1))),
 }
 
 _OTHERS = (

@@ -1,4 +1,4 @@
-"""Table of Appendix B.2: blocks per group of the ImageNet ResNets.
+"""Table of Appendix B.2: blocks per group of the ImageNet-type ResNets.
 
 As `bnonly.grid.families` has them; `bnonly.networks` builds the networks from the same numbers.
 """
@@ -17,7 +17,7 @@ def build(data: Results, counted: Counts) -> Table:
     (panel,) = data.panels
     blocks = {a: IMAGENET_BLOCKS[a.depth] for a in panel.architectures}
     return Table(
-        title="Appendix B.2: blocks in each group of the ImageNet ResNets.",
+        title="Appendix B.2: blocks in each group of the ImageNet-type ResNets.",
         columns=["Name", "Block", "N1", "N2", "N3", "N4"],
         rows=[[panel.short_name(a), kind, *map(str, groups)] for a, (kind, groups) in blocks.items()],
         exact_columns=["architecture", "block", "N1", "N2", "N3", "N4"],
