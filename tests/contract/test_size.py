@@ -17,7 +17,6 @@ TO_SHORTEN = {
     "engines/fast/network.py:Network.__init__",
     "figures/drawing/densities.py:_histograms",
     "figures/drawing/densities.py:_record",
-    "figures/drawing/lines.py:_frame",
     "figures/drawing/lines.py:thresholds",
 }
 #: What launches Triton's kernels takes their arguments: tensors, sizes, strides.
