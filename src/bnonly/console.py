@@ -145,6 +145,11 @@ def size(count: float) -> str:
     return f"{count / 1000:.0f} kB"
 
 
+def plain(text: str) -> str:
+    """Return a text that others wrote with what a terminal would obey spelt out."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
 def slug(text: str) -> str:
     """Return a word for ids and classes."""
     return text.replace(" ", "-").replace("/", "-")

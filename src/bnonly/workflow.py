@@ -323,13 +323,10 @@ class Plan:
             return _missing(problem)
 
     def stale_drawing(self, wildcards: Wildcards) -> str | list[Path]:
-        """Return `paths.NOW` if a figure or table is of other cells, or by other code."""
+        """Return `paths.NOW` if a figure or table is of other cells, by other code, or was changed since it was made."""
         try:
-            found = paths.drawn_from(wildcards.name).read_text()
-        except OSError:
-            return []
-        try:
-            return [paths.NOW] if found != outputs.made_from(outputs.ask(self.grid, wildcards.name)) else []
+            found = outputs.fault_of(outputs.ask(self.grid, wildcards.name))
+            return [paths.NOW] if found and found.kind != "missing" else []
         except UserError as problem:
             return _missing(problem)
 

@@ -1,103 +1,35 @@
-"""An archive of results: made, checked, refused, unpacked."""
+"""Export and import: what is in an archive, what is left out, what stays as it is."""
 
 import hashlib
-import io
 import json
 import os
 import shutil
-import stat
 import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
+from tests.archives import CONFIG, GRID, TRAINED, files
 from tests.figures.synthetic import write_one
 from tests.mini import mini, write
 
 from bnonly import paths
-from bnonly.commands import cli, sharing
+from bnonly.commands import unpacking
 from bnonly.config.layers import merge, read_yaml
-from bnonly.errors import UserError
+from bnonly.figures import outputs
 from bnonly.grid.resolve import resolve
-from bnonly.results import cache, lock
-
-CONFIG = mini()
-GRID = resolve(CONFIG)
-TRAINED = "results/ResNet-8-c4/bn/seed0"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A run: one cell really trained and analysed, four with invented results, one not trained; and its archive."""
-    folder = tmp_path_factory.mktemp("made")
-    config = write(folder, CONFIG)
-    here = ["--config", str(config), "-C", str(folder)]
-    before = Path.cwd()
-    try:
-        assert cli.main([*here, "train", "ResNet-8-c4", "bn", "--quiet"]) == 0
-        assert cli.main([*here, "analyse", "ResNet-8-c4", "bn"]) == 0
-        for key, cell in GRID.cells.items():
-            if key not in (("ResNet-8-c4", "bn", 0), ("ResNet-14-c4", "rand2", 0)):
-                for kind in ("metrics", "batchnorm", "clamping", "activations"):
-                    write_one(folder, cell, kind)
-        paths.counts().write_text("architecture\n")
-        paths.FIGURES.mkdir()
-        (paths.FIGURES / "fig05.csv").write_text("x\n")
-        assert cli.main([*here, "export", str(folder / "all.zip")]) == 0
-    finally:
-        os.chdir(before)
-    return folder
-
-
-@pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
-    """Run a command in an empty run's folder with the same configuration; return (status, output, errors)."""
-    config = write(tmp_path, CONFIG)
-    run = tmp_path / "run"
-    run.mkdir()
-    monkeypatch.chdir(run)
-
-    def do(*arguments, config=config):
-        status = cli.main(["--config", str(config), "-C", str(run), *map(str, arguments)])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return do
-
-
-def files(folder):
-    return {
-        p.relative_to(folder).as_posix(): p.read_bytes()
-        for p in sorted(folder.rglob("*"))
-        if p.is_file() and not any(part.startswith(".") for part in p.relative_to(folder).parts)
-    }
-
-
-def rewritten(source, target, change=lambda name, content: content, more=(), sums=True):
-    """An archive with members changed, left out (None) or added; its checksums made good again, or not."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
-        contents = {n: change(n, old.read(n)) for n in old.namelist() if n != sharing.SUMS}
-        contents = {n: c for n, c in contents.items() if c is not None}
-        old_sums = old.read(sharing.SUMS)
-        for name, content in [*contents.items(), *more]:
-            new.writestr(name, content)
-        lines = [
-            f"{hashlib.sha256(c).hexdigest()}  {n if isinstance(n, str) else n.filename}\n"
-            for n, c in [*contents.items(), *more]
-        ]
-        new.writestr(sharing.SUMS, "".join(lines).encode() if sums else old_sums)
-    return target
+from bnonly.results import archive, cache, lock
 
 
 def test_an_archive_holds_the_run_and_checks_with_sha256sum(made, tmp_path):
-    with zipfile.ZipFile(made / "all.zip") as archive:
-        archive.extractall(tmp_path)
+    with zipfile.ZipFile(made / "all.zip") as packed:
+        packed.extractall(tmp_path)
     done = subprocess.run(
-        ["sha256sum", "--check", "--quiet", "--strict", sharing.SUMS], cwd=tmp_path, capture_output=True, text=True
+        ["sha256sum", "--check", "--quiet", "--strict", archive.SUMS], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    listed = {line.split("  ")[1] for line in (tmp_path / sharing.SUMS).read_text().splitlines()}
-    assert listed == files(tmp_path).keys() - {sharing.SUMS}
+    listed = {line.split("  ")[1] for line in (tmp_path / archive.SUMS).read_text().splitlines()}
+    assert listed == files(tmp_path).keys() - {archive.SUMS}
     assert {n: c for n, c in files(tmp_path).items() if n.startswith("results/")} == {
         n: c for n, c in files(made).items() if n.startswith("results/")
     }
@@ -138,7 +70,7 @@ def test_an_import_restores_every_result_and_says_what_can_be_drawn(made, call, 
     # Of a whole cell a second copy is kept, as after a training; of one without weights there is none.
     assert [cache.holds(GRID.cell("ResNet-8-c4", r, 0).digest()) for r in ("bn", "all")] == [True, False]
     when = {p.name: p.stat().st_mtime for p in Path(TRAINED).iterdir()}
-    assert max(when[n] for n in sharing.TRAINED) < min(when[n] for n in sharing.ANALYSED)
+    assert max(when[n] for n in paths.TRAINED.values()) < min(when[n] for n in paths.ANALYSED.values())
     assert "0 trainings imported, 5 were here already" in call("import", made / "all.zip")[1]
 
 
@@ -186,7 +118,7 @@ def test_analyses_of_another_configuration_are_not_exported(made, call):
     ("prepare", "arguments", "message"),
     [
         (lambda: shutil.rmtree("results"), ("out.zip",), "results: nothing of 'mini' is finished"),
-        (lambda: None, ("out.tar",), "an archive's name that ends in .zip is wanted"),
+        (lambda: None, ("out.tar",), "out.tar: an archive's name ends in .zip; name it so"),
         (lambda: Path("out.zip").touch(), ("out.zip",), "out.zip: is there already; delete it, or name another"),
         (lambda: None, ("out.zip", "fig99"), "fig99: no figure, table or experiment is called so"),
         (
@@ -203,108 +135,6 @@ def test_what_cannot_be_exported(made, call, prepare, arguments, message):
     status, _, err = call("export", *arguments)
     assert status == 2 and message in err and err.count("\n") == 1
     assert Path("out.zip").exists() == there and not list(Path().glob(".out*"))
-
-
-def flip(name):
-    return lambda n, content: _flipped(content) if n == name else content
-
-
-def _flipped(content):
-    middle = len(content) // 2
-    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-
-
-def cut(name):
-    return lambda n, content: content[:-9] if n == name else content
-
-
-def drop(name):
-    return lambda n, content: None if n == name else content
-
-
-def swap(name, other):
-    """One cell's file in the place of another's."""
-    return lambda n, content: other if n == name else content
-
-
-def link(name="results/link"):
-    info = zipfile.ZipInfo(name)
-    info.external_attr = (stat.S_IFLNK | 0o777) << 16
-    return info
-
-
-METRICS = f"{TRAINED}/metrics.parquet"
-
-
-@pytest.mark.parametrize(
-    ("change", "more", "sums", "message"),
-    [
-        (flip(METRICS), (), False, f"{METRICS} does not have its checksum: the archive was damaged or changed"),
-        (flip("manifest.json"), (), False, "manifest.json does not have its checksum"),
-        # Whoever changes a file and its checksum still meets the file's own.
-        (cut(METRICS), (), True, "ResNet-8-c4/bn/seed0/metrics.parquet damaged or half-written"),
-        (flip(f"{TRAINED}/weights.safetensors"), (), True, "ResNet-8-c4/bn/seed0/weights.safetensors damaged"),
-        (drop(METRICS), (), False, f"is incomplete: {METRICS} is not in it"),
-        (drop(METRICS), (), True, f"is incomplete: {METRICS} is not in it"),
-        (drop("manifest.json"), (), True, "has no manifest.json"),
-        (swap("manifest.json", b"[]"), (), True, "its manifest.json is not what bnonly export writes"),
-        (
-            swap("manifest.json", b'{"format": "bnonly-results-9"}'),
-            (),
-            True,
-            "is of format 'bnonly-results-9', this version reads bnonly-results-1",
-        ),
-        (drop(""), [("results/new.txt", b"")], False, "results/new.txt is not in its SHA256SUMS"),
-        (drop(""), [("results/new.txt", b"")], True, "has results/new.txt, which is no file of a run"),
-        (drop(""), [("Snakefile", b"")], True, "has Snakefile, which is no file of a run"),
-        (drop(""), [("../escaped", b"")], True, "has the member '../escaped', which could be unpacked elsewhere"),
-        (drop(""), [("/tmp/escaped", b"")], True, "has the member '/tmp/escaped', which could be unpacked elsewhere"),
-        (drop(""), [("published/../../escaped", b"")], True, "which could be unpacked elsewhere"),
-        (drop(""), [("published\\..\\x", b"")], True, "which could be unpacked elsewhere"),
-        (drop(""), [("C:/x", b"")], True, "which could be unpacked elsewhere"),
-        (
-            drop(""),
-            [(link("published/link"), b"/etc/passwd")],
-            True,
-            "has the member 'published/link', which could be unpacked elsewhere",
-        ),
-        (drop(""), [("published/folder/", b"")], True, "which could be unpacked elsewhere"),
-    ],
-)
-def test_a_changed_archive_is_refused_and_nothing_is_unpacked(made, call, tmp_path, change, more, sums, message):
-    bad = rewritten(made / "all.zip", tmp_path / "bad.zip", change, more, sums)
-    status, _, err = call("import", bad)
-    assert status == 2 and message in err and err.startswith(f"bnonly: error: {bad}: ") and err.count("\n") == 1
-    assert list(Path().rglob("*")) == [] and not (tmp_path / "escaped").exists()
-
-
-@pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_name_twice_is_refused(made, call, tmp_path):
-    bad = rewritten(made / "all.zip", tmp_path / "bad.zip", more=[(METRICS, b"other")])
-    assert f"has {METRICS} twice" in call("import", bad)[2]
-
-
-def test_another_cells_file_is_refused(made, call, tmp_path):
-    content = (made / "results/ResNet-14-c4/bn/seed0/metrics.parquet").read_bytes()
-    bad = rewritten(made / "all.zip", tmp_path / "bad.zip", swap(METRICS, content))
-    assert "ResNet-8-c4/bn/seed0/metrics.parquet was made by another configuration" in call("import", bad)[2]
-    assert list(Path().rglob("*")) == []
-
-
-@pytest.mark.parametrize("keep", [0.0, 0.3, 0.99])
-def test_half_a_download_is_refused(made, call, tmp_path, keep):
-    whole = (made / "all.zip").read_bytes()
-    (tmp_path / "half.zip").write_bytes(whole[: int(len(whole) * keep)])
-    status, _, err = call("import", tmp_path / "half.zip")
-    assert status == 2 and "half.zip: is not a whole zip archive" in err and err.count("\n") == 1
-
-
-def test_what_is_no_archive_or_of_another_checksum(made, call, tmp_path):
-    assert "absent.zip: no such file" in call("import", tmp_path / "absent.zip")[2]
-    with zipfile.ZipFile(tmp_path / "foreign.zip", "w") as other:
-        other.writestr("hello.txt", "hello")
-    assert "has no SHA256SUMS, so it was not made by bnonly export" in call("import", tmp_path / "foreign.zip")[2]
-    assert "its SHA-256 is " in call("import", made / "all.zip", "--sha256", "0" * 64)[2]
 
 
 def test_another_configuration_is_refused_with_what_differs(made, call, tmp_path):
@@ -392,7 +222,7 @@ def test_an_interrupted_import_can_be_repeated(made, call, monkeypatch):
 def test_an_overlay_is_the_difference():
     base = {"a": 1, "b": {"c": 2, "d": [1, 2]}, "e": 3, "f": {"x": 1}}
     wanted = {"a": 1, "b": {"c": 5, "g": 1}, "f": 7, "h": {"y": 2}}
-    over = sharing.overlay(base, wanted)
+    over = unpacking.overlay(base, wanted)
     assert merge(base, over) == wanted and over == {
         "b": {"c": 5, "d": None, "g": 1},
         "e": None,
@@ -401,11 +231,40 @@ def test_an_overlay_is_the_difference():
     }
 
 
-def test_an_encrypted_member_is_refused(made, tmp_path):
-    content = bytearray((made / "all.zip").read_bytes())
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        start = archive.start_dir
-    content[start + 8] |= 1
-    (tmp_path / "bad.zip").write_bytes(content)
-    with pytest.raises(UserError, match="cannot be read"):
-        sharing.Archive(tmp_path / "bad.zip")
+@pytest.mark.parametrize("name", ["weights.safetensors", "batchnorm.parquet", "activations.parquet"])
+def test_what_is_damaged_is_not_exported(made, call, name):
+    shutil.copytree(made / "results", "results")
+    path = Path(TRAINED, name)
+    content = bytearray(path.read_bytes())
+    content[100 if path.suffix == ".parquet" else len(content) // 2] ^= 1
+    path.write_bytes(content)
+    status, _, err = call("export", "out.zip")
+    assert status == 2 and f"{path}: damaged" in err and err.count("\n") == 1
+    assert not list(Path().glob("*out*"))
+
+
+@pytest.mark.parametrize("change", ["learning rate", "garbage", "numbers", "another's", "record"])
+def test_figures_that_are_not_of_the_results_are_not_published(made, call, tmp_path, change):
+    shutil.copytree(made / "results", "results")
+    shutil.copytree(made / "figures", "figures")
+    reason = f"fig05.{'csv' if change == 'numbers' else 'png'} was changed after it was made"
+    if change == "learning rate":
+        reason = "fig05 was made from other results, or by other code"
+        asked = outputs.ask(resolve(mini(recipes__digits__lr=0.3)), "fig05")
+        outputs.record("fig05", outputs.made_from(asked), outputs.files("fig05"))
+    elif change == "garbage":
+        paths.figure("fig05", "png").write_bytes(b"garbage")
+    elif change == "numbers":
+        paths.figure("fig05", "csv").write_text("9\n")
+    elif change == "another's":
+        paths.figure("fig05", "png").write_bytes(b"figure 7")
+    else:
+        reason = "fig05 was made from other results"
+        paths.drawn_from("fig05").write_bytes(b"\xff")
+    status, out, _ = call("export", "out.zip")
+    assert status == 0 and f"left out, as it is not of these results: fig05 ({reason}" in out.replace("figures/", "")
+    with zipfile.ZipFile("out.zip") as found:
+        assert not [n for n in found.namelist() if n.startswith("published")]
+    assert call("manifest")[0] == 2
+    said = json.loads(call("status", "--json")[1])["outputs"]["fig05"]["state"]
+    assert said == ("stale" if change in ("learning rate", "record") else "damaged")

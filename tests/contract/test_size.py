@@ -34,7 +34,6 @@ LAUNCHERS = {
 #: Files above 450 lines, and why.
 LONG = {
     "src/bnonly/commands/compare.py": "to be shortened",
-    "src/bnonly/commands/sharing.py": "to be split: results/archive.py",
     "src/bnonly/engines/triton/batchnorm.py": "kernels of one pass each, with their launchers",
     "src/bnonly/engines/triton/convolution.py": "kernels of one pass each, with their launchers",
     "benchmarks/kernels.py": "a case a kernel",

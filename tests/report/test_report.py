@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -324,3 +325,18 @@ def test_it_prints(opened):
     )
     assert opened.run("getComputedStyle(document.querySelector('table.claims')).display") == "table"
     opened.view(1280, 900)
+
+
+def test_figures_of_another_configuration_or_changed_since_are_not_shown(made, tmp_path):
+    root, grid = tmp_path / "run", small(title="demo <run> & more")
+    shutil.copytree(made.parent, root)
+    (root / paths.figure(DRAWN[0], "png")).write_bytes(b"\x89PNG garbage")
+    numbers = root / paths.figure(DRAWN[1], "csv")
+    numbers.write_text(numbers.read_text().replace("1", "9"))
+    (root / paths.table("table1", "md")).write_text("| 7 |\n")
+    page = report(grid, root=root).read_text(encoding="utf-8")
+    assert page.count("<img ") == len(DRAWN) - 2 and page.count("was changed after it was made. ") == 3
+    faster = {name: {**recipe, "lr": 0.3} for name, recipe in synthetic.small_config()["recipes"].items()}
+    page = report(small(title="demo <run> & more", recipes=faster), root=root).read_text(encoding="utf-8")
+    assert "<img " not in page
+    assert page.count("was made from other results, or by other code. Draw it with") == len(DRAWN)

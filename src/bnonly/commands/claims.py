@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnonly.commands import setup
+from bnonly.figures.outputs import made_from_run, record
 from bnonly.grid.resolve import Grid, load_grid
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ def run_claims(options: argparse.Namespace) -> int:
     from bnonly.verdicts.judge import judge
 
     _, decisions = judge(found.grid, source)
-    for path in table.write(decisions, found.grid.title):
+    made = table.write(decisions, found.grid.title)
+    record("claims", made_from_run(found.grid, ("paper", "verdicts"), source), map(str, made))
+    for path in made:
         print(path)
     print(table.summary(decisions))
     return 0
@@ -51,7 +54,9 @@ def run_report(options: argparse.Namespace) -> int:
     found = setup.read(options)
     from bnonly.report.write import report
 
-    print(report(found.grid, paper, source))
+    path = report(found.grid, paper, source)
+    record("report", made_from_run(found.grid, ("paper", "verdicts", "report"), source), [str(path)])
+    print(path)
     return 0
 
 

@@ -44,9 +44,9 @@ def run_cost(options: argparse.Namespace) -> int:
     kinds = [find_gpu(name, own) for name in options.gpu] or total.default_kinds(own)
     keys = outputs.select(run.grid, options.target)
     if options.missing:
-        from bnonly.commands.status import state_of
+        from bnonly.results.state import FINISHED, state_of
 
-        keys = [k for k in keys if state_of(run.grid.cells[k]) not in ("done", "diverged")]
+        keys = [k for k in keys if state_of(run.grid.cells[k]) not in FINISHED]
     found = total.costs(
         run.grid, keys, kinds, options.gpus, options.engine, options.precision, scan(own), options.cores
     )

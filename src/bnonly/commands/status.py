@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from bnonly import paths
 from bnonly.cluster import queue
 from bnonly.commands import setup
-from bnonly.console import duration
+from bnonly.console import duration, plain
 from bnonly.errors import UserError
 from bnonly.figures import outputs
 from bnonly.figures.needs import Request
 from bnonly.grid.cell import Cell, Key
 from bnonly.grid.resolve import Grid
-from bnonly.results import cache, failure, lock, parquet
+from bnonly.results import atomic
+from bnonly.results.state import FINISHED, STATES, CellStatus, look
 
 if TYPE_CHECKING:
     from bnonly.commands.setup import Commands
@@ -63,44 +64,6 @@ def run_cells(options: argparse.Namespace) -> int:
     return 0
 
 
-#: In the order of the columns.  "diverged" is done, too; "paused" has a checkpoint; "stale" is of another configuration.
-STATES = ("done", "diverged", "running", "queued", "paused", "failed", "stale", "damaged", "missing")
-FINISHED = ("done", "diverged")
-_IN_STORE = "to be collected"
-
-
-@dataclass(frozen=True)
-class CellStatus:
-    """One cell.
-
-    Attributes
-    ----------
-    cell : str
-        Architecture, regime, seed.
-    state : str
-        One of `STATES`.
-    epoch, epochs : int or None
-        How far it is, if it is under way.
-    seconds_left : float or None
-        Of training; None if nothing is known of its speed.
-    job : str or None
-        SLURM's number of the job that trains it or will.
-    detail : str
-        Who trains it, why it waits, or why it failed.
-    log : str or None
-        What its training said.
-    """
-
-    cell: str
-    state: str
-    epoch: int | None = None
-    epochs: int | None = None
-    seconds_left: float | None = 0.0
-    job: str | None = None
-    detail: str = ""
-    log: str | None = None
-
-
 @dataclass(frozen=True)
 class Failure:
     """Something that failed, why, where its log is, and what tries it again."""
@@ -122,7 +85,7 @@ class Status:
     experiments : dict
         By name: how many cells are in each state, and under "seconds_left" their training time, of one device.
     outputs : dict
-        By figure or table: "state" (drawn, stale, ready to draw, waiting, failed, impossible with this grid), "cells", "finished",
+        By figure or table: "state" (drawn, stale, damaged, ready to draw, waiting, failed, impossible with this grid), "cells", "finished",
         "seconds_left".
     cells : list of CellStatus
         All of them.
@@ -142,61 +105,6 @@ class Status:
     def as_json(self) -> str:
         """Return everything as JSON."""
         return json.dumps(asdict(self), indent=1)
-
-
-def _state(cell: Cell, jobs: dict[Key, queue.Job], expected: Callable[[Cell], float | None]) -> CellStatus:
-    folder, digest, name = cell.key.folder, cell.digest(), str(cell)
-    log = cell.key.log("train")
-    where = str(log) if log.exists() else None
-    epoch, epochs, left = _progress(folder)
-    whole = expected(cell)
-    if left is None and whole is not None:
-        left = whole * (1 - epoch / epochs) if epoch is not None and epochs else whole
-    owner = lock.owner_of(folder)
-    job = jobs.get(cell.key)
-    if owner and lock.is_alive(folder, owner):
-        return CellStatus(name, "running", epoch, epochs, left, owner.job or None, str(owner), where)
-    outdated = False
-    if paths.metrics(folder).exists():
-        try:
-            label = parquet.read_label(paths.metrics(folder))
-        except UserError as problem:
-            return CellStatus(name, "damaged", seconds_left=whole, detail=str(problem), log=where)
-        if label.get("digest") == digest:
-            diverged = label.get("status") == "diverged"
-            return CellStatus(name, "diverged" if diverged else "done", detail=label.get("reason") or "", log=where)
-        outdated = True
-    if cache.holds(digest):
-        label = parquet.read_label(paths.metrics(paths.finished(digest)))
-        return CellStatus(
-            name, "diverged" if label.get("status") == "diverged" else "done", detail=_IN_STORE, log=where
-        )
-    if job:
-        detail = f"{job.state.lower()}{f': {job.reason}' if job.state == 'PENDING' else ''}"
-        return CellStatus(name, "queued", epoch, epochs, left, job.number, detail, where)
-    failed = failure.read(folder)
-    if failed and failed["digest"] == digest:
-        return CellStatus(
-            name, "failed", epoch, epochs, left, failed.get("job"), failed["reason"], failed.get("log") or where
-        )
-    if paths.checkpoint(folder, digest).exists():
-        detail = f"{owner} ended without a word" if owner else ""
-        return CellStatus(name, "paused", epoch, epochs, left, None, detail, where)
-    return CellStatus(name, "stale" if outdated else "missing", seconds_left=whole)
-
-
-def state_of(cell: Cell) -> str:
-    """Return one of `STATES`, as the files in the cell's folder tell it: "queued" is for the queue to say."""
-    found = _state(cell, {}, lambda cell: None)
-    return "missing" if found.detail == _IN_STORE else found.state
-
-
-def _progress(folder: Path) -> tuple[int | None, int | None, float | None]:
-    try:
-        found = json.loads(paths.progress(folder).read_text())
-        return int(found["epoch"]), int(found["epochs"]), found["seconds_left"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None, None, None
 
 
 def _expected(grid: Grid) -> Callable[[Cell], float | None]:
@@ -228,7 +136,7 @@ def survey(grid: Grid, command: str = "snakemake") -> Status:
     """
     jobs = {key: job for job in queue.jobs() for key in job.cells}
     expected = _expected(grid)
-    by_key = {key: _state(cell, jobs, expected) for key, cell in grid.cells.items()}
+    by_key = {key: look(cell, jobs.get(key), expected(cell)) for key, cell in grid.cells.items()}
     experiments: dict[str, dict[str, Any]] = {}
     for experiment in grid.experiments.values():
         found = [by_key[k] for k in set(grid.keys_of(experiment))]
@@ -282,9 +190,11 @@ def _output(name: str, asked: Request, cells: list[CellStatus]) -> tuple[dict[st
     """Return the entry of a figure or table, and why drawing it failed, if it did."""
     finished = sum(s.state in FINISHED for s in cells)
     problem = None
-    if all(Path(f).exists() for f in outputs.files(name)):
-        made = paths.drawn_from(name)
-        state = "stale" if made.exists() and made.read_text() != outputs.made_from(asked) else "drawn"
+    fault = outputs.fault_of(asked)
+    if not fault:
+        state = "drawn"
+    elif fault.kind != "missing":
+        state = fault.kind
     elif finished < len(cells):
         state = "waiting"
     else:
@@ -304,7 +214,7 @@ def _failed_analyses(by_key: dict[Key, CellStatus], command: str) -> Iterator[Fa
 def _error_in(log: Path) -> str | None:
     """Return the one line with which a command ended, if it failed."""
     try:
-        lines = log.read_text(errors="replace").strip().splitlines()
+        lines = atomic.read(log).decode(errors="replace").strip().splitlines()
     except OSError:
         return None
     return lines[-1].removeprefix("bnonly: error: ") if lines and lines[-1].startswith("bnonly: error: ") else None
@@ -353,7 +263,8 @@ def table(status: Status) -> str:
         ]
     if len(status.failures) > 50:
         lines.append(f"          and {len(status.failures) - 50} more failures (--json lists all)")
-    return "\n".join(lines)
+    # Reasons, hosts and jobs are what others wrote: no code that a terminal obeys is printed.
+    return "\n".join(plain(line) for line in lines)
 
 
 def _left(seconds: float | None) -> str:

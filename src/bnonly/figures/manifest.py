@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from bnonly import paths
 from bnonly.errors import UserError
 from bnonly.figures import outputs
 from bnonly.grid.resolve import Grid
+from bnonly.results import atomic
 
 
 def times_redrawn() -> int:
     """Return how often the manifest that is there was written again for something gone; 0 if there is none."""
-    try:
-        return int(json.loads(paths.MANIFEST.read_text())["redrawn"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
+    found = atomic.read_json(paths.MANIFEST).get("redrawn")
+    return found if isinstance(found, int) else 0
 
 
 def write_manifest(grid: Grid, redrawn: int) -> Path:
@@ -33,23 +33,28 @@ def write_manifest(grid: Grid, redrawn: int) -> Path:
     Raises
     ------
     UserError
-        If a figure or table is missing.
+        If a figure or table is missing, stale or damaged.
     """
+    content = {"run": grid.title, "redrawn": redrawn, "outputs": _entries(grid)}
+    atomic.replace(paths.MANIFEST, json.dumps(content, indent=1).encode() + b"\n")
+    return paths.MANIFEST
+
+
+def is_current(grid: Grid) -> bool:
+    """Say whether the manifest is there and lists what there is."""
+    try:
+        return bool(atomic.read_json(paths.MANIFEST).get("outputs") == _entries(grid))
+    except UserError:
+        return False
+
+
+def _entries(grid: Grid) -> list[dict[str, Any]]:
     entries = []
     for name in outputs.wanted(grid):
         asked = outputs.ask(grid, name)
-        files = {}
-        for file in outputs.files(name):
-            path = Path(file)
-            if not path.exists():
-                raise UserError(f"{path}: is missing; draw it with: snakemake {name}")
-            files[file] = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found := outputs.fault_of(asked):
+            raise UserError(f"{name}: {found.text}; draw it again with: snakemake {name}")
+        files = {file: hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in outputs.files(name)}
         cells = {str(key.folder): digest for key, digest in asked.cells().items()}
         entries.append({"name": name, "sha256": files, "cells": cells})
-    content = {"run": grid.title, "redrawn": redrawn, "outputs": entries}
-    # Here, because the Snakefile imports this module and pyarrow takes a while.
-    from bnonly.results import atomic
-
-    with atomic.writing(paths.MANIFEST) as stream:
-        stream.write(json.dumps(content, indent=1).encode() + b"\n")
-    return paths.MANIFEST
+    return entries

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ from bnonly.figures.needs import Request
 from bnonly.grid.cell import Key
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid
-from bnonly.results import atomic
+from bnonly.results import atomic, cache
 
 if TYPE_CHECKING:
     from bnonly.paper.catalog import Stated
@@ -101,6 +103,63 @@ def made_from(asked: Request) -> str:
     return hashlib.sha256(f"{asked.to_json()} {code_digest(asked.name)}".encode()).hexdigest()
 
 
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """Why files are not what is asked for: `kind` is "missing", "stale" or "damaged"."""
+
+    kind: str
+    text: str
+
+
+def record(name: str, made: str, files: Iterable[str], root: Path = Path(".")) -> None:
+    """Note what files were made from (`made_from`, `made_from_run`), and their checksums."""
+    sums = {file: _sha256(root / file) for file in files}
+    content = json.dumps({"made_from": made, "sha256": sums}, indent=1)
+    atomic.replace(root / paths.drawn_from(name), content.encode())
+
+
+def fault(name: str, made: str, files: Iterable[str], root: Path = Path(".")) -> Fault | None:
+    """Compare files with the note of when they were made; None if they are what `made` asks for, byte by byte.
+
+    Whoever shows, lists or passes on a figure, a table, the verdicts or the report asks here.
+    """
+    noted = atomic.read_json(root / paths.drawn_from(name))
+    sums = noted.get("sha256")
+    for file in files:
+        if not (root / file).is_file():
+            return Fault("missing", f"{file} is missing")
+    if noted.get("made_from") != made:
+        return Fault("stale", f"{name} was made from other results, or by other code")
+    for file in files:
+        with suppress(OSError):  # what cannot be read is not what it was
+            if isinstance(sums, dict) and sums.get(file) == _sha256(root / file):
+                continue
+        return Fault("damaged", f"{file} was changed after it was made")
+    return None
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(atomic.read(path)).hexdigest()
+
+
+def fault_of(asked: Request, root: Path = Path(".")) -> Fault | None:
+    """Return the `fault` of a figure or table."""
+    return fault(asked.name, made_from(asked), files(asked.name), root)
+
+
+def made_from_run(grid: Grid, rooms: Sequence[str], claims: Path | None = None) -> str:
+    """Return a SHA-256 of all that verdicts or the report are made from: the results that are there, the code of some rooms, a claims file."""
+    found = {
+        str(cell): [
+            cell.digest(),
+            *(cache.recorded_digest(key.folder / name) for name in paths.PARQUET.values()),
+        ]
+        for key, cell in grid.cells.items()
+    }
+    content = [found, verdict_code(*rooms), _sha256(claims) if claims else ""]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
 def files(name: str) -> list[str]:
     """Return the files of a figure or table."""
     if _catalog(name) is FIGURES:
@@ -111,6 +170,22 @@ def files(name: str) -> list[str]:
 def inputs(asked: Request) -> list[Path]:
     """Return what a figure or table reads: its cells' files, and the counts if it is a table of architectures."""
     return asked.files() + ([paths.counts()] if asked.name in COUNTED else [])
+
+
+def drawable(grid: Grid, there: Callable[[Path], bool]) -> tuple[list[str], dict[str, str]]:
+    """Return the figures and tables whose files are there, and of the others why not."""
+    good, bad = [], {}
+    for name in wanted(grid):
+        try:
+            lacking = next((f for f in inputs(ask(grid, name)) if not there(f)), None)
+        except UserError as problem:  # the grid itself cannot make it
+            bad[name] = str(problem)
+            continue
+        if lacking is None:
+            good.append(name)
+        else:
+            bad[name] = f"{lacking} is not there"
+    return good, bad
 
 
 def architectures(grid: Grid) -> dict[str, Any]:
@@ -138,7 +213,7 @@ def render(asked: Request) -> list[Path]:
         from bnonly.figures.tables.render import render as tabulate
 
         made = tabulate(asked)
-    atomic.replace(paths.drawn_from(asked.name), made_from(asked).encode())
+    record(asked.name, made_from(asked), files(asked.name))
     return made
 
 

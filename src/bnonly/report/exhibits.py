@@ -12,6 +12,7 @@ from typing import Any
 
 from bnonly import paths
 from bnonly.console import listed, slug
+from bnonly.errors import UserError
 from bnonly.figures import outputs
 from bnonly.figures.catalog import FIGURES, TABLES
 from bnonly.grid.resolve import Grid
@@ -22,6 +23,7 @@ from bnonly.verdicts.verdict import Decision
 MOST_ROWS = 130
 #: Pixels of a figure (200 an inch) to a pixel of the page: its type is then as large as small print.
 SCALE = 1.6
+NONE = "This run has none of its experiments."
 
 
 def _about(name: str, decisions: Sequence[Decision]) -> dict[str, Any]:
@@ -33,6 +35,17 @@ def _about(name: str, decisions: Sequence[Decision]) -> dict[str, Any]:
         ],
         "counts": [(v, slug(v), found[v]) for v in verdict.VERDICTS if found[v]],
     }
+
+
+def _fault(grid: Grid, name: str, root: Path) -> str | None:
+    """Return why a figure or table is not shown, as the end of a sentence; None if it is."""
+    try:
+        found = outputs.fault_of(outputs.ask(grid, name), root)
+    except UserError as problem:
+        return f": {problem}"
+    if not found:
+        return None
+    return "" if found.kind == "missing" else f": {found.text}"
 
 
 def figure(grid: Grid, name: str, decisions: Sequence[Decision], root: Path) -> dict[str, Any]:
@@ -48,8 +61,8 @@ def figure(grid: Grid, name: str, decisions: Sequence[Decision], root: Path) -> 
         **_about(name, decisions),
     }
     wanted = any(n.experiment in grid.experiments for n in FIGURES.needs(name))
-    if not image.exists() or not wanted:
-        out["why"] = f"Not drawn. Draw it with: snakemake {name}" if wanted else "This run has none of its experiments."
+    if not wanted or (found := _fault(grid, name, root)) is not None:
+        out["why"] = f"Not drawn{found}. Draw it with: snakemake {name}" if wanted else NONE
         return out
     content = image.read_bytes()
     # A PNG's width and height are at fixed places; they keep the page from jumping while it loads.
@@ -124,8 +137,8 @@ def table(grid: Grid, name: str, decisions: Sequence[Decision], root: Path) -> d
         **_about(name, decisions),
     }
     wanted = any(n.experiment in grid.experiments for n in TABLES.needs(name))
-    if not path.exists() or not wanted:
-        out["why"] = f"Not made. Make it with: snakemake {name}" if wanted else "This run has none of its experiments."
+    if not wanted or (found := _fault(grid, name, root)) is not None:
+        out["why"] = f"Not made{found}. Make it with: snakemake {name}" if wanted else NONE
         return out
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line]
     grid_lines = [line for line in lines if line.startswith("| ")]

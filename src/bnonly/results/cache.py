@@ -101,6 +101,8 @@ def recorded_digest(path: Path) -> str | None:
     The footer, whose length stands before the last four bytes, holds our metadata as they are: JSON with sorted keys.
     """
     try:
+        if not path.is_file():  # opening a FIFO would wait for ever
+            return None
         with path.open("rb") as stream:
             stream.seek(-8, os.SEEK_END)
             length, magic = struct.unpack("<I4s", stream.read(8))

@@ -1,4 +1,4 @@
-"""The Parquet files of a cell: declared columns, writing writing, checked reading.
+"""The Parquet files of a cell: declared columns, written whole, read with checks.
 
 Every file carries, under the key ``bnonly`` of its Parquet metadata, a JSON object with its kind, the cell's canonical
 specification and digest; ``metrics`` also carries the provenance of the run.  A reader refuses a file that is damaged, of
@@ -188,12 +188,14 @@ def read_label(path: Path) -> dict[str, Any]:
 def _refusing(path: Path) -> Iterator[None]:
     """Turn whatever a file that is absent or damaged causes into one line."""
     try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: is not a regular file; move it away and run the same command again")
         yield
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; train the cell first") from None
     except (PermissionError, IsADirectoryError) as problem:
         raise UserError(f"{path}: cannot be read: {problem.strerror}") from None
-    except (pa.ArrowException, OSError, ValueError) as problem:
+    except (pa.ArrowException, OSError, ValueError, RecursionError) as problem:
         first = str(problem).strip().splitlines()[0][:120] if str(problem).strip() else type(problem).__name__
         raise UserError(f"{path}: damaged or half-written ({first}); {_REMEDY}") from None
 
@@ -202,7 +204,9 @@ def _label(path: Path, schema: pa.Schema) -> dict[str, Any]:
     metadata = schema.metadata or {}
     if _KEY not in metadata:
         raise UserError(f"{path}: was not written by bnonly; move it away and run the same command again")
-    label: dict[str, Any] = json.loads(metadata[_KEY])
+    label = json.loads(metadata[_KEY])
+    if not isinstance(label, dict):
+        raise ValueError("its metadata is no mapping")
     return label
 
 

@@ -1,0 +1,222 @@
+"""From an archive into a run's folder: everything is checked and written beside first, then put into place."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bnonly import paths
+from bnonly.config.layers import as_yaml
+from bnonly.config.reader import NAME
+from bnonly.errors import UserError
+from bnonly.figures import outputs
+from bnonly.grid.cell import Cell, Key, differences
+from bnonly.grid.resolve import Grid, resolve
+from bnonly.results import atomic, cache, parquet
+from bnonly.results.archive import ABOUT, CITATION, MANIFEST, PREFIX, SUMS, Archive, sha256
+from bnonly.results.state import state_of
+
+#: A cell's files in the order in which they are put into place: the one that says that it is done comes last.
+_NAMES = (*paths.ANALYSED.values(), *paths.TRAINED.values())
+
+
+@dataclass
+class Unpacked:
+    """What `unpack` did: cells new, already present, kept as they were; weights left out; what can be drawn."""
+
+    new: int = 0
+    present: int = 0
+    kept: int = 0
+    left_out: int = 0
+    drawable: list[str] = field(default_factory=list)
+    undrawable: dict[str, str] = field(default_factory=dict)
+
+
+def check_configuration(archive: Archive, grid: Grid) -> None:
+    """Refuse an archive of another configuration.
+
+    Raises
+    ------
+    UserError
+        Naming a cell and what differs, and how to import it nevertheless.
+    """
+    theirs = {str(c): c for c in _their_grid(archive).cells.values()}
+    wrong = []
+    for folder, digest in archive.cells.items():
+        key = Key.parse(folder)
+        name, mine = str(key), grid.cells.get(key) if key else None
+        if mine is None:
+            wrong.append(f"{name} is not in {grid.source}")
+        elif mine.digest() != digest:
+            other = theirs.get(name)
+            what = (
+                differences(mine.canonical(), other.canonical(), "the archive's") if other else "another configuration"
+            )
+            wrong.append(f"{name}: {what}")
+    if wrong:
+        more = f", and {len(wrong) - 1} cells more" if len(wrong) > 1 else ""
+        raise UserError(
+            f"{archive.path}: was made by another configuration ({wrong[0]}{more}); name that with --profile, --config or --set, "
+            "or take the archive's own: bnonly -C FOLDER import ARCHIVE --own-configuration"
+        )
+
+
+def _their_grid(archive: Archive) -> Grid:
+    return resolve(archive.configuration, f"{archive.path}: configuration")
+
+
+def overlay(base: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what to lay over a configuration (`bnonly.config.layers.merge`) to get another."""
+    over: dict[str, Any] = {key: None for key in base if key not in wanted}
+    for key, value in wanted.items():
+        if isinstance(value, Mapping) and isinstance(base.get(key), Mapping):
+            if inner := overlay(base[key], value):
+                over[key] = inner
+        elif key not in base or base[key] != value:
+            over[key] = value
+    return over
+
+
+def write_profile(archive: Archive, base: Mapping[str, Any], folder: str) -> Path:
+    """Write a profile, for Snakemake and for bnonly, that has an archive's configuration and a run's folder.
+
+    Parameters
+    ----------
+    archive : Archive
+        Whose configuration.
+    base : mapping
+        What the profile is laid over: config.yaml.
+    folder : str
+        The run's folder, as the profile is to name it; the current one.
+
+    Returns
+    -------
+    Path
+        The profile's folder, relative to the run's.
+    """
+    profile = Path("profile")
+    about = f"# The configuration of {archive.path.name}, laid over config.yaml.\n"
+    texts = {
+        "grid.yaml": about + as_yaml(overlay(base, archive.configuration)),
+        "config.yaml": as_yaml({"configfile": "grid.yaml", "directory": folder, "cores": "all"}),
+    }
+    for name, text in texts.items():
+        with atomic.writing(profile / name) as stream:
+            stream.write(text.encode())
+    return profile
+
+
+def unpack(archive: Archive, grid: Grid, keep: bool = False) -> Unpacked:
+    """Put an archive's results into the current run's folder.
+
+    Everything is read, checked and written beside first; then every file is renamed into place, a cell's metrics last.
+    An interrupted import can be repeated.
+
+    Parameters
+    ----------
+    archive : Archive
+        From whom.
+    grid : Grid
+        Of this run; the archive's cells must be its cells.
+    keep : bool
+        Whether a cell that is here already, with other results, stays as it is; otherwise it is an error.
+
+    Raises
+    ------
+    UserError
+        If a member is damaged or of another configuration, a cell is here with other results or is being trained, or
+        the disk is too small. Nothing was put into place then.
+    """
+    check_configuration(archive, grid)
+    free = shutil.disk_usage(".").free
+    if archive.size() > free:
+        raise UserError(
+            f"{archive.path}: needs {archive.size() / 1e6:,.0f} MB unpacked, {Path.cwd()} has {free / 1e6:,.0f} MB free"
+        )
+    done = Unpacked(left_out=archive.left_out)
+    try:
+        staging = Path(tempfile.mkdtemp(prefix=".import-", dir="."))
+    except OSError as problem:
+        raise UserError(f"{Path.cwd()}: cannot be written: {problem.strerror}") from None
+    try:
+        for name in sorted(archive.infos):
+            archive.copy(name, staging / name)
+        moves = list(_moves(archive, grid, staging, keep, done))
+        for source, target in moves:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(source, target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    for folder, digest in archive.cells.items():
+        here = [Path(folder) / name for name in _NAMES if (Path(folder) / name).exists()]
+        if {f.name for f in here} >= set(paths.TRAINED.values()) and not cache.holds(digest):
+            cache.keep(digest, here)  # as after a training: what Snakemake deletes can be taken from there
+    done.drawable, done.undrawable = outputs.drawable(grid, Path.exists)
+    return done
+
+
+def _moves(archive: Archive, grid: Grid, staging: Path, keep: bool, done: Unpacked) -> Iterator[tuple[Path, Path]]:
+    """Yield what goes where, every cell checked against its configuration and against what is here."""
+    # What was trained is older than what was made of it, as the workflow would have it.
+    trained, analysed = time.time() - 20, time.time() - 10
+    for folder in sorted(archive.cells):
+        key = Key.parse(folder)
+        assert key  # checked when the archive was opened
+        cell = grid.cell(*key)
+        names = [n for n in _NAMES if (staging / folder / n).exists()]
+        for name in names:
+            _check_file(archive, staging / folder / name, cell)
+        if state_of(cell) == "running":
+            raise UserError(f"{folder}: is being trained; wait for it or stop it, then import again")
+        here = [n for n in names if (Path(folder) / n).exists()]
+        other = [n for n in here if (Path(folder) / n).read_bytes() != (staging / folder / n).read_bytes()]
+        if other and keep:
+            done.kept += 1
+            continue
+        if other:
+            raise UserError(
+                f"{folder}/{other[0]}: is here already, with other results than the archive's; keep yours with --keep, import into another "
+                "folder with -C FOLDER, or move yours away (then bnonly compare them); nothing was unpacked"
+            )
+        done.present += len(here) == len(names)
+        done.new += len(here) < len(names)
+        # Weights that join analyses made of them must not seem newer: they would be analysed again.
+        first = min((f.stat().st_mtime for f in Path(folder).glob("[!.]*")), default=math.inf)
+        for name in names:
+            if name not in here:
+                when = analysed if name in paths.ANALYSED.values() else min(trained, first - 10)
+                os.utime(staging / folder / name, (when, when))
+                yield staging / folder / name, Path(folder) / name
+    if (staging / paths.counts()).exists() and not paths.counts().exists():
+        yield staging / paths.counts(), paths.counts()
+    stem = archive.path.stem
+    aside = Path(PREFIX) / (stem if re.fullmatch(NAME, stem) else sha256(archive.path)[:16])
+    for name in (SUMS, MANIFEST, CITATION, ABOUT):
+        if (staging / name).exists():
+            yield staging / name, aside / name
+    for file in sorted((staging / PREFIX).rglob("*")):
+        if file.is_file():
+            yield file, aside / file.relative_to(staging / PREFIX)
+
+
+def _check_file(archive: Archive, file: Path, cell: Cell) -> None:
+    """Check a file beyond its checksum in the archive: that it is what its name says, whole, and of this cell."""
+    try:
+        kind = next(kind for kind, name in (paths.TRAINED | paths.ANALYSED).items() if name == file.name)
+        if kind in paths.PARQUET:
+            parquet.read(file, kind, cell=cell)
+        else:
+            from bnonly.networks import weights
+
+            weights.load(file, cell)
+    except UserError as problem:
+        what = str(problem).removeprefix(f"{file}: ").partition(";")[0]
+        raise UserError(f"{archive.path}: {cell}/{file.name} {what}; nothing was unpacked") from None
