@@ -6,16 +6,19 @@ UV := $(BIN)/uv
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint dryrun docs install lock clean
+.PHONY: help demo test testcluster lint dryrun docs install lock clean
 
 help: ## List the targets (the default)
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: install ## Install, then train small networks on this machine, draw every figure and write the report (runs/demo)
 	$(BIN)/snakemake --profile demo figures/all report
 
 test: install ## Install, then run the tests
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not long"
+
+testcluster: install ## Run the tests of a SLURM that misbehaves (as root, minutes)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 lint: install ## Check style and types of the package and of the workflow
 	$(BIN)/ruff check .

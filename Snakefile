@@ -64,7 +64,13 @@ wildcard_constraints:
 
 include: "workflow/rules/data.smk"
 include: f"workflow/rules/{'cluster' if PLAN.requests else 'train'}.smk"
-include: "workflow/rules/analyse.smk"
+
+
+if not PLAN.requests:
+
+    include: "workflow/rules/analyse.smk"
+
+
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/collect.smk"
 include: "workflow/rules/report.smk"

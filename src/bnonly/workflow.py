@@ -243,29 +243,12 @@ class Plan:
     @property
     def draws(self) -> dict[str, Any]:
         """Resources of a job that draws."""
-        return self.requests.fixed(computes=False) if self.requests else {}
+        return {"slurm": self.requests.options(computes=False)} if self.requests else {}
 
-    @property
-    def analyses(self) -> dict[str, Any]:
-        """Resources of an analysis."""
-        if not (requests := self.requests):
-            return {}
-        return {
-            **requests.fixed(),
-            "runtime": lambda wildcards, attempt: requests.analysis_minutes(self.cell(wildcards), attempt),
-            "mem_mb": lambda wildcards, attempt: requests.memory_mb(attempt),
-        }
-
-    @property
-    def batches(self) -> dict[str, Any]:
-        """Resources of a batch, whose cells may take several GPUs each (recipe.gpus)."""
+    def batch_minutes(self, wildcards: Wildcards, attempt: int) -> int:
+        """Return the time limit of a batch."""
         assert self.requests
-        fixed = self.requests.fixed
-
-        def of_batch(key: str) -> Any:
-            return lambda wildcards: fixed(gpus=self.batch_cells(wildcards)[0].recipe.gpus)[key]
-
-        return fixed() | {key: of_batch(key) for key in ("gpu", "cpus_per_task") if key in fixed()}
+        return self.requests.minutes(self.batch_cells(wildcards), attempt, len(batches.analysed(wildcards.batch)))
 
     def batch_cells(self, wildcards: Wildcards) -> list[Cell]:
         """Return the cells of a batch."""
@@ -277,37 +260,58 @@ class Plan:
         return self.data_of(SimpleNamespace(arch=architecture, regime=regime, seed=seed))
 
     def batch_of(self, wildcards: Wildcards) -> str | list[Path]:
-        """Return the batch that trains a cell; none if it is in the cache of finished cells.
+        """Return the batch that trains a cell; none if it is in the cache of finished cells."""
+        return self._batch(wildcards, paths.TRAINED)
 
-        The batch has the cell's replicates as well, as far as they are asked for and not in the cache themselves.
+    def analysing_batch_of(self, wildcards: Wildcards) -> str | list[Path]:
+        """Return the batch that analyses a cell, and trains it before if need be; none if the analysis is in the cache."""
+        return self._batch(wildcards, paths.ANALYSED)
+
+    def _batch(self, wildcards: Wildcards, files: Mapping[str, str]) -> str | list[Path]:
+        """Return the batch that makes files of a cell; none if they are in the cache.
+
+        The batch has the cell's replicates as well, as far as something of them is asked for and not in the cache.
         """
         assert self.requests
         try:
             cell = self.cell(wildcards)
         except UserError as problem:
             return _missing(problem)
-        if cache.holds(cell.digest()):
+        if cache.holds(cell.digest(), files.values()):
             return []
-        together = {
-            self.grid.cells[key]
-            for key in self._asked_for
-            if key[:2] == cell.key[:2] and not cache.holds(self.grid.cells[key].digest())
-        }
+        together = {self.grid.cells[k] for k in self._asked_for if k[:2] == cell.key[:2] and self._lacks(k)}
         groups = self.requests.group(sorted({cell, *together}, key=lambda c: c.seed))
-        return [paths.batch(batches.name(next(g for g in groups if cell in g)))]
+        return [paths.batch(batches.name(next(g for g in groups if cell in g), self._to_analyse))]
+
+    def _lacks(self, key: Key) -> bool:
+        digest = self.grid.cells[key].digest()
+        analysed = key not in self._to_analyse or cache.holds(digest, paths.ANALYSED.values())
+        return not (analysed and cache.holds(digest))
+
+    @cached_property
+    def _files(self) -> list[Path]:
+        """The files of cells behind the targets."""
+        found: list[Path] = []
+        for target in self._call.targets() or ("all",):
+            stem = Path(target).stem
+            if Key.parse(str(Path(target).parent)):
+                found.append(Path(target))
+            else:
+                for name in [stem] if stem in outputs.names() else self.wanted:
+                    found += outputs.ask(self.grid, name).files()
+        return found
 
     @cached_property
     def _asked_for(self) -> list[Key]:
         """The cells behind the targets."""
-        keys: set[Key] = set()
-        for target in self._call.targets() or ("all",):
-            stem = Path(target).stem
-            if key := Key.parse(str(Path(target).parent)):
-                keys.add(key)
-            else:
-                for name in [stem] if stem in outputs.names() else self.wanted:
-                    keys.update(outputs.ask(self.grid, name).cells())
+        keys = {Key.parse(str(file.parent)) for file in self._files}
         return [key for key in self.grid.cells if key in keys]
+
+    @cached_property
+    def _to_analyse(self) -> set[Key]:
+        """Those of them whose analysis is behind the targets."""
+        keys = {Key.parse(str(file.parent)) for file in self._files if file.name in paths.ANALYSED.values()}
+        return {key for key in self.grid.cells if key in keys}
 
     # Figures, tables and what is made of all of them
 

@@ -9,7 +9,7 @@ import pytest
 from tests.mini import mini, write
 
 from bnonly import paths
-from bnonly.cluster import batches, preflight
+from bnonly.cluster import batches, limits
 from bnonly.cluster.requests import Requests
 from bnonly.errors import UserError
 from bnonly.grid.resolve import load_grid, resolve
@@ -112,10 +112,10 @@ def test_requests_grow_with_attempts_and_not_above_the_limit():
     minutes = [requests.minutes([cell], k) for k in range(1, 9)]
     assert minutes == sorted(minutes) and minutes[0] < minutes[1] and max(minutes) == 12
     assert [requests.memory_mb(k) for k in (1, 2, 9)] == [10_000, 15_000, 40_000]
-    assert requests.fixed()["slurm_extra"] == "--signal=USR1@180"
-    assert requests.fixed(gpus=4)["gpu"] == 4 and requests.fixed(gpus=4)["cpus_per_task"] == 16
-    assert "gpu" not in requests.fixed(computes=False) and "slurm_account" not in requests.fixed()
-    assert "gpu" not in Requests(small(cluster={"gpu": "none"})).fixed()
+    assert requests.options(gpus=4) == "--nodes=1 --cpus-per-task=16 --gres=gpu:a100:4 --signal=USR1@180"
+    assert requests.options(computes=False) == "--nodes=1"
+    assert "gpu" not in Requests(small(cluster={"gpu": "none"})).options()
+    assert requests.minutes([cell], analyses=1) > requests.minutes([cell])
 
 
 def test_a_deeper_network_asks_for_more():
@@ -161,7 +161,7 @@ def test_numbers_that_a_command_line_made_text():
     ("text", "expected"), [("1-00:00:00", 86_400), ("30:00", 1800), ("2:00:00", 7200), ("infinite", float("inf"))]
 )
 def test_time_limits_as_slurm_writes_them(text, expected):
-    assert preflight.seconds(text) == expected
+    assert limits.seconds(text) == expected
 
 
 def test_preflight_without_slurm_and_on_a_full_disk(tmp_path, bnonly):

@@ -13,8 +13,6 @@ rule analyse:
     conda:
         "../../envs/bnonly.yaml"
     threads: PLAN.threads
-    resources:
-        **PLAN.analyses,
     params:
         spec=lambda wildcards: PLAN.spec(wildcards),
     message:

@@ -1,5 +1,5 @@
-# On a cluster, instead of train.smk: replicates of a cell share a submission (`batch`), and `collect`, where snakemake runs
-# and in no time, puts each where its figures look for it.
+# On a cluster, instead of train.smk and analyse.smk: replicates of a cell share a submission (`batch`), which trains and
+# analyses them, and `collect`, where snakemake runs and in no time, puts each where its figures look for it.
 
 import signal
 
@@ -13,6 +13,7 @@ if not workflow.is_main_process:
 
 localrules:
     collect,
+    collect_analysis,
 
 
 rule batch:
@@ -27,12 +28,13 @@ rule batch:
         "../../envs/bnonly.yaml"
     threads: PLAN.threads
     resources:
-        **PLAN.batches,
-        runtime=lambda wildcards, attempt: PLAN.requests.minutes(PLAN.batch_cells(wildcards), attempt),
+        slurm=lambda wildcards: PLAN.requests.options(gpus=PLAN.batch_cells(wildcards)[0].recipe.gpus),
+        runtime=lambda wildcards, attempt: PLAN.batch_minutes(wildcards, attempt),
         mem_mb=lambda wildcards, attempt: PLAN.requests.memory_mb(attempt, PLAN.batch_cells(wildcards)[0].recipe.gpus),
         attempt=lambda wildcards, attempt: attempt,
     params:
         cells=lambda wildcards: needs.canonical([c.canonical() for c in PLAN.batch_cells(wildcards)]),
+        analyses=lambda wildcards: batches.analysed(wildcards.batch),
         attempts=PLAN.grid.cluster.attempts,
         together="--together" if PLAN.grid.cluster.together else "",
         kinds=needs.canonical(PLAN.grid.gpus),
@@ -40,7 +42,7 @@ rule batch:
         "Train {wildcards.batch}"
     shell:
         "bnonly batch --cells {params.cells:q} --marker {output:q} --threads {threads}"
-        " {params.together} --kinds {params.kinds:q} --attempt {resources.attempt} --attempts {params.attempts} > {log:q} 2>&1"
+        " --analyse {params.analyses} {params.together} --kinds {params.kinds:q} --attempt {resources.attempt} --attempts {params.attempts} > {log:q} 2>&1"
 
 
 rule collect:
@@ -63,3 +65,24 @@ rule collect:
         "Collect {wildcards.arch} {wildcards.regime} seed {wildcards.seed}"
     shell:
         "bnonly collect --spec {params.spec:q} {params.marker:q} > {log:q} 2>&1"
+
+
+rule collect_analysis:
+    input:
+        batch=PLAN.analysing_batch_of,
+        weights="results/{arch}/{regime}/seed{seed}/weights.safetensors",
+    output:
+        clamping="results/{arch}/{regime}/seed{seed}/clamping.parquet",
+        activations="results/{arch}/{regime}/seed{seed}/activations.parquet",
+    log:
+        "logs/analyse/{arch}/{regime}/seed{seed}.log",
+    retries: 0
+    conda:
+        "../../envs/bnonly.yaml"
+    params:
+        spec=lambda wildcards: PLAN.spec(wildcards),
+        marker=lambda wildcards, input: [f"--marker={f}" for f in input.get("batch", [])],
+    message:
+        "Collect the analysis of {wildcards.arch} {wildcards.regime} seed {wildcards.seed}"
+    shell:
+        "bnonly collect --analysis --spec {params.spec:q} {params.marker:q} > {log:q} 2>&1"

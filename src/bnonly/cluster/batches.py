@@ -1,6 +1,7 @@
 """Batches: replicates of one cell that share a submission, each attempted whatever becomes of its neighbours.
 
-A batch is named by what it trains, ``ARCHITECTURE+REGIME+SEED-SEED-...``, so that the job on the node needs to know nothing else.  Its
+A batch is named by what it makes, ``ARCHITECTURE+REGIME+SEED-SEED-...``, so that the job on the node needs to know nothing else; a seed
+with an ``a`` is analysed as well, where the GPU is warm.  Its
 results go to the cells' folders and to the store; the workflow's `collect` then takes each from there, or says why it is not there.
 """
 
@@ -13,11 +14,12 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from types import FrameType
 
 from bnonly import paths
+from bnonly.cluster import slurm
 from bnonly.config.reader import NAME
 from bnonly.errors import UserError
 from bnonly.grid.cell import Cell, Key
@@ -25,23 +27,28 @@ from bnonly.grid.resolve import Grid
 from bnonly.results import atomic, cache, lock
 
 #: Of a batch's name, for the workflow's wildcards.
-PATTERN = rf"{NAME}\+{NAME}\+\d+(-\d+)*"
+PATTERN = rf"{NAME}\+{NAME}\+\d+a?(-\d+a?)*"
 #: A cell that fails of itself is tried so often in a row before it is left to a person.
 TRIES = 3
 #: Exit status of a batch that is to be submitted again.
 AGAIN = 75
 
 
-def name(cells: Sequence[Cell]) -> str:
-    """Return the name of a batch of replicates."""
+def name(cells: Sequence[Cell], analysed: Collection[Key] = ()) -> str:
+    """Return the name of a batch of replicates, some of which are analysed."""
     architecture, regime, _ = cells[0].key
-    return f"{architecture}+{regime}+{'-'.join(str(c.seed) for c in cells)}"
+    return f"{architecture}+{regime}+{'-'.join(f'{c.seed}a' if c.key in analysed else str(c.seed) for c in cells)}"
 
 
 def members(text: str) -> list[Key]:
     """Return the keys of a batch's cells, from its name."""
     architecture, regime, seeds = text.split("+")
-    return [Key(architecture, regime, int(s)) for s in seeds.split("-")]
+    return [Key(architecture, regime, int(s.removesuffix("a"))) for s in seeds.split("-")]
+
+
+def analysed(text: str) -> list[int]:
+    """Return the seeds that are analysed, from a batch's name."""
+    return [int(s.removesuffix("a")) for s in text.rpartition("+")[2].split("-") if s.endswith("a")]
 
 
 def run(
@@ -54,15 +61,15 @@ def run(
 ) -> int:
     """Train cells one after another, each in a process of its own, and say what became of them.
 
-    A cell that another process trains comes last, and is waited for.  Where they train side by side first, what then is not
-    finished is attempted alone.
+    A cell that another process trains comes last; a SLURM job does not wait for it with a GPU, but leaves, and is submitted again.
+    Where they train side by side first, what then is not finished is attempted alone.
 
     Parameters
     ----------
     cells : sequence of Cell
         What to train; what is finished takes no time.
     train : callable
-        Trains a cell, or waits for another process that does; called in a child process, returns its exit status.
+        Trains a cell, and analyses it; called in a child process, returns its exit status.
     marker : Path
         Written when the batch is not to be submitted again: all are finished, or their failures are for a person.
     attempt, attempts : int
@@ -77,7 +84,7 @@ def run(
     """
     from bnonly.results import failure
 
-    job = os.environ.get("SLURM_JOB_ID")
+    job, mine = os.environ.get("SLURM_JOB_ID"), os.environ.get(slurm.SUBMISSION)
     _say(
         f"attempt {attempt} of {attempts}, {'SLURM job ' + job if job else 'process ' + str(os.getpid())} on {platform.node()}, "
         f"GPU {os.environ.get('CUDA_VISIBLE_DEVICES', 'as found')}"
@@ -113,6 +120,9 @@ def run(
     for cell in sorted(cells, key=_is_held):
         if stopped:
             break
+        if mine and _is_held(cell):
+            ends[cell] = "held"
+            continue
         began = time.monotonic()
         child = os.fork()
         if child == 0:
@@ -126,6 +136,8 @@ def run(
             ends[cell] = "finished"
         elif status > 128 and stopped:
             ends[cell] = "paused"
+        elif mine and _is_held(cell):  # since it was looked at
+            ends[cell] = "held"
         else:
             if status > 128:
                 failure.record(
@@ -135,6 +147,12 @@ def run(
                 )
             ends[cell] = "failed"
         _say(f"{cell} {ends[cell]} after {seconds:.1f} s")
+    held = [c for c in cells if ends.get(c) == "held"]
+    if mine and held:
+        why = f"{', '.join(map(str, held))} {'is' if len(held) == 1 else 'are'} being trained by {holder(c.key for c in held) or 'another process'}"
+        _say(f"leaves: {why}")
+        Path(f"{mine}.again").write_text(why)
+        return AGAIN
     tries = {c: (failure.read(c.key.folder) or {"times": 0})["times"] for c in cells}
     if attempt == 1:
         tries = dict.fromkeys(cells, 1)
@@ -149,8 +167,8 @@ def run(
     return 0
 
 
-def collect(cell: Cell, marker: Path | None) -> None:
-    """Put a cell's files where the workflow wants them.
+def collect(cell: Cell, marker: Path | None, analysis: bool = False) -> None:
+    """Put the files of a cell's training, or those of its analysis, where the workflow wants them.
 
     Raises
     ------
@@ -158,7 +176,7 @@ def collect(cell: Cell, marker: Path | None) -> None:
         If it is not finished, with the reason and where its log is; its batch is then forgotten, so that asking again trains it.
     """
     folder = cell.key.folder
-    if cache.restore(cell.digest(), folder):
+    if cache.restore(cell.digest(), folder, tuple((paths.ANALYSED if analysis else paths.TRAINED).values())):
         return
     if marker:
         marker.unlink(missing_ok=True)
@@ -167,7 +185,9 @@ def collect(cell: Cell, marker: Path | None) -> None:
     failed = failure.read(folder)
     log = cell.key.log("train")
     if failed and failed["digest"] == cell.digest():
-        raise UserError(f"{cell}: training failed {failed['times']} times in a row: {failed['reason']} (log: {log})")
+        raise UserError(
+            f"{cell}: {'analysis' if analysis else 'training'} failed {failed['times']} times in a row: {failed['reason']} (log: {log})"
+        )
     where = paths.checkpoint(folder, cell.digest())
     if where.exists():
         raise UserError(f"{cell}: stopped before its end; the same command continues from {where} (log: {log})")
@@ -193,9 +213,18 @@ def _wait(child: int) -> int:
             continue
 
 
+def holder(keys: Iterable[Key]) -> str:
+    """Return who trains one of some cells; "" if nobody does, or this SLURM job did on a node that was lost."""
+    for key in keys:
+        found = lock.owner_of(key.folder)
+        requeued = found and found.job and found.job == os.environ.get("SLURM_JOB_ID")
+        if found and not requeued and lock.is_alive(key.folder, found):
+            return str(found)
+    return ""
+
+
 def _is_held(cell: Cell) -> bool:
-    found = lock.owner_of(cell.key.folder)
-    return found is not None and lock.is_alive(cell.key.folder, found)
+    return holder([cell.key]) != ""
 
 
 def _become(work: Callable[[Cell], int], cell: Cell) -> None:

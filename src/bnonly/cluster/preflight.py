@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bnonly import cost, paths
-from bnonly.cluster import queue
+from bnonly.cluster import limits, queue, slurm
 from bnonly.cluster.requests import Requests, setting
 from bnonly.errors import UserError, accepted
 from bnonly.figures import outputs
@@ -69,12 +70,18 @@ def check(grid: Grid, data: Path) -> list[Finding]:
             )
         )
     else:
-        problems = [*_partition_problems(grid, cluster), *_account_problems(grid, cluster)]
-        # SLURM's own word comes last: it says less well what is wrong.
-        problems = problems or list(_refusals(requests, cells))
+        gpus = max((c.recipe.gpus for c in cells), default=1)
+        asked = {
+            "cpu": cluster.cpus * gpus,
+            "mem": requests.memory_mb(gpus=gpus),
+            "gres/gpu": 0 if cluster.gpu == "none" else gpus,
+        }
+        problems = [*_partition_problems(grid, cluster, asked), *_account_problems(grid, cluster)]
         found += (Finding(True, text) for text in problems)
+        # SLURM's own word comes last: it says less well what is wrong.
+        found += [] if problems else _refusals(requests, cells)
         found += _not_shared()
-        found += (Finding(False, text) for text in _notes(cells))
+        found += (Finding(False, text) for text in _notes(cluster))
     found += _data(cells, data)
     return sorted(found, key=lambda f: not f.is_problem)
 
@@ -102,41 +109,30 @@ def _wanted(grid: Grid) -> set[Key]:
     return {key for name in outputs.wanted(grid) for key in outputs.ask(grid, name).cells()}
 
 
-def seconds(limit: str) -> float:
-    """Return a time limit as SLURM writes it: [days-]hours:minutes:seconds, minutes:seconds, infinite."""
-    if not limit[:1].isdigit():
-        return float("inf")
-    days, _, rest = limit.rpartition("-")
-    total = 0
-    for part in rest.split(":"):
-        total = total * 60 + int(part)
-    return int(days or 0) * 86_400 + total
-
-
-def _partition_problems(grid: Grid, cluster: Cluster) -> Iterator[str]:
-    text = queue.call("sinfo", "--noheader", "--format=%P|%l|%G|%a")
+def _partition_problems(grid: Grid, cluster: Cluster, asked: Mapping[str, float]) -> Iterator[str]:
+    text = slurm.call("sinfo", "--noheader", "--format=%P|%l|%G|%a")
     if text is None:
         yield "sinfo: does not answer; is SLURM's controller up?"
         return
     rows = [line.strip().split("|") for line in text.splitlines()]
-    limits = {name.rstrip("*"): seconds(limit) for name, limit, _, _ in rows}
+    known = {name.rstrip("*"): limits.seconds(limit) for name, limit, _, _ in rows}
     default = next((r[0].rstrip("*") for r in rows if r[0].endswith("*")), "")
     for key, name in (("partition", cluster.partition), ("cpu_partition", cluster.cpu_partition or cluster.partition)):
-        if name and name not in limits:
-            yield f"{setting(grid, key)} is '{name}', which is no partition; {accepted(name, limits)}"
+        if name and name not in known:
+            yield f"{setting(grid, key)} is '{name}', which is no partition; {accepted(name, known)}"
             return
         if not name and not default:
-            yield f"{setting(grid, key)} is empty, and this cluster has no default partition; {accepted('', limits)}"
+            yield f"{setting(grid, key)} is empty, and this cluster has no default partition; {accepted('', known)}"
             return
     name = cluster.partition or default
-    if limits[name] < 3600 * cluster.max_hours - 1:
-        yield (
-            f"{setting(grid, 'max_hours')} is {cluster.max_hours:g}, but partition {name} ends jobs after "
-            f"{limits[name] / 3600:.3g} hours; give that at most"
-        )
-    kinds = {g.split("(")[0] for row in rows if row[0].rstrip("*") == name for g in row[2].split(",")}
-    types = {k.split(":")[1] for k in kinds if k.startswith("gpu:") and k.count(":") == 2}
-    if cluster.gpu != "none" and not any(k.startswith("gpu") for k in kinds):
+    allowed = limits.find(cluster.account, cluster.qos, name)
+    hours, whose = min([(known[name] / 3600, f"partition {name}"), *((a.hours, a.whose) for a in allowed)])
+    if hours < cluster.max_hours - 1 / 3600:
+        yield f"{setting(grid, 'max_hours')} is {cluster.max_hours:g}, but {whose} ends jobs after {hours:.3g} hours; give that at most"
+    yield from (f"{grid.source}: a training is too large: {text}" for text in limits.too_much(allowed, asked))
+    there = [row[2] for row in rows if row[0].rstrip("*") == name]
+    types = {t for text in there for t in re.findall(r"\bgpu:([^:(,]+):\d+", text)}
+    if cluster.gpu != "none" and not any("gpu:" in text for text in there):
         with_gpu = sorted({r[0].rstrip("*") for r in rows if "gpu" in r[2]})
         yield (
             f"{grid.source}: partition {name} has no GPUs; name one that has in cluster.partition ({', '.join(with_gpu) or 'none has'}), "
@@ -147,7 +143,7 @@ def _partition_problems(grid: Grid, cluster: Cluster) -> Iterator[str]:
 
 
 def _account_problems(grid: Grid, cluster: Cluster) -> Iterator[str]:
-    text = queue.call(
+    text = slurm.call(
         "sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={getpass.getuser()}", "format=account"
     )
     accounts = sorted(set((text or "").split()))
@@ -155,35 +151,23 @@ def _account_problems(grid: Grid, cluster: Cluster) -> Iterator[str]:
         yield f"{setting(grid, 'account')} is '{cluster.account}', which is not yours; {accepted(cluster.account, accounts)}"
 
 
-def _refusals(requests: Requests, cells: list[Cell]) -> Iterator[str]:
-    """Yield what SLURM says against a training's request and against a drawing's."""
+def _refusals(requests: Requests, cells: list[Cell]) -> Iterator[Finding]:
+    """Yield what SLURM says against a training's request and against a drawing's; what may pass, as a limit on submissions does, is a note."""
     gpus = max((c.recipe.gpus for c in cells), default=1)
     minutes = max((requests.minutes([c]) for c in cells), default=60)
     asked = {
-        "a training": {**requests.fixed(gpus=gpus), "runtime": minutes, "mem_mb": requests.memory_mb(gpus=gpus)},
-        "a figure": {**requests.fixed(computes=False), "runtime": 30, "mem_mb": 4000},
+        "a training": _asked(requests.options(gpus=gpus), minutes, requests.memory_mb(gpus=gpus)),
+        "a figure": _asked(requests.options(computes=False), 30, 4000),
     }
-    for what, job in asked.items():
-        error = _tested(_options(job))
+    for what, options in asked.items():
+        error = _tested(options)
         if error:
-            yield f"SLURM refuses {what} ({shlex.join(_options(job))}): {error}"
+            yield Finding(slurm.Refused(error).is_final, f"SLURM refuses {what} ({shlex.join(options)}): {error}")
 
 
-def _options(job: dict[str, object]) -> list[str]:
+def _asked(options: str, minutes: int, memory_mb: int) -> list[str]:
     """Return sbatch's options for a job, as the executor gives them."""
-    names = {
-        "slurm_partition": "--partition",
-        "slurm_account": "--account",
-        "constraint": "--constraint",
-        "qos": "--qos",
-        "runtime": "--time",
-        "mem_mb": "--mem",
-        "cpus_per_task": "--cpus-per-task",
-    }
-    found = [f"{option}={job[key]}" for key, option in names.items() if key in job]
-    if "gpu" in job:
-        found.append(f"--gpus={job['gpu_model']}:{job['gpu']}" if job.get("gpu_model") else f"--gpus={job['gpu']}")
-    return found
+    return [*shlex.split(options), f"--time={minutes}", f"--mem={memory_mb}"]
 
 
 def _tested(options: list[str]) -> str | None:
@@ -224,12 +208,12 @@ def _folder_problems(cells: list[Cell]) -> Iterator[str]:
 
 
 def _not_shared() -> Iterator[Finding]:
-    """Say so if the results are on a disk of this node and other nodes have jobs."""
-    nodes = set((queue.call("sinfo", "--noheader", "--Node", "--format=%N") or "").split())
+    """Doubt that other nodes see the results, if they are on a disk of this one: it may be exported to them."""
+    nodes = set((slurm.call("sinfo", "--noheader", "--Node", "--format=%N") or "").split())
     kind = _file_system(Path.cwd())
     if nodes - {os.uname().nodename.split(".")[0]} and kind and kind not in SHARED:
-        text = f"{Path.cwd()}: is on a file system of kind {kind}, which other nodes do not see; run in a folder that all nodes share"
-        yield Finding(kind in {"ext4", "ext3", "xfs", "btrfs", "tmpfs", "overlay", "zfs"}, text)
+        text = f"{Path.cwd()}: is on a file system of kind {kind}; if that is not exported to the other nodes, run in a folder that all share (--probe tells)"
+        yield Finding(False, text)
 
 
 def _file_system(folder: Path) -> str:
@@ -246,14 +230,15 @@ def _file_system(folder: Path) -> str:
     return kind
 
 
-def _notes(cells: list[Cell]) -> Iterator[str]:
+def _notes(cluster: Cluster) -> Iterator[str]:
     running = queue.jobs()
     if running:
         names = ", ".join(j.number for j in running[:10])
-        yield (
-            f"{len(running)} jobs of an earlier run are still there ({names}{', ...' if len(running) > 10 else ''}); new ones for the same cells "
-            "wait for them, each with its GPU: let them end first, or scancel them (they go on from their checkpoints)"
-        )
+        yield f"{len(running)} jobs of an earlier run are still there ({names}{', ...' if len(running) > 10 else ''}); the workflow takes them over"
+    allowed = limits.find(cluster.account, cluster.qos, cluster.partition)
+    most = min((a.submissions for a in allowed if a.submissions is not None), default=None)
+    if most is not None:
+        yield f"SLURM takes {most} jobs of yours at a time; more wait in Snakemake, which then tries again: --jobs {most} (in slurm/config.yaml) fits"
 
 
 def _data(cells: list[Cell], data: Path) -> Iterator[Finding]:
@@ -271,22 +256,36 @@ def _probe(grid: Grid, data: Path) -> list[Finding]:
     import subprocess
 
     requests = Requests(grid)
-    job = {**requests.fixed(), "runtime": 2, "mem_mb": 2000}
-    with tempfile.NamedTemporaryFile(dir=paths.RESULTS, prefix=".preflight.") as mark:
+    with tempfile.TemporaryDirectory(dir=Path.cwd() / paths.RESULTS, prefix=".preflight.") as folder:
+        snakefile = Path(folder) / "Snakefile"
+        snakefile.write_text(
+            f"rule probe:\n    output: 'done'\n    shell: {f'{shlex.quote(sys.executable)} -m bnonly --help > done'!r}\n"
+        )
         script = (
-            f"test -e {shlex.quote(mark.name)} || {{ echo 'does not see {mark.name}: run in a folder that all nodes share'; exit 1; }}; "
+            f"test -e {shlex.quote(folder)} || {{ echo 'does not see {folder}: run in a folder that all nodes share'; exit 1; }}; "
             f"test -x {shlex.quote(sys.executable)} || {{ echo 'does not see {sys.executable}: install on a shared disk'; exit 1; }}; "
         )
         if data.exists():
             script += f"test -d {shlex.quote(str(data))} || {{ echo 'does not see {data}: set BNONLY_DATA to a shared folder'; exit 1; }}; "
         if grid.cluster and grid.cluster.gpu != "none":
             script += '[ -n "${CUDA_VISIBLE_DEVICES:-}" ] || { echo "was given no GPU"; exit 1; }; '
-        command = ["srun", "--job-name=bnonly-preflight", "--quiet", *_options(job), "sh", "-c", script]
+        # What every job begins with; it writes to the home folder and to /tmp.
+        script += f"cd {shlex.quote(folder)} && exec {shlex.quote(sys.executable)} -m snakemake --snakefile {shlex.quote(str(snakefile))} --cores 1 probe 2>&1"
+        command = [
+            "srun",
+            "--job-name=bnonly-preflight",
+            "--quiet",
+            *_asked(requests.options(), 5, 2000),
+            "sh",
+            "-c",
+            script,
+        ]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=900, cwd="/")
         except (OSError, subprocess.TimeoutExpired):
             return [Finding(False, "the probe did not start within 15 minutes: the partition is busy")]
     if done.returncode:
-        said = " ".join((done.stdout or done.stderr).split())
-        return [Finding(True, f"a compute node {said}")]
+        said = slurm.telling(done.stdout or done.stderr)
+        own = said.startswith(("does not", "was given"))
+        return [Finding(True, f"a compute node {said}" if own else f"a compute node cannot start a job: {said}")]
     return []

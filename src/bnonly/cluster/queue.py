@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnonly.cluster import batches
+from bnonly.cluster import batches, slurm
 from bnonly.grid.cell import Key
-
-#: Snakemake's own logs; the executor names all jobs of a run by an identifier that stands in its log.
-_LOGS = Path(".snakemake/log")
-_RUN = re.compile(r"SLURM run ID: (\S+)")
 
 
 @dataclass(frozen=True)
@@ -40,38 +35,26 @@ class Job:
     rule: str
     cells: tuple[Key, ...]
 
-
-def runs() -> list[str]:
-    """Return the identifiers of the last runs of Snakemake in this folder."""
-    found = []
-    for log in sorted(_LOGS.glob("*.snakemake.log"), reverse=True)[:50]:
-        with log.open(errors="replace") as stream:
-            match = _RUN.search(stream.read(20_000))
-        if match:
-            found.append(match[1])
-    return found
+    def why(self) -> str:
+        """Return its state in words: SLURM's reason if it waits, and whether that will pass."""
+        if self.state != "PENDING":
+            return self.state.lower()
+        return f"pending: {self.reason}{', which will not pass' if slurm.will_not_pass(self.reason) else ''}"
 
 
 def jobs() -> list[Job]:
-    """Return this run's jobs that are in the queue; none where there is no SLURM, or it does not answer."""
-    names = runs()
-    if not names or not shutil.which("squeue"):
+    """Return the jobs of this run's folder that are in the queue; none where there is no SLURM, or it does not answer."""
+    if not shutil.which("squeue"):
         return []
-    text = call("squeue", "--noheader", "--format=%i|%T|%r|%k", f"--name={','.join(names)}")
     found = []
-    for line in (text or "").splitlines():
-        number, state, reason, comment = line.split("|", 3)
-        match = re.fullmatch(r"rule_(.+?)(?:_wildcards_(.*))?", comment)
-        rule, wildcards = (match[1], match[2] or "") if match else ("", "")
-        cells = tuple(batches.members(wildcards)) if re.fullmatch(batches.PATTERN, wildcards) else ()
-        found.append(Job(number, state, reason, rule, cells))
+    for entry in slurm.queue(slurm.job_name(Path.cwd())) or []:
+        if entry.state not in slurm.ENDED:
+            rule, cells = job_of(entry.comment)
+            found.append(Job(entry.number, entry.state, entry.reason, rule, cells))
     return found
 
 
-def call(*command: str, timeout: float = 30) -> str | None:
-    """Return what a command of SLURM's says; None if it fails."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
+def job_of(comment: str) -> tuple[str, tuple[Key, ...]]:
+    """Return rule and cells of a job, from the comment that the executor gives it."""
+    rule, wildcards = (*comment.split(" "), "")[:2]
+    return rule, tuple(batches.members(wildcards)) if re.fullmatch(batches.PATTERN, wildcards) else ()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 from bnonly import cost
 from bnonly.cost import gpus as kinds
@@ -14,14 +14,15 @@ from bnonly.errors import UserError
 from bnonly.grid.cell import Cell
 from bnonly.grid.resolve import Grid
 from bnonly.grid.sections import Cluster
+from bnonly.results import cache
 
 #: What is asked for, over what is estimated: until a run of this kind has been measured, and at least afterwards.
 MARGIN, LEAST_MARGIN = 2.0, 1.3
 #: Every further attempt asks for so much more than the one before, up to this many times as much.
 GROWTH, MOST = 1.5, 4.0
-#: Minutes a job may take to start, from a file system that is busy; an analysis in all, data set by data set.
+#: Minutes a job may take to start, from a file system that is busy; an analysis, by whether it is of large images.
 START_MINUTES = 5
-ANALYSIS_MINUTES = {False: 20, True: 120}
+ANALYSIS_MINUTES = {False: 5, True: 60}
 #: Estimated for where the kind of GPU is left to the cluster.
 ANY = "v100"
 
@@ -82,24 +83,22 @@ class Requests:
         margin = MARGIN if found.error_factor is None else max(LEAST_MARGIN, found.error_factor**2)
         return found.seconds * margin
 
-    def minutes(self, cells: Sequence[Cell], attempt: int = 1) -> int:
-        """Return the time limit of cells trained one after another; longer at every attempt, never above the partition's."""
-        asked = math.ceil(sum(map(self.seconds, cells)) / 60) + START_MINUTES
-        return self._limited(asked * _growth(attempt))
+    def minutes(self, cells: Sequence[Cell], attempt: int = 1, analyses: int = 0) -> int:
+        """Return the time limit of cells trained one after another, and of the analyses of some.
 
-    def analysis_minutes(self, cell: Cell, attempt: int = 1) -> int:
-        """Return the time limit of an analysis."""
-        return self._limited(ANALYSIS_MINUTES[cell.architecture.family == "imagenet-resnet"] * _growth(attempt))
-
-    def _limited(self, minutes: float) -> int:
-        return max(1, min(math.ceil(minutes), round(self._cluster.max_hours * 60)))
+        It is longer at every attempt, and never above the partition's.
+        """
+        training = sum(self.seconds(c) for c in cells if not cache.holds(c.digest()))
+        analysis = analyses * ANALYSIS_MINUTES[cells[0].architecture.family == "imagenet-resnet"]
+        asked = (math.ceil(training / 60) + analysis + START_MINUTES) * _growth(attempt)
+        return max(1, min(math.ceil(asked), round(self._cluster.max_hours * 60)))
 
     def memory_mb(self, attempt: int = 1, gpus: int = 1) -> int:
         """Return the host's memory; more at every attempt, because the last may have failed for want of it."""
         return math.ceil(1000 * self._cluster.memory_gb * gpus * _growth(attempt))
 
-    def fixed(self, computes: bool = True, gpus: int = 1) -> dict[str, Any]:
-        """Return what does not depend on the attempt: partition, account, GPUs and the cores that feed them.
+    def options(self, computes: bool = True, gpus: int = 1) -> str:
+        """Return what does not depend on the attempt, as `sbatch` reads it: partition, account, GPUs and the cores that feed them.
 
         Parameters
         ----------
@@ -109,17 +108,18 @@ class Requests:
             How many GPUs one training takes.
         """
         cluster = self._cluster
-        found: dict[str, Any] = {
-            "slurm_partition": cluster.partition if computes else cluster.cpu_partition or cluster.partition,
-            "slurm_account": cluster.account,
+        found = {
+            "partition": cluster.partition if computes else cluster.cpu_partition or cluster.partition,
+            "account": cluster.account,
+            "nodes": 1,
         }
         if computes:
-            found |= {"constraint": cluster.constraint, "qos": cluster.qos, "cpus_per_task": cluster.cpus * gpus}
+            found |= {"constraint": cluster.constraint, "qos": cluster.qos, "cpus-per-task": cluster.cpus * gpus}
             if cluster.gpu != "none":
-                found |= {"gpu": gpus, "gpu_model": "" if cluster.gpu == "any" else cluster.gpu}
+                found["gres"] = f"gpu:{gpus}" if cluster.gpu == "any" else f"gpu:{cluster.gpu}:{gpus}"
             # To the job's steps: the training writes a checkpoint and ends, and the next attempt goes on.
-            found["slurm_extra"] = f"--signal=USR1@{cluster.warning_seconds}"
-        return {k: v for k, v in found.items() if v != ""}
+            found["signal"] = f"USR1@{cluster.warning_seconds}"
+        return shlex.join(f"--{key}={value}" for key, value in found.items() if value != "")
 
     def group(self, cells: Sequence[Cell]) -> list[list[Cell]]:
         """Divide replicates of a cell into submissions: as many in one as `batch_minutes` has room for, at least one."""

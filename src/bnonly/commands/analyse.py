@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bnonly import paths
 from bnonly.commands import gpus, setup
 from bnonly.errors import UserError
-from bnonly.results import cache
+from bnonly.results import cache, failure
 
 if TYPE_CHECKING:
     from bnonly.commands.setup import Commands
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the commands."""
-    setup.cell_command(
+    analyse = setup.cell_command(
         commands,
         "analyse",
         run_analyse,
         "measure clamping and dead activations of a trained cell (Figures 6, 7, 23-25)",
     )
+    analyse.add_argument("--store", action="store_true", help=argparse.SUPPRESS)  # as a cluster's jobs do
     setup.cell_command(
         commands, "verify", run_verify, "rebuild a network from its weights file and its seed, and confirm its accuracy"
     )
@@ -33,11 +34,19 @@ def add(commands: Commands) -> None:
 def run_analyse(options: argparse.Namespace) -> int:
     """Measure clamping and activations of a trained cell, unless the store has that."""
     cell, folder, data = setup.cell(options)
-    if options.spec and cache.restore(cell.digest(), folder, tuple(paths.ANALYSED.values())):
+    files = tuple(paths.ANALYSED.values())
+    if options.store:
+        if cache.holds(cell.digest(), files):
+            return 0
+        folder = paths.finished(cell.digest())
+    elif options.spec and cache.restore(cell.digest(), folder, files):
         return 0
     from bnonly.analysis.run import analyse_cell
 
-    with gpus.taken() if options.device != "cpu" else nullcontext():
+    with (
+        gpus.taken() if options.device != "cpu" else nullcontext(),
+        failure.recorded(cell, cell.key.folder) if options.store else nullcontext(),
+    ):
         analyse_cell(folder, cell, data, options.device, options.threads)
     if cache.holds(cell.digest()):
         cache.keep(cell.digest(), [paths.clamping(folder), paths.activations(folder)])

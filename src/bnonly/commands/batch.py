@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnonly.commands import setup
 from bnonly.grid.cell import Cell, parse_cell
+from bnonly.results import cache
 
 if TYPE_CHECKING:
     from bnonly.commands.setup import Commands
@@ -26,6 +28,9 @@ def add(commands: Commands) -> None:
     )
     batch.add_argument("--kinds", metavar="JSON", default="{}", help="the configuration's kinds of GPU")
     batch.add_argument("--threads", type=setup.threads, default=1, help="CPU threads")
+    batch.add_argument(
+        "--analyse", type=int, nargs="*", default=[], metavar="SEED", help="replicates to analyse as well"
+    )
     batch.add_argument("--together", action="store_true", help="train them side by side first")
     batch.add_argument("--attempt", type=int, default=1, metavar="N", help="which attempt this is")
     batch.add_argument("--attempts", type=int, default=1, metavar="N", help="how many there will be")
@@ -33,21 +38,30 @@ def add(commands: Commands) -> None:
         commands, "collect", run_collect, "put a finished cell's files from the store into its folder", listed=False
     )
     collect.add_argument("--spec", metavar="JSON", required=True, help="the cell's canonical specification")
+    collect.add_argument("--analysis", action="store_true", help="the files of its analysis")
     collect.add_argument("--marker", type=Path, metavar="FILE", help="of its batch")
 
 
 def run_batch(options: argparse.Namespace) -> int:
     """Train a batch of cells, as a cluster's job."""
     cells = [parse_cell(text) for text in setup.parse_json(options.cells, "--cells")]
-    from bnonly.cluster import batches
+    from bnonly.cluster import batches, slurm
     from bnonly.cost import measured
     from bnonly.cost.gpus import of_configuration
 
     data = ["--data", options.data] if options.data else []
-    how = ["--threads", str(options.threads), "--wait", "--store"]
+    # A SLURM job does not hold its GPU for a cell that another process trains.
+    wait = [] if slurm.SUBMISSION in os.environ else ["--wait"]
+    how = ["--threads", str(options.threads), *wait, "--store"]
 
     def train(cell: Cell) -> int:
-        return int(options.call([*data, "train", "--spec", cell.canonical(), *how]))
+        status = 0
+        if not cache.holds(cell.digest()):
+            status = int(options.call([*data, "train", "--spec", cell.canonical(), *how]))
+        if status == 0 and cell.seed in options.analyse:
+            threads = ["--threads", str(options.threads)]
+            status = int(options.call([*data, "analyse", "--spec", cell.canonical(), "--store", *threads]))
+        return status
 
     def together(replicates: Sequence[Cell]) -> int:
         return int(options.call([*data, "train", "--specs", json.dumps([c.canonical() for c in replicates]), *how]))
@@ -63,5 +77,5 @@ def run_collect(options: argparse.Namespace) -> int:
     """Put a finished cell's files from the store into its folder."""
     from bnonly.cluster.batches import collect
 
-    collect(parse_cell(options.spec), options.marker)
+    collect(parse_cell(options.spec), options.marker, options.analysis)
     return 0

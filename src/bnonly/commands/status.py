@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnonly import paths
-from bnonly.cluster import queue
+from bnonly.cluster import queue, slurm
 from bnonly.commands import setup
 from bnonly.console import duration, plain
 from bnonly.errors import UserError
@@ -91,6 +91,8 @@ class Status:
         All of them.
     failures : list of Failure
         All of them.
+    waits_for : list of str
+        What the workflow waits for beside its jobs: SLURM's controller, a limit on submissions.
     seconds_left : float or None
         Training time left for figures and tables, of one device.
     """
@@ -100,6 +102,7 @@ class Status:
     outputs: dict[str, dict[str, Any]]
     cells: list[CellStatus]
     failures: list[Failure]
+    waits_for: list[str]
     seconds_left: float | None
 
     def as_json(self) -> str:
@@ -173,7 +176,9 @@ def survey(grid: Grid, command: str = "snakemake") -> Status:
         if error:
             failures.append(Failure(name, error, f"logs/{_kind(name)}/{name}.log", f"{command} {name}"))
     failures += _failed_analyses(by_key, command)
-    return Status(grid.title, experiments, drawn, list(by_key.values()), failures, _sum([by_key[k] for k in behind]))
+    failures += _failed_submissions(by_key, drawn, {f.what for f in failures}, command)
+    left = _sum([by_key[k] for k in behind])
+    return Status(grid.title, experiments, drawn, list(by_key.values()), failures, slurm.notices(), left)
 
 
 def _sum(cells: list[CellStatus]) -> float | None:
@@ -209,6 +214,24 @@ def _failed_analyses(by_key: dict[Key, CellStatus], command: str) -> Iterator[Fa
         wanted = paths.clamping(key.folder)
         if status.state in FINISHED and log.exists() and not wanted.exists() and (problem := _error_in(log)):
             yield Failure(f"analysis of {status.cell}", problem, str(log), f"{command} {wanted}")
+
+
+def _failed_submissions(
+    by_key: dict[Key, CellStatus], drawn: dict[str, dict[str, Any]], known: set[str], command: str
+) -> Iterator[Failure]:
+    """Yield jobs that ended before what they run could say why."""
+    for record in slurm.failures():
+        rule, cells = queue.job_of(record["comment"])
+        what = record["comment"].split(" ")[1]
+        target = {"batch": "figures/all", "counts": "results/counts.csv"}.get(rule, what)
+        if cells:
+            lost = [k for k in cells if k in by_key and by_key[k].state in ("missing", "paused", "stale")]
+            targets = [str(paths.metrics(k.folder)) for k in lost]
+            what, target = ", ".join(by_key[k].cell for k in lost), " ".join(targets)
+        elif rule not in ("figure", "table") or drawn.get(what, {}).get("state") == "drawn":
+            what = ""
+        if what and what not in known:
+            yield Failure(what, record["reason"], record["log"] or None, f"{command} {target}")
 
 
 def _error_in(log: Path) -> str | None:
@@ -249,6 +272,9 @@ def table(status: Status) -> str:
             else ""
         )
         lines.append(f"left:     {total}{shared}")
+    for detail, count in Counter(s.detail for s in status.cells if s.state == "queued").most_common(10):
+        lines.append(f"queued:   {count} {detail}")
+    lines += [f"waits:    {text}" for text in status.waits_for]
     for state in ("stale", "damaged"):
         names = [s.cell for s in status.cells if s.state == state]
         if names:

@@ -62,9 +62,8 @@ class Job(Protocol):
     def state(self) -> str:
         """RUNNING, PENDING, ..."""
 
-    @property
-    def reason(self) -> str:
-        """Why it is pending."""
+    def why(self) -> str:
+        """Return its state in words, and why it waits."""
 
 
 def look(cell: Cell, job: Job | None = None, whole: float | None = None) -> CellStatus:
@@ -85,7 +84,9 @@ def look(cell: Cell, job: Job | None = None, whole: float | None = None) -> Cell
     if left is None and whole is not None:
         left = whole * (1 - epoch / epochs) if epoch is not None and epochs else whole
     owner = lock.owner_of(folder)
-    if owner and lock.is_alive(folder, owner):
+    # A job whose node was lost waits again, and its training's mark stands there for a while.
+    requeued = job and owner and job.number == owner.job and job.state == "PENDING"
+    if owner and lock.is_alive(folder, owner) and not requeued:
         return CellStatus(name, "running", epoch, epochs, left, owner.job or None, str(owner), log)
     outdated = False
     if paths.metrics(folder).exists():
@@ -101,8 +102,7 @@ def look(cell: Cell, job: Job | None = None, whole: float | None = None) -> Cell
             label = parquet.read_label(paths.metrics(paths.finished(digest)))
             return CellStatus(name, _ended(label), detail=_IN_CACHE, log=log)
     if job:
-        detail = f"{job.state.lower()}{f': {job.reason}' if job.state == 'PENDING' else ''}"
-        return CellStatus(name, "queued", epoch, epochs, left, job.number, detail, log)
+        return CellStatus(name, "queued", epoch, epochs, left, job.number, job.why(), log)
     failed = failure.read(folder)
     if failed and failed["digest"] == digest:
         said = failed.get("log") or log

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-TARGET = "bnonly.train.run"
+TARGET = "bnonly.train.loop"
 
 
 def patch(module):

@@ -1,0 +1,128 @@
+"""What `preflight` and `status` say on a cluster that misbehaves, with trainings of a second or two."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+from tests.slurm.cluster import NODES, USERS
+from tests.slurm.test_slurm import CANCELLED, CLUSTER, Run, end, preflight, until
+
+pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.workflow, pytest.mark.long]
+
+CELL = f"results/{CANCELLED}/metrics.parquet"
+GPU_NODES = [name for name, (_, gpus) in NODES.items() if gpus]
+
+
+@pytest.fixture
+def run(cluster, request):
+    found = Run(cluster, cluster.home("alice") / request.node.name)
+    found.processes = []
+    yield found
+    for process in found.processes:
+        end(process)
+    cluster.run("scancel", "--me", user="alice")
+    until(lambda: not cluster.run("squeue", "-h"), "the queue to be empty")
+    shutil.rmtree(found.folder)
+
+
+def start(run: Run, log: str = "said"):
+    process = run.snakemake(log, target=CELL)
+    run.processes.append(process)
+    return process
+
+
+def state(run: Run) -> dict:
+    return next(c for c in run.status()["cells"] if c["cell"] == CANCELLED)
+
+
+def test_a_job_of_a_lost_node_is_queued_again_and_status_says_so(cluster, run):
+    run.plan({CANCELLED: {"hold": "go"}})
+    process = start(run)
+    until(lambda: run.begun(CANCELLED), "the training to begin")
+    job = run.begun(CANCELLED)[0][0]
+    assert state(run)["state"] == "running"
+    node = cluster.run("squeue", "-h", "-j", job, "-o", "%N").strip()
+    cluster.end(node)
+    try:
+        cluster.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
+        until(
+            lambda: cluster.run("squeue", "-h", "-j", job, "-o", "%T").strip() == "PENDING",
+            "the job to be queued again",
+        )
+        found = state(run)
+        assert found["state"] == "queued" and found["job"] == job and found["detail"].startswith("pending: ")
+        cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+        until(lambda: len(run.begun(CANCELLED)) == 2, "the training to go on")
+    finally:
+        cluster.begin(node)
+    (run.faults / "go").touch()
+    until(lambda: process.poll() is not None, "Snakemake to end")
+    assert process.returncode == 0, run.said("said")[-3000:]
+    assert [j for j, _ in run.begun(CANCELLED)] == [job, job] and run.said("said").count("has been submitted") == 1
+
+
+def test_a_job_that_dies_before_it_begins_is_explained(cluster, run):
+    """Snakemake cannot make its cache on the nodes: the probe finds it before, `status` explains it after."""
+    cache = cluster.home("alice") / ".cache"
+    shutil.rmtree(cache, ignore_errors=True)
+    cache.mkdir()
+    os.chown(cache, *[USERS["alice"]] * 2)
+    for node in GPU_NODES:
+        cluster.run("mount", "-t", "tmpfs", "-o", "ro", "none", str(cache), node=node)
+    try:
+        probed = preflight(run, options=("--probe",))
+        assert probed.returncode == 2 and "a compute node cannot start a job: " in probed.stderr
+        assert "Read-only file system" in probed.stderr and probed.stderr.count("\n") == 1
+        run.configure(cluster={**CLUSTER, "attempts": 2})
+        process = start(run)
+        until(lambda: process.poll() is not None, "Snakemake to give up")
+        assert process.returncode == 1
+        failure = next(f for f in run.status()["failures"] if f["what"] == CANCELLED)
+        assert "Read-only file system" in failure["reason"] and CELL in failure["retry"]
+        assert "Read-only file system" in (run.folder / failure["log"]).read_text()
+    finally:
+        for node in GPU_NODES:
+            cluster.run("umount", str(cache), node=node)
+    process = start(run, "again")
+    until(lambda: process.poll() is not None, "Snakemake to end")
+    assert process.returncode == 0, run.said("again")[-3000:]
+    assert len(run.begun(CANCELLED)) == 1 and run.status()["failures"] == []
+
+
+def test_preflight_knows_the_limits_of_accounts(cluster, run):
+    def limit(*settings: str) -> None:
+        cluster.run("sacctmgr", "-i", "modify", "user", "alice", "set", *settings)
+
+    try:
+        limit("MaxSubmitJobs=3", "MaxWall=00:05:00", "MaxTRES=cpu=2")
+        done = preflight(run)
+        assert "SLURM takes 3 jobs of yours at a time" in done.stdout and "--jobs 3" in done.stdout
+        assert (
+            "cluster.max_hours is 0.166667, but account lab ends jobs after 0.0833 hours; give that at most"
+            in done.stderr
+        )
+        done = preflight(run, "cluster.cpus=4", "cluster.max_hours=0.08", "cluster.warning_seconds=5")
+        assert (
+            "a training is too large: cpu=4 is asked for, but account lab allows 2; the job would wait for ever"
+            in done.stderr
+        )
+    finally:
+        limit("MaxSubmitJobs=-1", "MaxWall=-1", "MaxTRES=cpu=-1")
+
+
+def test_status_says_what_is_waited_for(cluster, run):
+    """A limit on submissions that is reached, and a limit on time that is set while a job waits."""
+    cluster.run("sacctmgr", "-i", "modify", "user", "alice", "set", "MaxSubmitJobs=0")
+    try:
+        start(run)
+        until(lambda: run.status()["waits_for"], "something to be waited for")
+        assert run.status()["waits_for"][0].startswith("SLURM takes no more jobs for now: AssocMaxSubmitJobLimit")
+        cluster.run("sacctmgr", "-i", "modify", "user", "alice", "set", "MaxWall=00:01:00", "MaxSubmitJobs=-1")
+        until(lambda: state(run)["state"] == "queued", "the job to be submitted")
+        until(lambda: "MaxWall" in state(run)["detail"], "SLURM to say why the job waits")
+        assert state(run)["detail"] == "pending: AssocMaxWallDurationPerJobLimit, which will not pass"
+        assert run.status()["waits_for"] == []
+    finally:
+        cluster.run("sacctmgr", "-i", "modify", "user", "alice", "set", "MaxSubmitJobs=-1", "MaxWall=-1")
