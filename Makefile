@@ -6,7 +6,7 @@ UV := $(BIN)/uv
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test testcluster lint dryrun docs install lock clean
+.PHONY: help demo test testcluster fuzz lint dryrun docs install lock clean
 
 help: ## List the targets (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -19,6 +19,9 @@ test: install ## Install, then run the tests
 
 testcluster: install ## Run the tests of a SLURM that misbehaves (as root, minutes)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
+
+fuzz: install ## Read mutated configurations for ten minutes; a traceback, a hang or 500 MB end it
+	$(BIN)/python -m tests.config.fuzz --seed $$(date +%s)
 
 lint: install ## Check style and types of the package and of the workflow
 	$(BIN)/ruff check .

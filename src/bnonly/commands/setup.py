@@ -185,7 +185,7 @@ def parse_json(text: str, option: str) -> Any:
     """Read an option's JSON."""
     try:
         return json.loads(text)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise UserError(f"{option}: not JSON: {problem}") from None
 
 

@@ -5,7 +5,9 @@ Standard library and yaml only.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import json
+import re
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +15,94 @@ import yaml
 
 from bnonly.errors import UserError
 
+#: Configurations are small and flat; what is not would take the memory of the machine or its stack.
+MOST_VALUES, MOST_DEEP = 100_000, 30
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML that refuses a key written twice instead of dropping the first."""
+
+class _Loader(yaml.SafeLoader):
+    """YAML that names its traps instead of falling into them: a key written twice, numbers that are not decimal."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen:
-                raise UserError(
-                    f"{key_node.start_mark.name}:{key_node.start_mark.line + 1}: key '{key}' is given twice"
-                )
-            try:
-                seen.add(key)
-            except TypeError:
-                raise UserError(
-                    f"{key_node.start_mark.name}:{key_node.start_mark.line + 1}: {key} cannot be a key"
-                ) from None
+            if not isinstance(key, Hashable):
+                raise UserError(f"{_place(key_node)}: {key} cannot be a key")
+            if key in seen:
+                raise UserError(f"{_place(key_node)}: key '{key}' is given twice")
+            seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        value = super().construct_yaml_int(node)
+        if re.fullmatch(r"[-+]?0[0-9_]+|[-+0-9_]+(:[0-9]+)+", node.value):
+            system = "in base 60" if ":" in node.value else "octal"
+            raise UserError(
+                f"{_place(node)}: {node.value} is {system} in YAML, {value}; write it as a decimal number, or as text in quotes"
+            )
+        return int(value)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
+
+def _place(node: yaml.Node) -> str:
+    return f"{node.start_mark.name}:{node.start_mark.line + 1}"
+
+
+def _once(name: str) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        out = dict(found)
+        if len(out) < len(found):
+            keys = [k for k, _ in found]
+            raise UserError(f"{name}: key '{next(k for k in keys if keys.count(k) > 1)}' is given twice")
+        return out
+
+    return pairs
+
+
+def _parse(text: str, name: str) -> Any:
+    """Read YAML or JSON (which may be indented with tabs, as YAML may not)."""
+    try:
+        try:
+            found = json.loads(text, object_pairs_hook=_once(name))
+        except ValueError:
+            loader = _Loader(text)
+            loader.name = name
+            try:
+                found = loader.get_single_data()
+            finally:
+                loader.dispose()
+        _check_size(found, name)
+    except RecursionError:
+        raise UserError(f"{name}: is nested more than {MOST_DEEP} levels deep") from None
+    except (yaml.YAMLError, ValueError) as problem:  # ValueError: a date that is none, a number that is too long
+        raise UserError(f"{name}: not YAML: {' '.join(str(problem).split())[:300]}") from None
+    return found
+
+
+def _check_size(found: Any, name: str) -> None:
+    """Refuse what is too deep or too large; aliases count as often as they are used."""
+    level, values = [found], 0
+    for _ in range(MOST_DEEP):
+        level = [
+            v
+            for node in level
+            if isinstance(node, Mapping | list)
+            for v in (node.values() if isinstance(node, Mapping) else node)
+        ]
+        values += len(level)
+        if values > MOST_VALUES:
+            raise UserError(f"{name}: has more than {MOST_VALUES} values")
+        if not level:
+            return
+    raise UserError(f"{name}: is nested more than {MOST_DEEP} levels deep")
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
-    """Read a YAML mapping.
+    """Read a YAML or JSON mapping.
 
     Raises
     ------
@@ -43,16 +110,12 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         If the file cannot be read, is not YAML, is not a mapping, or gives a key twice.
     """
     try:
-        with open(path, encoding="utf-8") as stream:
-            loader = _UniqueKeys(stream)
-            try:
-                node = loader.get_single_data()
-            finally:
-                loader.dispose()
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise UserError(f"{path}: not YAML: {problem}") from None
     except OSError as problem:
         raise UserError(f"{path}: {problem.strerror or problem}") from None
-    except (yaml.YAMLError, ValueError) as problem:  # ValueError: not UTF-8, or a date that is none
-        raise UserError(f"{path}: not YAML: {' '.join(str(problem).split())}") from None
+    node = _parse(text, str(path))
     if not isinstance(node, dict):
         raise UserError(f"{path}: must be a mapping (got a {type(node).__name__})")
     return node
@@ -66,10 +129,7 @@ def parse_value(text: str, where: str) -> Any:
     UserError
         If it is not YAML.
     """
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as problem:
-        raise UserError(f"{where}: not YAML: {' '.join(str(problem).split())}") from None
+    return _parse(text, where)
 
 
 def as_yaml(config: Mapping[str, Any]) -> str:
@@ -123,6 +183,13 @@ class Layers:
             out = merge(out, content)
         return out
 
+    def idle(self) -> Iterator[Keys]:
+        """Yield the places where a layer has an empty mapping over one that is not: merged, it changes nothing."""
+        below = dict(self._layers[0][1])
+        for _, content in self._layers[1:]:
+            yield from _idle(below, content)
+            below = merge(below, content)
+
     def having(self, path: Keys) -> list[Any]:
         """Return the names of the layers that have the value at a path, or else its nearest parent.
 
@@ -154,3 +221,13 @@ class Layers:
         """Name the layers that have the values at some paths, for a message."""
         found = [name for path in paths for name in self.having(path)]
         return " with ".join(str(name) for name, _ in self._layers if name in found)
+
+
+def _idle(below: Mapping[str, Any], over: Mapping[str, Any]) -> Iterator[Keys]:
+    for key, value in over.items():
+        under = below.get(key)
+        if isinstance(value, Mapping) and isinstance(under, Mapping) and under:
+            if not value:
+                yield (key,)
+            for rest in _idle(under, value):
+                yield (key, *rest)

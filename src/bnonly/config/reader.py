@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -76,10 +77,11 @@ NotNegative = Annotated[float, Field(allow_inf_nan=False, ge=0, le=LARGEST), NO_
 Whole = Annotated[int, Field(ge=0, le=LARGEST), NO_FLAG]
 Count = Annotated[int, Field(ge=1, le=LARGEST), NO_FLAG]
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
+Seed = Annotated[int, Field(ge=0, lt=2**32), NO_FLAG]
 #: Lists without repetition.
 Names = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(each_once)]
 Seeds = Annotated[
-    tuple[Annotated[int, Field(ge=0, lt=2**32), NO_FLAG], ...],
+    tuple[Seed, ...],
     Field(min_length=1, examples=[[0, 1, 2]]),
     AfterValidator(each_once),
 ]
@@ -160,7 +162,7 @@ class Node:
     def refuse_name(self, *key: str | int, known: Collection[str]) -> NoReturn:
         """Refuse a word that is none of those known."""
         value, where = self._value(key), f"{self.file(key)}: {self.at(*key)}"
-        answer = accepted(str(value), known)
+        answer = accepted(shown(value, plain=True), known)
         if answer.startswith("one of"):
             raise UserError(f"{where} must be {answer} (got {shown(value)})")
         raise UserError(f"{where} is {shown(value)}; {answer}")
@@ -188,9 +190,9 @@ class Node:
             known = context["known"] if is_key else _keys(model, error["loc"][:-1])
             key = key[:-1] if is_key else key
             raise UserError(
-                f"{self.file(key)}: unknown key {shown(self.at(*key), plain=True)}; {accepted(str(key[-1]), known)}"
+                f"{self.file(key)}: unknown key {shown(self.at(*key), plain=True)}; {accepted(shown(key[-1], plain=True), known)}"
             )
-        if is_key:
+        if is_key or any(not isinstance(k, str | int) or isinstance(k, bool) for k in key):
             text = f"{self.at(*key[:-2])} has the name {shown(key[-2])}; names have letters, digits, '-', '_' and '.', a letter or digit first"
             raise UserError(f"{self.file(key[:-2])}: {text}")
         beside = (*key, context["beside"]) if context.get("beside") else ()
@@ -229,7 +231,7 @@ _KINDS = {
 
 
 def _must_be(kind: str, context: Mapping[str, Any], value: Any) -> str:
-    if str(value).strip().lower() == "nan":
+    if isinstance(value, float | str) and str(value).strip().lower() == "nan":
         return "be a number"
     if kind == "float_type" and type(value) is int:  # longer than a float
         return f"be at most {LARGEST}"
@@ -256,6 +258,10 @@ def _keys(model: Any, path: Keys) -> list[str]:
     return list(node["properties"])
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 100
+
+
 def shown(value: Any, plain: bool = False) -> str:
     """Return a value as text that fits into a line."""
     if isinstance(value, bool):
@@ -263,7 +269,7 @@ def shown(value: Any, plain: bool = False) -> str:
     if isinstance(value, int) and abs(value) >= 10**50:
         return "a number of more than 50 digits"
     try:
-        text = str(value) if plain else repr(value)
-    except (ValueError, RecursionError):  # a long number, or a deep list, in a list
+        text = str(value) if plain else _SHORT.repr(value)
+    except ValueError:  # a number of thousands of digits in a list
         return f"a {type(value).__name__}"
-    return text if len(text) <= 100 else f"{text[:60]}... ({len(text)} characters)"
+    return text if len(text) <= 100 else f"{text[:60]}..."

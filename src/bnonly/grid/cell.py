@@ -20,7 +20,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_vali
 from pydantic.dataclasses import dataclass as model
 
 from bnonly import paths
-from bnonly.config.reader import NAME, NO_FLAG, Count, Name, NotNegative, OneOf, Positive, Whole, must
+from bnonly.config.reader import NAME, NO_FLAG, Count, Name, NotNegative, Number, OneOf, Positive, Seed, Whole, must
 from bnonly.errors import UserError
 
 #: Raised by hand whenever the same specification would train to different numbers than before (order of random draws,
@@ -36,6 +36,11 @@ GROUPS = ("gamma", "beta", "conv", "shortcut", "output", "random")
 ENGINES = ("reference", "fast", "triton")
 #: What convolutions compute in; statistics, affine parameters, loss and optimiser are always float32.
 PRECISIONS = ("fp32", "tf32", "bf16")
+
+
+#: Far above the paper's 866 layers and 512 channels; what is larger would fill the memory before it is refused.
+Depth = Annotated[int, Field(ge=1, le=10_000), NO_FLAG]
+Channels = Annotated[int, Field(ge=1, le=2**16), NO_FLAG]
 
 
 class Key(NamedTuple):
@@ -78,8 +83,8 @@ class Architecture:
 
     name: Name
     family: str
-    depth: int
-    channels: int
+    depth: Depth
+    channels: Channels
 
 
 @dataclass(frozen=True)
@@ -104,11 +109,11 @@ class Regime:
 
     name: Name
     train: tuple[str, ...]
-    random_k: int = 0
+    random_k: Whole = 0
     random_per: str = "channel"
     affine: str = "drawn"
-    gamma_init: tuple[float, float] = (0.0, 1.0)
-    beta_init: tuple[float, float] = (0.0, 0.0)
+    gamma_init: tuple[Number, Number] = (0.0, 1.0)
+    beta_init: tuple[Number, Number] = (0.0, 0.0)
     weight_init: str = "he_normal"
 
 
@@ -183,7 +188,7 @@ class Cell:
     architecture: Architecture
     regime: Regime
     recipe: Recipe
-    seed: int
+    seed: Seed
     engine: str = _later("reference")
     precision: str = _later("fp32")
     protocol: int = PROTOCOL

@@ -142,6 +142,10 @@ def resolve(config: Mapping[str, Any], source: str | Layers = "config.yaml") -> 
     """
     files = source if isinstance(source, Layers) else Layers((source, config))
     top = Node(config, files)
+    for path in files.idle():
+        raise UserError(
+            f"{files}: {'.'.join(path)}: {{}} changes nothing, because mappings are merged; null takes a key out of one"
+        )
     read = top.read(Configuration)
     for name in read.recipes:
         read_recipe(top.child("recipes", name), read.scale)

@@ -40,7 +40,7 @@ from bnonly.config.reader import (
     must,
 )
 from bnonly.grid import compatibility
-from bnonly.grid.cell import ENGINES, GROUPS, PRECISIONS, Architecture, Recipe, Regime
+from bnonly.grid.cell import ENGINES, GROUPS, PRECISIONS, Architecture, Channels, Depth, Recipe, Regime
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.families import FAMILIES
 
@@ -62,9 +62,9 @@ class Network(_Section):
 
     family: Annotated[str, OneOf(FAMILIES)]
     """Family of networks."""
-    depth: Annotated[int, Field(ge=1, le=10_000), NO_FLAG]
+    depth: Depth
     """Depth as the paper counts it; it fixes the number of blocks or layers."""
-    channels: Annotated[int, Field(ge=1, le=2**16), NO_FLAG] | None = None
+    channels: Channels | None = None
     """Channels of the first convolution; unless given, the family's own."""
     label: str = ""
     """What figures call it; unless given, its name."""
