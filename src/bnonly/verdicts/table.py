@@ -230,7 +230,7 @@ def lay_out(decisions: Sequence[Decision], run: str) -> layout.Table:
             for d in decisions
         ],
         notes=notes,
-        widths=(0.05, 0.04, 0.25, 0.1, 0.14, 0.1, 0.24),
+        widths=(0.085, 0.07, 0.215, 0.13, 0.14, 0.13, 0.23),
     )
 
 

@@ -48,6 +48,8 @@ class Table:
         After how many rows LaTeX draws a line.
     notes : tuple of str
         Below it.
+    differences : str
+        How what it is made of differs from the paper's, in words; the CSV file has it in a column.
     widths : tuple of float
         Of the columns as shares of the line.  Given, LaTeX wraps the cells and breaks the table over pages.
     """
@@ -61,6 +63,7 @@ class Table:
     grouped_by: str = ""
     rules: tuple[int, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    differences: str = ""
     widths: tuple[float, ...] = ()
 
 
@@ -83,10 +86,7 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """Return a table as a LaTeX ``table`` environment; it needs the packages booktabs and graphicx.
-
-    With `widths` it is a ``longtable`` instead, and needs the packages booktabs and longtable.
-    """
+    """Return a table as a LaTeX ``table`` environment, or with `widths` as a ``longtable``; its first line names the packages."""
     if table.widths:
         return _long_latex(table)
     aligned = ["l", *("r" if _numeric(row[i] for row in table.rows) else "l" for i in range(1, len(table.columns)))]
@@ -107,9 +107,10 @@ def latex(table: Table) -> str:
         body.append(" & ".join(_escaped(c) for c in row) + r" \\")
     return "\n".join(
         [
+            "% Needs the packages booktabs and graphicx.",
             r"\begin{table}",
             r"\centering",
-            f"\\caption{{{_escaped(' '.join([table.title, *table.notes]))}}}",
+            f"\\caption{{{_caption(table)}}}",
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             f"\\begin{{tabular}}{{{''.join(aligned)}}}",
             r"\toprule",
@@ -126,21 +127,23 @@ def latex(table: Table) -> str:
 
 
 def _long_latex(table: Table) -> str:
-    columns = "".join(f">{{\\raggedright\\arraybackslash}}p{{{width:g}\\linewidth}}" for width in table.widths)
+    # The space lets TeX divide the first word of a cell, too.
+    start = r">{\raggedright\hspace{0pt}\arraybackslash}"
+    columns = "".join(f"{start}p{{\\dimexpr{width:g}\\linewidth-2\\tabcolsep}}" for width in table.widths)
     head = [r"\toprule", " & ".join(_escaped(c) for c in table.columns) + r" \\", r"\midrule"]
     return "\n".join(
         [
             "% Needs the packages array, booktabs and longtable.",
             r"{\footnotesize\setlength{\tabcolsep}{3pt}",
             f"\\begin{{longtable}}{{{columns}}}",
-            f"\\caption{{{_escaped(' '.join([table.title, *table.notes]))}}} \\\\",
+            f"\\caption{{{_caption(table)}}} \\\\",
             *head,
             r"\endfirsthead",
             *head,
             r"\endhead",
             r"\bottomrule",
             r"\endfoot",
-            *(" & ".join(_escaped(c) for c in row) + r" \\" for row in table.rows),
+            *(" & ".join(_divisible(c) for c in row) + r" \\" for row in table.rows),
             r"\end{longtable}}",
             "",
         ]
@@ -151,9 +154,10 @@ def comma_separated(table: Table) -> str:
     """Return the numbers behind a table as CSV; a missing number is empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.exact_columns)
+    mark = [("differences", table.differences)] if table.differences else []
+    writer.writerow([*table.exact_columns, *(name for name, _ in mark)])
     for row in table.exact_rows:
-        writer.writerow([_number(value) for value in row])
+        writer.writerow([*(_number(value) for value in row), *(text for _, text in mark)])
     return text.getvalue()
 
 
@@ -166,6 +170,18 @@ def _number(value: Any) -> Any:
 def _numeric(cells: Iterable[str]) -> bool:
     """Whether a column holds nothing but numbers, with or without a unit or a standard deviation."""
     return all(_NUMBER.fullmatch(c) for c in cells)
+
+
+def _caption(table: Table) -> str:
+    """Return title and notes without the paper's number: LaTeX counts by itself."""
+    return _escaped(" ".join([re.sub(r"^Table \w+: ", "", table.title), *table.notes]))
+
+
+def _divisible(text: str) -> str:
+    """Escape a text whose long words may be divided after a slash, a hyphen and the like."""
+    return "".join(_escaped(part) for part in re.sub(r"(?<=[/_=.,\-])(?=\w)", "\0", text)).replace(
+        "\0", r"\hspace{0pt}"
+    )
 
 
 def _escaped(text: str) -> str:

@@ -46,7 +46,7 @@ def render(request: Request, counted: Path | None = None, root: Path = Path(".")
         notes.append(f"For comparison with the paper: {request.remarks}.")
     if request.differences:
         notes.append(f"Not the paper's table: {request.differences}.")
-    table = dataclasses.replace(table, notes=tuple(notes))
+    table = dataclasses.replace(table, notes=tuple(notes), differences=request.differences)
     made = [root / paths.table(name, suffix) for suffix in paths.TABLE_FORMATS]
     for path, suffix in zip(made, paths.TABLE_FORMATS, strict=True):
         with atomic.writing(path) as stream:
