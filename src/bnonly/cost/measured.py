@@ -22,6 +22,7 @@ from bnonly.cost.gpus import Gpu, cpu, find_gpu
 from bnonly.cost.model import step_seconds_per_image
 from bnonly.errors import UserError
 from bnonly.grid.cell import Cell, parse_cell
+from bnonly.results import atomic
 
 
 @dataclass(frozen=True)
@@ -149,12 +150,13 @@ def load(kinds: Iterable[Gpu] = ()) -> Measured | None:
 def _entries(kinds: tuple[Gpu, ...]) -> dict[str, Any]:
     """Return the kept entries by file; none if there are none, or one is of another version."""
     try:
-        entries = json.loads(paths.throughputs().read_text())["runs"]
+        entries = atomic.read_json(paths.throughputs())["runs"]
         for entry in entries.values():
             parse_cell(entry["cell"])
             if entry["device"]:
                 find_gpu(entry["device"], kinds)
-                float(entry["images_per_second"])
+                if not 0 < entry["images_per_second"] < math.inf:  # text raises TypeError
+                    return {}
         return dict(entries)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
         return {}
@@ -189,8 +191,6 @@ def scan(kinds: Iterable[Gpu] = ()) -> Measured | None:
 
 
 def _keep(entries: dict[str, Any]) -> None:
-    from bnonly.results import atomic
-
     try:
         with atomic.writing(paths.throughputs()) as stream:
             stream.write(json.dumps({"runs": entries}, indent=0, sort_keys=True).encode())

@@ -161,7 +161,8 @@ class Archive:
             manifest = json.loads(self.read(MANIFEST))
             if (found := manifest["format"]) != FORMAT:
                 raise UserError(
-                    f"{self.path}: is of format {str(found)[:40]!r}, this version reads {FORMAT}; use the bnonly it was made with"
+                    f"{self.path}: is of format {str(found)[:40]!r}, this version reads {FORMAT}; "
+                    f"use bnonly {str(manifest.get('bnonly', 'of the version it was made with'))[:40]}"
                 )
             if not _is_flat(manifest):
                 raise ValueError

@@ -18,12 +18,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+import bnonly
+from bnonly import paths
 from bnonly.errors import UserError
 from bnonly.grid.cell import Cell, differences
 from bnonly.results import atomic
 
 _KEY = b"bnonly"
 _REMEDY = "delete it and run the same command again"
+#: Raised when a reader of an older version would misread a file.  A column more is no such change.
+FORMAT = 1
+#: Rows of the largest table: the widest networks have some 100,000 channels.  And bytes of all columns, unpacked.
+MOST_ROWS, MOST_BYTES = 2_000_000, 500_000_000
+#: Letters of the longest name of a layer.
+LONGEST_NAME = 1_000
 
 
 def _schema(**columns: pa.DataType) -> pa.Schema:
@@ -102,7 +110,8 @@ def write(
         If the disk is full or the folder cannot be written.
     """
     schema = SCHEMAS[kind]
-    label = {"kind": kind, "digest": cell.digest(), "cell": json.loads(cell.canonical()), **(provenance or {})}
+    label = {"kind": kind, "format": FORMAT, "bnonly": bnonly.__version__, "digest": cell.digest()}
+    label |= {"cell": json.loads(cell.canonical()), **(provenance or {})}
     table = pa.Table.from_arrays([_array(columns[f.name], f.type) for f in schema], schema=schema)
     label["sha256"] = _checksum(table, label)
     table = table.replace_schema_metadata({_KEY: json.dumps(label, sort_keys=True).encode()})
@@ -149,27 +158,70 @@ def read(path: Path, kind: str, digest: str | None = None, cell: Cell | None = N
     Returns
     -------
     table : pyarrow.Table
-        The columns of the schema.
+        The columns of the schema; others, which a later version may write, are left out.
     label : dict
         The metadata: kind, digest, cell and, for metrics, the provenance.
 
     Raises
     ------
     UserError
-        If the file is absent, damaged, foreign, of another kind or of another configuration.
+        If the file is absent, damaged, foreign, too large for what it is, of another kind, of a later format, or of another
+        configuration.
     """
     # All of it in one: what a flipped bit has made of a name or a text is only met when that is decoded.
     with _refusing(path):
-        table = pq.read_table(path, page_checksum_verification=True, memory_map=False)
-        label = _label(path, table.schema)
-        if label.get("kind") != kind:
-            raise UserError(f"{path}: holds {label.get('kind', 'something else')}, not {kind}; {_REMEDY}")
-        if not table.schema.remove_metadata().equals(SCHEMAS[kind]):
-            raise UserError(f"{path}: its columns are not those of {kind} in this version; {_REMEDY}")
-        if label.get("sha256") != _checksum(table, label):
-            raise UserError(f"{path}: damaged (its values do not have their checksum); {_REMEDY}")
+        names = [field.name for field in SCHEMAS[kind] if pa.types.is_string(field.type)]
+        with pq.ParquetFile(path, page_checksum_verification=True, memory_map=False, read_dictionary=names) as stream:
+            label = _label(path, stream.schema_arrow)
+            if label.get("kind") != kind:
+                raise UserError(f"{path}: holds {str(label.get('kind', 'something else'))[:40]}, not {kind}; {_REMEDY}")
+            _check_size(stream.metadata)
+            table = _checked(path, _plain(stream.read()), label)
+        if not {(f.name, f.type) for f in SCHEMAS[kind]} <= {(f.name, f.type) for f in table.schema}:
+            raise UserError(f"{path}: lacks columns of {kind}; {_other_version(label)}")
+        table = table.select(SCHEMAS[kind].names)
     check_cell(path, label, digest, cell)
     return table, label
+
+
+def _check_size(about: Any) -> None:
+    """Look at sizes before values: few bytes may say that one value is there a thousand million times."""
+    size = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
+    if about.num_rows > MOST_ROWS or size > MOST_BYTES:
+        raise ValueError(f"{about.num_rows:,} rows in {size:,} bytes are too many")
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Spell out columns of names, which were read as a dictionary to see how long the names are."""
+    for number, column in enumerate(table.columns):
+        if column.null_count:
+            raise ValueError("values are missing")
+        if pa.types.is_dictionary(column.type):
+            for chunk in column.chunks:
+                if any(len(name.as_py() or "") > LONGEST_NAME for name in chunk.dictionary):
+                    raise ValueError("a name in it is too long")
+            table = table.set_column(
+                number, pa.field(table.field(number).name, pa.string(), nullable=False), column.cast(pa.string())
+            )
+    return table
+
+
+def _checked(path: Path, table: pa.Table, label: Mapping[str, Any]) -> pa.Table:
+    found = label.get("format", 1)
+    if not isinstance(found, int) or found > FORMAT:
+        raise UserError(
+            f"{path}: is of format {str(found)[:20]}, this version reads up to {FORMAT}; {_other_version(label)}"
+        )
+    if label.get("sha256") != _checksum(table, label):
+        raise UserError(f"{path}: damaged (its values do not have their checksum); {_REMEDY}")
+    return table
+
+
+def _other_version(label: Mapping[str, Any]) -> str:
+    """Say who can read a file, and what makes it anew: without what is kept of it in the cache, which would come back."""
+    version = label.get("bnonly") or dict(label.get("versions") or {}).get("bnonly")
+    use = f"use bnonly {version}, which wrote it" if version else "use the bnonly that wrote it"
+    return f"{use}, or delete it and {paths.finished(str(label.get('digest')))} and run the same command again"
 
 
 def read_label(path: Path) -> dict[str, Any]:
@@ -195,7 +247,7 @@ def _refusing(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: no such file; train the cell first") from None
     except (PermissionError, IsADirectoryError) as problem:
         raise UserError(f"{path}: cannot be read: {problem.strerror}") from None
-    except (pa.ArrowException, OSError, ValueError, RecursionError) as problem:
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
         first = str(problem).strip().splitlines()[0][:120] if str(problem).strip() else type(problem).__name__
         raise UserError(f"{path}: damaged or half-written ({first}); {_REMEDY}") from None
 

@@ -56,7 +56,7 @@ def claimed(cell: Cell, folder: Path, options: Options) -> Iterator[Claim]:
         unfinished = False
         if (keep is Keep.IN_CACHE and cache.holds(digest)) or is_done(cell, results):
             say("finished earlier with this configuration; nothing to do")
-        elif keep is Keep.IN_FOLDER_AND_CACHE and cache.restore(digest, folder) and is_done(cell, folder):
+        elif keep is Keep.IN_FOLDER_AND_CACHE and _restored(cell, folder):
             say("finished earlier with this configuration; copied from the cache")
         else:
             unfinished = True
@@ -70,6 +70,30 @@ def claimed(cell: Cell, folder: Path, options: Options) -> Iterator[Claim]:
             if keep is Keep.IN_CACHE:
                 raise
             say(f"not copied into the cache: {problem}")  # the results themselves are in the folder
+
+
+def _restored(cell: Cell, folder: Path) -> bool:
+    """Take a cell's files from the cache if they are there.
+
+    Raises
+    ------
+    UserError
+        If this version cannot read them.
+    """
+    if not cache.restore(cell.digest(), folder):
+        return False
+    try:
+        return is_done(cell, folder)
+    except UserError as problem:
+        for (
+            name
+        ) in paths.TRAINED.values():  # or deleting the ones in the cache, as the message says, would not be enough
+            (folder / name).unlink(missing_ok=True)
+        kept, why = paths.finished(cell.digest()), str(problem).removeprefix(f"{folder}/").partition(";")[0]
+        raise UserError(
+            f"{kept}: this version cannot read what is kept there ({why}); use the bnonly that wrote it, "
+            "or delete that folder and run the same command again"
+        ) from None
 
 
 def is_done(cell: Cell, folder: Path) -> bool:
