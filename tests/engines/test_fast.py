@@ -386,20 +386,20 @@ def mini_fast(precision="fp32", **changes):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_interrupted_anywhere_it_is_the_same_to_the_bit(precision, tmp_path, monkeypatch):
     """A checkpoint at every iteration, and the rest trained by a new engine from each of some of them."""
-    import bnonly.train.run as run
+    from bnonly.train import checkpoint
 
     cell = resolve(mini_fast(precision)).cell("ResNet-8-c4", "all", 0)
     train_cell(cell, tmp_path / "whole", Options(tmp_path, "cpu", quiet=True))
     kept = []
-    save = run.checkpoint.save
+    save = checkpoint.save
 
     def keep(path, *rest):
         save(path, *rest)
         kept.append(path.read_bytes())
 
-    monkeypatch.setattr(run.checkpoint, "save", keep)
+    monkeypatch.setattr(checkpoint, "save", keep)
     train_cell(cell, tmp_path / "often", Options(tmp_path, "cpu", quiet=True, checkpoint_seconds=0))
-    monkeypatch.setattr(run.checkpoint, "save", save)
+    monkeypatch.setattr(checkpoint, "save", save)
     assert len(kept) == 24
     wanted = paths.weights(tmp_path / "whole").read_bytes()
     assert paths.weights(tmp_path / "often").read_bytes() == wanted

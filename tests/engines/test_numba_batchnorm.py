@@ -1,6 +1,10 @@
 """The kernels that Numba compiles: the same network as PyTorch's own, whatever the shape, the regime and the threads."""
 
 import dataclasses
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -16,6 +20,7 @@ from bnonly.engines.fast.engine import FastEngine
 from bnonly.engines.fast.network import Network
 from bnonly.engines.fast.parameters import Parameters
 from bnonly.engines.reference import ReferenceEngine
+from bnonly.errors import UserError
 from bnonly.networks import regimes
 from bnonly.train.options import Options
 from bnonly.train.run import train_cell
@@ -181,45 +186,116 @@ def test_short_trainings_do_without(source):
     assert choice.choose_backend(shared, CPU) == "torch"
 
 
-def test_without_numba_it_is_said_and_trained_anyway(source, always, monkeypatch):
-    import sys
-
+def test_without_numba_training_stops_in_one_line(always, monkeypatch):
+    """Another backend would give other numbers under the same name."""
     _, cell = cells("cifar-resnet", "bn")
     monkeypatch.setitem(sys.modules, "bnonly.engines.fast.numba_batchnorm", None)
     monkeypatch.delattr("bnonly.engines.fast.numba_batchnorm", raising=False)
-    with pytest.warns(UserWarning, match="slower than it could, since Numba cannot be used"):
-        engine = FastEngine(cell, source, CPU)
-    assert engine.facts()["kernels"] == "torch"
+    with pytest.raises(UserError, match="Numba cannot compile .* reinstall numba .* or set engine: reference") as found:
+        choice.choose_backend(cell, CPU)
+    assert "\n" not in str(found.value)
 
 
-@pytest.mark.parametrize(
-    "problem", [OSError(28, "No space left on device"), ValueError("No threading layer"), RuntimeError]
-)
-def test_with_a_numba_that_does_not_work_it_is_said_and_trained_anyway(problem, source, always, monkeypatch):
+@pytest.mark.parametrize("problem", [ValueError("No threading layer"), RuntimeError])
+def test_with_a_numba_that_does_not_work_training_stops_in_one_line(problem, always, monkeypatch):
     _, cell = cells("cifar-resnet", "bn")
 
     def fails(dtype):
         raise problem
 
-    monkeypatch.setattr(numba_batchnorm, "try_out", fails)
-    with pytest.warns(UserWarning, match="slower than it could, since Numba cannot be used: (.*No|RuntimeError)"):
-        engine = FastEngine(cell, source, CPU)
-    engine.train(0, 0, 1, lambda: False)
+    monkeypatch.setattr(numba_batchnorm, "_functions", [])  # whose cache would be out of use afterwards
+    monkeypatch.setattr(numba_batchnorm, "_try_out", fails)
+    with pytest.raises(UserError, match=r"Numba cannot compile .* \((No threading layer|RuntimeError)\)"):
+        choice.choose_backend(cell, CPU)
+
+
+#: Trains two steps where compiled code can be kept, and prints their numbers; argument: whether files can be written.
+TWO_STEPS = """
+import resource, sys, warnings
+from pathlib import Path
+from tests.engines.test_fast import CPU, cells
+from bnonly.data import open_source
+from bnonly.engines.fast import choice
+from bnonly.engines.fast.engine import FastEngine
+
+choice.WORTH = 0
+if sys.argv[1] == "full":
+    import signal
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+_, cell = cells("cifar-resnet", "bn")
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    engine = FastEngine(cell, open_source(cell.recipe, Path(), CPU), CPU)
+engine.train(0, 0, 2, lambda: False)
+print(engine.facts()["kernels"], engine.totals()[0].hex(), *(str(w.message) for w in said))
+"""
+
+
+@pytest.mark.slow
+def test_where_compiled_code_cannot_be_kept_the_numbers_are_the_same(tmp_path):
+    """A disk that is full, and no folder that can be written: a read-only clone and no home."""
+
+    def train(how, **environment):
+        environment = {**os.environ, **environment}
+        command = [sys.executable, "-c", TWO_STEPS, how]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split(maxsplit=2)
+
+    kept = train("kept")
+    assert kept[0] == "numba" and len(kept) == 2
+    full = train("full", NUMBA_CACHE_DIR=str(tmp_path))
+    no_folder = train("kept", NUMBA_CACHE_DIR="/proc/none", NUMBA_CACHE_LOCATOR_CLASSES="UserProvidedCacheLocator")
+    for found in (full, no_folder):
+        assert found[:2] == kept
+        assert "Numba cannot keep its compiled code" in found[2]
+
+
+def test_a_run_continues_with_the_backend_that_it_began_with(tmp_path, monkeypatch):
+    from bnonly import paths
+    from bnonly.grid.resolve import resolve
+    from bnonly.train import checkpoint
+    from bnonly.train.stop import Stopped
+
+    cell = resolve(mini(engine="fast")).cell("ResNet-8-c4", "rand2", 0)
+    train, calls = FastEngine.train, []
+
+    def stops(self, *arguments):
+        calls.append(os.kill(os.getpid(), signal.SIGTERM))
+        return train(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FastEngine, "train", stops)
+        with pytest.raises(Stopped):
+            train_cell(cell, tmp_path, Options(tmp_path, "cpu", quiet=True))
+    with monkeypatch.context() as patch:
+        patch.setattr(choice, "WORTH", 0)
+        with pytest.raises(
+            UserError, match="computed on cpu with backend torch, and this process computes on cpu with"
+        ):
+            train_cell(cell, tmp_path, Options(tmp_path, "cpu", quiet=True))
+    path = paths.checkpoint(tmp_path, cell.digest())
+    content = checkpoint.load(path, cell)
+    content["history"]["sessions"][-1]["device"] = "cuda"
+    checkpoint.save(path, cell, {k: v for k, v in content.items() if k not in ("digest", "cell")})
+    with pytest.raises(UserError, match="computed on cuda with backend torch, and .* on cpu .* delete it to train"):
+        train_cell(cell, tmp_path, Options(tmp_path, "cpu", quiet=True))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_interrupted_it_is_the_same_to_the_bit_and_verified(precision, tmp_path, always, monkeypatch):
-    import bnonly.train.run as run
     from bnonly import paths
     from bnonly.grid.resolve import resolve
     from bnonly.results import parquet
+    from bnonly.train import checkpoint
 
     cell = resolve(mini(engine="fast", precision=precision)).cell("ResNet-8-c4", "rand2", 0)
     kept = []
-    save = run.checkpoint.save
-    monkeypatch.setattr(run.checkpoint, "save", lambda path, *rest: (save(path, *rest), kept.append(path.read_bytes())))
+    save = checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", lambda path, *rest: (save(path, *rest), kept.append(path.read_bytes())))
     train_cell(cell, tmp_path / "whole", Options(tmp_path, "cpu", quiet=True, checkpoint_seconds=0))
-    monkeypatch.setattr(run.checkpoint, "save", save)
+    monkeypatch.setattr(checkpoint, "save", save)
     folder = tmp_path / "again"
     folder.mkdir()
     paths.checkpoint(folder, cell.digest()).write_bytes(kept[11])

@@ -114,7 +114,7 @@ class Run:
         here = {**record.session(self.device), **self.engine.facts()}
         content = checkpoint.load(self.checkpoint_path, self.cell)
         if content is not None:
-            self._resume(content)
+            self._resume(content, here)
         self.progress.line(provenance.summary(here, self.cell))
         if content is None:
             self._add_row(0.0, [math.nan, math.nan, 0, 0.0])
@@ -125,10 +125,16 @@ class Run:
         self.history["sessions"].append(here)
         self.clock = self.saved = time.monotonic()
 
-    def _resume(self, content: dict[str, Any]) -> None:
+    def _resume(self, content: dict[str, Any], here: dict[str, Any]) -> None:
         if content["data_sha256"] != self.source.checksum:
             raise UserError(
                 f"{self.checkpoint_path}: was made with other {self.cell.recipe.dataset} data; restore them, or delete it"
+            )
+        then, now = (provenance.backend(session) for session in (content["history"]["sessions"][-1], here))
+        if then != now:
+            raise UserError(
+                f"{self.checkpoint_path}: was computed on {then}, and this process computes on {now}, which rounds "
+                "differently; continue where it began, or delete it to train the cell from the start"
             )
         self.engine.load_state(content["state"])
         self.iteration, self.sums = content["iteration"], content["partial"]

@@ -59,12 +59,17 @@ def describe_device(device: torch.device) -> dict[str, Any]:
     }
 
 
+def backend(session: dict[str, Any]) -> str:
+    """Return what a session computes with: kind of device and backend, which decide how numbers are rounded."""
+    return session["device"] + (f" with backend {session['kernels']}" if "kernels" in session else "")
+
+
 def summary(session: dict[str, Any], cell: Cell) -> str:
     """Return what a training's log begins with: device, threads, precision, engine and backend."""
-    backend = f" ({session['kernels']})" if "kernels" in session else ""
+    kernels = f" (backend {session['kernels']})" if "kernels" in session else ""
     threads = f"{session['threads']} CPU thread{'s' if session['threads'] > 1 else ''}"
     device = f"{session['device']} ({session['device_name']})"
-    return f"device {device}, {threads}, precision {cell.precision}, engine {cell.engine}{backend}"
+    return f"device {device}, {threads}, precision {cell.precision}, engine {cell.engine}{kernels}"
 
 
 def _cpu_name() -> str:

@@ -11,6 +11,8 @@ Nothing but this module imports Numba, and nothing imports this module before it
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -25,11 +27,30 @@ numba.config.THREADING_LAYER_PRIORITY = ["omp", "workqueue", "tbb"]  # type: ign
 #: Elements of a row, if the channels are fewer; most blocks of rows; fewest rows of one.
 _ROW, _BLOCKS, _LEAST = 512, 64, 64
 
-_serial: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
+_serial: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 # Multiply and add in one instruction; nothing that changes the order of sums.
 _options: dict[str, Any] = {**_serial, "parallel": True, "fastmath": {"contract"}}
+#: Everything that is compiled here.
+_functions: list[Any] = []
+#: Why their code could not be kept.
+_problems: list[Exception] = []
 _SIXTEEN, _HALF, _ONE, _NAN = np.uint32(16), np.uint32(0x7FFF), np.uint32(1), np.uint16(0x7FC0)
 _ZERO = np.float32(0)
+
+
+def _compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Return a decorator that compiles a function, and keeps the compiled code in a cache if there is a folder for it."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        try:
+            made = njit(cache=True, **options)(function)
+        except RuntimeError as problem:  # no folder that can be written
+            _problems.append(problem)
+            made = njit(**options)(function)
+        _functions.append(made)
+        return made
+
+    return decorate
 
 
 # Numba compares the signatures of what it overloads by their text, annotations included: these have none.
@@ -66,7 +87,7 @@ def _typed_round(value, like):  # type: ignore[no-untyped-def]
     return to_bfloat16
 
 
-@njit(**_serial)
+@_compiled(**_serial)
 def _tiled(values: Any, length: int) -> Any:
     """Return a value for each channel as one for each element of a row."""
     row = np.empty(length, np.float32)
@@ -75,7 +96,7 @@ def _tiled(values: Any, length: int) -> Any:
     return row
 
 
-@njit(**_serial)
+@_compiled(**_serial)
 def _fold(row: Any, total: Any) -> None:
     """Write what the elements of a row summed up, channel by channel."""
     total[:] = 0.0
@@ -84,13 +105,13 @@ def _fold(row: Any, total: Any) -> None:
             total[c] += row[start + c]
 
 
-@njit(**_serial)
+@_compiled(**_serial)
 def _start(rows: int, blocks: int, block: int) -> int:
     """Return a block's first row: no two share a byte of a mask."""
     return rows if block == blocks else rows // 8 * block // blocks * 8
 
 
-@njit(**_options)
+@_compiled(**_options)
 def _statistics(x: Any, part: Any) -> None:
     """Sum up, block by block, each channel's distances from the first pixel's value, and their squares."""
     rows, length = x.shape
@@ -110,7 +131,7 @@ def _statistics(x: Any, part: Any) -> None:
         _fold(two, part[b, 1])
 
 
-@njit(**_options)
+@_compiled(**_options)
 def _apply(x: Any, residual: Any, scale: Any, shift: Any, low: Any, blocks: int, y: Any, mask: Any) -> None:
     """Write max(low, x * scale + shift (+ residual)), and where it is above."""
     rows, length = x.shape
@@ -132,7 +153,7 @@ def _apply(x: Any, residual: Any, scale: Any, shift: Any, low: Any, blocks: int,
                 y[i, j] = _round(v, x[i, j])
 
 
-@njit(**_options)
+@_compiled(**_options)
 def _gradient_sums(
     dy: Any,
     more: Any,
@@ -176,7 +197,7 @@ def _gradient_sums(
         _fold(two, part[b, 1])
 
 
-@njit(**_options)
+@_compiled(**_options)
 def _gradient(
     dy: Any, more: Any, x: Any, low: Any, scale: Any, shift: Any, mean: Any, one: Any, two: Any, blocks: int, dx: Any
 ) -> None:
@@ -203,7 +224,7 @@ def _gradient(
                     dy[i, j] = new
 
 
-@njit(**_serial)
+@_compiled(**_serial)
 def _forward(
     x: Any,
     residual: Any,
@@ -235,7 +256,7 @@ def _forward(
     _apply(x, residual, kept[2], kept[3], low, blocks, y, mask)
 
 
-@njit(**_serial)
+@_compiled(**_serial)
 def _backward(
     dy: Any,
     more: Any,
@@ -400,9 +421,34 @@ def apply_running(
     return x
 
 
+def prepare(dtype: torch.dtype, threads: int) -> None:
+    """Compile every kernel of a training, without the cache if it cannot be written, and use so many threads.
+
+    Raises
+    ------
+    Exception
+        Whatever Numba raises where it cannot compile.
+    """
+    use_threads(threads)
+    try:
+        _try_out(dtype)
+    except Exception as problem:  # a full disk, a cache that is damaged or not ours: the same code without
+        for function in _functions:
+            function._cache.disable()
+        _try_out(dtype)
+        _problems.append(problem)
+    if _problems:
+        why = (str(_problems[0]).strip().splitlines() or [type(_problems[0]).__name__])[0]
+        warnings.warn(
+            f"Numba cannot keep its compiled code ({why}); every process compiles it again, about 15 s. "
+            "Set NUMBA_CACHE_DIR to a folder with space",
+            stacklevel=2,
+        )
+
+
 @torch.enable_grad()
-def try_out(dtype: torch.dtype) -> None:
-    """Run every kernel of a training once, so that what keeps them from being compiled or kept shows before it begins."""
+def _try_out(dtype: torch.dtype) -> None:
+    """Run every kernel of a training once."""
     channels = 2
     norm = torch.nn.BatchNorm2d(channels)
     x = torch.arange(32.0).view(4, channels, 2, 2).to(dtype).contiguous(memory_format=torch.channels_last)
