@@ -11,7 +11,7 @@ from bnonly import paths
 from bnonly.analysis.activations import activations
 from bnonly.analysis.clamping import clamping
 from bnonly.data import Batches, open_source
-from bnonly.engines.devices import be_reproducible, choose_device
+from bnonly.engines.devices import be_reproducible, check_device, choose_device
 from bnonly.engines.engine import tester
 from bnonly.engines.evaluate import Scores, evaluate
 from bnonly.errors import UserError
@@ -26,6 +26,7 @@ def _open(
     torch.set_num_threads(threads)
     device = choose_device(device_name)
     be_reproducible("fp32")
+    check_device(device)
     path = paths.weights(folder)
     model, found, label = weights.rebuild(path, cell)
     source = open_source(found.recipe, data_root, device)
@@ -48,7 +49,7 @@ def analyse_cell(folder: Path, cell: Cell | None, data_root: Path, device_name: 
     data_root : Path
         Folder of prepared data.
     device_name, threads
-        As in `bnonly.train.run.train_cell`.
+        As in `bnonly.train.options.Options`.
     """
     model, found, source, device = _open(folder, cell, data_root, device_name, threads)
     batch = found.recipe.batch_size

@@ -15,7 +15,7 @@ from bnonly import paths
 from bnonly.console import Progress
 from bnonly.data import Batches, open_source
 from bnonly.engines import memory
-from bnonly.engines.devices import be_reproducible
+from bnonly.engines.devices import be_reproducible, check_device
 from bnonly.engines.engine import make_engine
 from bnonly.engines.team import ALONE, Team
 from bnonly.errors import UserError
@@ -46,6 +46,7 @@ def train_share(claim: Claim, options: Options, device: torch.device, team: Team
     """
     torch.set_num_threads(options.threads)
     be_reproducible(claim.cell.precision)
+    check_device(device)
     source = open_source(claim.cell.recipe, options.data, device)
     try:
         Run(claim, source, device, options, team).train()

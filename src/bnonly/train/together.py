@@ -11,7 +11,7 @@ import torch
 
 from bnonly.data import open_source
 from bnonly.engines import memory
-from bnonly.engines.devices import be_reproducible, choose_device
+from bnonly.engines.devices import be_reproducible, check_device, choose_device
 from bnonly.errors import UserError
 from bnonly.grid.cell import Cell
 from bnonly.train.claim import Claim, claimed
@@ -57,6 +57,7 @@ def train_together(cells: Sequence[Cell], options: Options) -> None:
                 own.close()
         if not claims:
             return
+        check_device(device)
         # A CPU trains them in turns and holds the activations of one at a time.
         memory.check(cells[0], device, len(claims) if device.type == "cuda" else 1)
         source = open_source(cells[0].recipe, options.data, device)

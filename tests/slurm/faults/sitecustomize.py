@@ -64,4 +64,6 @@ class Finder:
 
 
 if "FAULTS" in os.environ:
+    for variable in ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"):
+        os.environ.pop(variable, None)  # this cluster's GPUs are files: its trainings compute on CPUs
     sys.meta_path.insert(0, Finder())
