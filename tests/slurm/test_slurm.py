@@ -287,7 +287,7 @@ def check_neither_a_lost_memory_nor_a_changed_setting_costs_a_training(story):
             (story.folder / f"figures/{name}.pdf").unlink()
     finally:
         story.configure()
-    assert story.status()["outputs"]["fig08"]["finished"] == 4, "they are in the store"
+    assert story.status()["outputs"]["fig08"]["finished"] == 4, "they are in the cache"
     again = story.snakemake("again.log", "--executor", "local", "--cores", "2")
     assert again.wait(120) == 0, story.said("again.log")[-4000:]
     assert re.search(r"job +count\n-+ +-+\ncollect +3\nfigure +2\nmanifest +1\n", story.said("again.log")), story.said(

@@ -118,7 +118,7 @@ def test_nor_what_a_person_sees(tmp_path, monkeypatch):
     assert paths.metrics(tmp_path).exists()
 
 
-def test_half_a_copy_is_not_left_in_the_store(tmp_path, monkeypatch):
+def test_half_a_copy_is_not_left_in_the_cache(tmp_path, monkeypatch):
     """Where the file system has no links, and no space."""
 
     def refuse(*arguments):

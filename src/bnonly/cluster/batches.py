@@ -2,7 +2,7 @@
 
 A batch is named by what it makes, ``ARCHITECTURE+REGIME+SEED-SEED-...``, so that the job on the node needs to know nothing else; a seed
 with an ``a`` is analysed as well, where the GPU is warm.  Its
-results go to the cells' folders and to the store; the workflow's `collect` then takes each from there, or says why it is not there.
+results go to the cells' folders and to the cache; the workflow's `collect` then takes each from there, or says why it is not there.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ def collect(cell: Cell, marker: Path | None, analysis: bool = False) -> None:
 
 
 def forget_collected(grid: Grid) -> None:
-    """Remove the markers of batches whose cells are all in the store: a Snakemake that was killed leaves them."""
+    """Remove the markers of batches whose cells are all in the cache: a Snakemake that was killed leaves them."""
     for marker in paths.batch("").glob("*"):
         if re.fullmatch(PATTERN, marker.name):
             cells = [grid.cells.get(key) for key in members(marker.name)]

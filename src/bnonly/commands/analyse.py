@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
 
 
 def run_analyse(options: argparse.Namespace) -> int:
-    """Measure clamping and activations of a trained cell, unless the store has that."""
+    """Measure clamping and activations of a trained cell, unless the cache has that."""
     cell, folder, data = setup.cell(options)
     files = tuple(paths.ANALYSED.values())
     if options.store:

@@ -35,7 +35,7 @@ def add(commands: Commands) -> None:
     batch.add_argument("--attempt", type=int, default=1, metavar="N", help="which attempt this is")
     batch.add_argument("--attempts", type=int, default=1, metavar="N", help="how many there will be")
     collect = setup.command(
-        commands, "collect", run_collect, "put a finished cell's files from the store into its folder", listed=False
+        commands, "collect", run_collect, "put a finished cell's files from the cache into its folder", listed=False
     )
     collect.add_argument("--spec", metavar="JSON", required=True, help="the cell's canonical specification")
     collect.add_argument("--analysis", action="store_true", help="the files of its analysis")
@@ -74,7 +74,7 @@ def run_batch(options: argparse.Namespace) -> int:
 
 
 def run_collect(options: argparse.Namespace) -> int:
-    """Put a finished cell's files from the store into its folder."""
+    """Put a finished cell's files from the cache into its folder."""
     from bnonly.cluster.batches import collect
 
     collect(parse_cell(options.spec), options.marker, options.analysis)

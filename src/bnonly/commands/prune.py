@@ -1,13 +1,16 @@
-"""``bnonly prune``: what earlier configurations left behind: kept results and checkpoints that nothing asks for now."""
+"""``bnonly prune``: remove kept results and checkpoints that nothing asks for now."""
 
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnonly import paths
 from bnonly.commands import setup
+from bnonly.errors import UserError
 from bnonly.grid.resolve import Grid
 from bnonly.results import cache, lock
 
@@ -43,21 +46,37 @@ def prune(grid: Grid, dry_run: bool, last: Grid | None = None) -> Iterator[str]:
         Remove nothing.
     last : Grid, optional
         What the last run of the workflow here asked for, which stays too: it may be going on.
+
+    Raises
+    ------
+    UserError
+        At the end, if something could not be removed.
     """
     asked = {cell.digest() for cell in grid.cells.values()}
     wanted = asked | {cell.digest() for cell in last.cells.values()} if last else asked
-    freed = 0
+    freed, kept = 0, list[str]()
     for digest in cache.digests():
         if digest not in wanted:
-            freed += (size := cache.size(digest))
-            yield f"{paths.finished(digest)}: {size / 1e6:.1f} MB"
-            if not dry_run:
-                cache.forget(digest)
+            size, problem = cache.size(digest), "" if dry_run else _remove(paths.finished(digest))
+            yield f"{paths.finished(digest)}: {problem or f'{size / 1e6:.1f} MB'}"
+            freed, kept = (freed, [*kept, digest]) if problem else (freed + size, kept)
     for path in sorted(paths.RESULTS.glob("*/*/seed*/.checkpoint-*.pt")):
         found = lock.owner_of(path.parent)
         if path.stem.removeprefix(".checkpoint-") not in wanted and not (found and lock.is_alive(path.parent, found)):
-            freed += (size := path.stat().st_size)
-            yield f"{path}: {size / 1e6:.1f} MB"
-            if not dry_run:
-                path.unlink()
+            size, problem = path.stat().st_size, "" if dry_run else _remove(path)
+            yield f"{path}: {problem or f'{size / 1e6:.1f} MB'}"
+            freed, kept = (freed, [*kept, path.name]) if problem else (freed + size, kept)
     yield f"{freed / 1e6:.1f} MB {'would be' if dry_run else 'were'} freed"
+    if kept:
+        raise UserError(
+            f"{paths.RESULTS}: {len(kept)} could not be removed; ask the user whom they belong to, or see above"
+        )
+
+
+def _remove(path: Path) -> str:
+    """Remove a file or a folder; return why that cannot be done."""
+    try:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    except OSError as problem:
+        return f"could not be removed: {problem.strerror}"
+    return ""

@@ -188,7 +188,11 @@ def _provenance(grid: Grid, measured: Measurements) -> list[tuple[str, str]]:
         return [("Run", grid.title), ("Results", "none")]
     sessions = [s for v in labels for s in v.get("sessions", [v])]
     commits = Counter(
-        f"{(s.get('git_commit') or 'not a checkout')[:12]}{' with uncommitted changes' if s.get('git_dirty') else ''}"
+        f"{s['git_commit'][:12]}{' with uncommitted changes' if s.get('git_dirty') else ''}"
+        if s.get("git_commit")
+        else f"source {s['source_sha256'][:12]}, no commit ({s['git_unknown']})"
+        if "source_sha256" in s
+        else "no commit"
         for s in sessions
     )
     out = [

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import struct
 from collections.abc import Collection, Iterable
@@ -84,9 +85,10 @@ def forget(digest: str) -> None:
 
 
 def digests() -> list[str]:
-    """Return the digests of all that is kept."""
+    """Return the digests of all that is kept; what others put beside it is not ours to name or to remove."""
     home = paths.finished("")
-    return sorted(p.name for p in home.iterdir()) if home.is_dir() else []
+    found = home.iterdir() if home.is_dir() else ()
+    return sorted(p.name for p in found if re.fullmatch("[0-9a-f]{16}", p.name) and p.is_dir())
 
 
 def size(digest: str) -> int:

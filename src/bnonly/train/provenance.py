@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import platform
 import resource
 import subprocess
@@ -20,18 +22,37 @@ PACKAGES = ("torch", "numpy", "pyarrow", "safetensors", "torchvision", "triton")
 
 @cache
 def code() -> dict[str, Any]:
-    """Return the git commit of the source tree and whether it has uncommitted changes; None outside a checkout."""
+    """Return the git commit of the source tree and whether it has uncommitted changes.
+
+    Where there is no commit (no checkout, the repository of something else around it, one that belongs to another user), the commit
+    is None, ``git_unknown`` says why, and ``source_sha256`` is a digest of the source.
+    """
     folder = Path(bnonly.__file__).parent
+    # GIT_DIR and its like name the repository of whoever set them, not that of this tree.
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("GIT_") or name.startswith("GIT_CONFIG")
+    }
 
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=30)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=30, env=kept)
+        if done.returncode:
+            raise OSError((done.stderr.strip().splitlines() or ["git failed"])[0])
+        return done.stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=normal", "--", str(folder))
-    return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": None if changed is None else bool(changed)}
+    try:
+        if not git("ls-files", "--", "__init__.py"):
+            raise OSError("the source is not part of the git repository around it")
+        changed = git("status", "--porcelain", "--untracked-files=normal", "--", ".")
+        return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": bool(changed)}
+    except (OSError, subprocess.SubprocessError) as problem:
+        unknown = str(problem)[:300]
+    source = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        source.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes() + b"\0")
+    return {"git_commit": None, "git_dirty": None, "git_unknown": unknown, "source_sha256": source.hexdigest()}
 
 
 @cache
