@@ -293,12 +293,14 @@ class Plan:
         """The files of cells behind the targets."""
         found: list[Path] = []
         for target in self._call.targets() or ("all",):
-            stem = Path(target).stem
+            folder, stem = Path(target).parent, Path(target).stem
+            name = f"{folder.name}/{stem}" if folder.name == "beyond" else stem
             if Key.parse(str(Path(target).parent)):
                 found.append(Path(target))
             else:
-                for name in [stem] if stem in outputs.names() else self.wanted:
-                    found += outputs.ask(self.grid, name).files()
+                asked = outputs.beyond() if target == "figures/beyond" else self.wanted
+                for one in [name] if name in outputs.names() else asked:
+                    found += outputs.ask(self.grid, one).files()
         return found
 
     @cached_property

@@ -12,8 +12,8 @@ import numpy as np
 import yaml
 
 from bnonly import paths
+from bnonly.figures import outputs
 from bnonly.figures.catalog import FIGURES
-from bnonly.figures.needs import request
 from bnonly.grid.cell import Architecture, Cell, Key
 from bnonly.grid.families import IMAGENET_BLOCKS, VGG_LAYERS
 from bnonly.grid.resolve import Grid, resolve
@@ -250,7 +250,7 @@ def write(
     diverged = diverged or {}
     wanted = {}
     for name in figures or FIGURES.names():
-        for panel in request(grid, name, FIGURES.needs(name)).panels:
+        for panel in outputs.ask(grid, name).panels:
             for key, _ in panel.keys():
                 for kind in panel.files:
                     wanted[kind, *key] = None
@@ -291,6 +291,10 @@ def write_one(
     """
     columns: dict[str, Any]
     label: dict[str, Any] = {}
+    if kind == "weights":
+        (root / cell.key.folder).mkdir(parents=True, exist_ok=True)
+        (root / cell.key.folder / paths.TRAINED[kind]).write_bytes(bytes(4 * parameters(cell)["trainable"]))
+        return
     if kind == "metrics":
         columns = metrics(cell)
         label = {

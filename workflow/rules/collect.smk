@@ -26,6 +26,15 @@ rule manifest:
         "bnonly_run manifest --redrawn {params.redrawn} > {log:q} 2>&1"
 
 
+rule:
+    name:
+        "figures/beyond"
+    input:
+        [file for name in outputs.beyond() for file in outputs.files(name)],
+    message:
+        "The figures beyond the paper are made"
+
+
 for name in outputs.names():
 
     rule:

@@ -29,7 +29,7 @@ rule figure:
     log:
         "logs/figures/{name}.log",
     wildcard_constraints:
-        name=r"fig\d\d",
+        name=r"fig\d\d|beyond/\w+",
     conda:
         "../../envs/bnonly.yaml"
     resources:

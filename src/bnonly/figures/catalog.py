@@ -49,9 +49,11 @@ class Catalog:
     folder : Path
         Its folder.
     pattern : str
-        Regular expression of their names.
+        Regular expression of their files' names.
     shared : tuple of Path
         Files and folders whose code takes part in making every one of them.
+    prefix : str
+        Before the file's name in the figure's name.
     """
 
     kind: str
@@ -59,10 +61,11 @@ class Catalog:
     folder: Path
     pattern: str
     shared: tuple[Path, ...] = field(default=())
+    prefix: str = ""
 
     def names(self) -> list[str]:
         """Return all names, sorted."""
-        return sorted(p.stem for p in self.folder.glob("*.py") if re.fullmatch(self.pattern, p.stem))
+        return sorted(self.prefix + p.stem for p in self.folder.glob("*.py") if re.fullmatch(self.pattern, p.stem))
 
     def module(self, name: str) -> ModuleType:
         """Import one.
@@ -74,7 +77,7 @@ class Catalog:
         """
         if name not in self.names():
             raise UserError(f"{self.kind} {name}: there is none of that name; {accepted(name, self.names())}")
-        return importlib.import_module(f"{self.package}.{name}")
+        return importlib.import_module(f"{self.package}.{name.removeprefix(self.prefix)}")
 
     def needs(self, name: str) -> tuple[Any, ...]:
         """Return the `bnonly.figures.needs.Need` of each panel."""
@@ -90,7 +93,7 @@ class Catalog:
         Editing one figure's file redraws that figure alone; editing the style redraws all of them.
         """
         self.module(name)
-        own = [self.folder / f"{name}.py"]
+        own = [self.folder / f"{name.removeprefix(self.prefix)}.py"]
         shared = [p for path in self.shared for p in (sources(path) if path.is_dir() else [path])]
         return digest_of(p for p in own + shared if p not in _ASKING)
 
@@ -102,6 +105,8 @@ FIGURES = Catalog(
     r"fig\d\d",
     (HERE / "values.py", METRICS, HERE / "render.py", HERE / "drawing"),
 )
+#: What the paper does not show; none of it is made for `figures/all`.
+BEYOND = Catalog("figure", "bnonly.figures.beyond", HERE / "beyond", r"[a-z]\w*", (*FIGURES.shared,), prefix="beyond/")
 TABLES = Catalog(
     "table",
     "bnonly.figures.tables",

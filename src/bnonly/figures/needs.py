@@ -35,7 +35,7 @@ class Need:
     regimes : tuple of str
         The series, in the order of the legend.
     files : tuple of str
-        Keys of `bnonly.paths.PARQUET`; none of them: the architectures alone, without a cell.
+        Keys of `bnonly.paths.TRAINED` and `ANALYSED`; none of them: the architectures alone, without a cell.
     case_study : bool
         Only the experiment's case study instead of all architectures (Figure 4).
     among : str
@@ -150,7 +150,7 @@ class Request:
     def files(self) -> list[Path]:
         """Return every file that it reads, each once, in order."""
         found = {
-            key.folder / paths.PARQUET[kind]: None
+            key.folder / (paths.TRAINED | paths.ANALYSED)[kind]: None
             for panel in self.panels
             for key, _ in panel.keys()
             for kind in panel.files

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bnonly import paths
 from bnonly.errors import UserError, accepted
 from bnonly.figures import needs
-from bnonly.figures.catalog import COUNTED, FIGURES, METRICS, TABLES, Catalog, digest_of, sources
+from bnonly.figures.catalog import BEYOND, COUNTED, FIGURES, METRICS, TABLES, Catalog, digest_of, sources
 from bnonly.figures.needs import Request
 from bnonly.grid.cell import Key
 from bnonly.grid.datasets import DATASETS
@@ -26,15 +26,16 @@ if TYPE_CHECKING:
 
 
 def names() -> list[str]:
-    """Return every figure and table, figures first."""
-    return [*FIGURES.names(), *TABLES.names()]
+    """Return every figure and table: the paper's figures, its tables, and what goes beyond it."""
+    return [*FIGURES.names(), *TABLES.names(), *BEYOND.names()]
 
 
 def _catalog(name: str) -> Catalog:
     if name in FIGURES.names():
         return FIGURES
-    if name in TABLES.names():
-        return TABLES
+    for catalog in (TABLES, BEYOND):
+        if name in catalog.names():
+            return catalog
     padded = re.sub(r"^fig\w*?(\d)$", r"fig0\1", name)  # fig5, figure5: nearer to fig05 than spelling says
     raise UserError(f"no figure or table is called {name}; {accepted(padded, names())}")
 
@@ -52,7 +53,12 @@ def wanted(grid: Grid) -> list[str]:
     """
     for name in grid.outputs:
         _catalog(name)
-    return list(grid.outputs) or [n for n in names() if _has_an_experiment(grid, n)]
+    return list(grid.outputs) or [n for n in names() if n not in BEYOND.names() and _has_an_experiment(grid, n)]
+
+
+def beyond() -> list[str]:
+    """Return the figures of `figures/beyond`."""
+    return BEYOND.names()
 
 
 def _has_an_experiment(grid: Grid, name: str) -> bool:
@@ -162,7 +168,7 @@ def made_from_run(grid: Grid, rooms: Sequence[str], claims: Path | None = None) 
 
 def files(name: str) -> list[str]:
     """Return the files of a figure or table."""
-    if _catalog(name) is FIGURES:
+    if _catalog(name) is not TABLES:
         return [str(paths.figure(name, suffix)) for suffix in paths.FIGURE_FORMATS]
     return [str(paths.table(name, suffix)) for suffix in paths.TABLE_FORMATS]
 
@@ -205,7 +211,7 @@ def architectures(grid: Grid) -> dict[str, Any]:
 
 def render(asked: Request) -> list[Path]:
     """Draw a figure or write a table; return its files."""
-    if asked.name in FIGURES.names():
+    if asked.name not in TABLES.names():
         from bnonly.figures.render import render as draw
 
         made = draw(asked)

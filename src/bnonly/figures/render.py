@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib
 
 from bnonly import paths
-from bnonly.figures.catalog import FIGURES
+from bnonly.figures.catalog import BEYOND, FIGURES
 from bnonly.figures.drawing.sheet import Sheet
 from bnonly.figures.drawing.style import RC
 from bnonly.figures.needs import Request
@@ -43,7 +43,8 @@ def compose(request: Request, root: Path = Path(".")) -> Sheet:
     UserError
         If there is no such figure, or a result is absent, damaged or of another configuration.
     """
-    module = FIGURES.module(request.name)
+    beyond = request.name in BEYOND.names()
+    module = (BEYOND if beyond else FIGURES).module(request.name)
     data = Results(request, root)
     sheet = Sheet()
     module.draw(sheet, data)
@@ -60,8 +61,11 @@ def compose(request: Request, root: Path = Path(".")) -> Sheet:
         sheet.note(f"Up to {100 * sheet.outside:.2g}% of a distribution's values lie beyond its axis.")
     if request.remarks:
         sheet.note(f"For comparison with the paper: {request.remarks}.")
+    if beyond:
+        sheet.warn("Beyond the paper, which has no such figure.")
     if request.differences:
-        sheet.warn(f"Not the paper's figure: {request.differences}.")
+        about = "In comparison with the paper" if beyond else "Not the paper's figure"
+        sheet.warn(f"{about}: {request.differences}.")
     sheet.finish()
     return sheet
 
@@ -98,7 +102,10 @@ def render(request: Request, folder: Path = paths.FIGURES, root: Path = Path("."
                     stream.write(sheet.numbers.to_csv(index=False, float_format="%.10g").encode())
                 elif path.suffix == ".pdf":
                     # Without dates and versions, so that equal figures are equal files.
-                    metadata = {"Title": FIGURES.title(name), "Subject": " ".join(sheet.warnings) or None}
+                    metadata = {
+                        "Title": (BEYOND if name in BEYOND.names() else FIGURES).title(name),
+                        "Subject": " ".join(sheet.warnings) or None,
+                    }
                     metadata |= {"Producer": None, "CreationDate": None}
                     sheet.figure.savefig(stream, format="pdf", metadata=metadata)
                 else:

@@ -124,6 +124,25 @@ class Results:
         first = panel.replicates(architecture, regime)[0]
         return dict(self.table("metrics", panel, first)[1]["parameters"])
 
+    def stored_bytes(self, panel: Panel, architecture: Architecture, regime: str) -> float:
+        """Return the mean size of the weights files behind a point, in bytes.
+
+        Raises
+        ------
+        UserError
+            If one is absent.
+        """
+        sizes = []
+        for key in panel.replicates(architecture, regime):
+            path = self._root / key.folder / paths.TRAINED["weights"]
+            try:
+                sizes.append(path.stat().st_size)
+            except OSError as problem:
+                raise UserError(
+                    f"{path}: {problem.strerror}; delete the cell's metrics.parquet to train it again"
+                ) from None
+        return sum(sizes) / len(sizes)
+
     def has_diverged(self, panel: Panel, key: Key) -> bool:
         """Say whether a run diverged."""
         return bool(self.table("metrics", panel, key)[1]["status"] == "diverged")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bnonly.figures.drawing.lines import mark_diverged, mark_stated, record_points, y_limits
 from bnonly.figures.drawing.sheet import Sheet
-from bnonly.figures.drawing.style import GROWTH
-from bnonly.figures.needs import Panel
+from bnonly.figures.drawing.style import GROWTH, of_regimes
+from bnonly.figures.needs import Architecture, Panel
 from bnonly.figures.values import Results, summary
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Y_LABEL = "Test Accuracy (%)"
+#: Of many regimes in one panel.
+MARKERS = "osD^v<>PX*ph"
 
 
 @dataclass(frozen=True)
@@ -199,3 +203,31 @@ def _points(sheet: Sheet, data: Results, panel: Panel) -> pd.DataFrame:
     points.insert(2, "x", points["architecture"].map(counts))
     record_points(sheet, data, panel, points)
     return points[points["n"] > 0]
+
+
+def by_regime(sheet: Sheet, data: Results, x: Callable[[Panel, Architecture, str], float], label: str) -> pd.DataFrame:
+    """Draw the accuracy of every network under every regime against something of it; return the points."""
+    import pandas as pd
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    (ax,) = sheet.grid(1, 1, 4.6, 2.9)
+    found = []
+    for panel in data.panels:
+        points = summary(data.accuracy(panel))
+        by_name = {a.name: a for a in panel.architectures}
+        values = [x(panel, by_name[a], r) for a, r in zip(points["architecture"], points["regime"], strict=True)]
+        points.insert(2, "x", values)
+        record_points(sheet, data, panel, points)
+        found.append(points[points["n"] > 0])
+    everything = pd.concat(found, ignore_index=True)
+    for (regime, style), marker in zip(of_regimes(list(data.labels)).items(), itertools.cycle(MARKERS), strict=False):
+        mine = everything[everything["regime"] == regime]
+        look = {**style.line(), "linestyle": "none", "marker": marker}
+        sheet.entry(data.labels[regime], ax.errorbar(mine["x"], mine["mean"], yerr=mine["sd"], **look)[0])
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_xlabel(label)
+    ax.set_ylabel(Y_LABEL)
+    ax.set_ylim(0, 100)
+    return everything

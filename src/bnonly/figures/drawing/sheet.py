@@ -49,6 +49,7 @@ class Sheet:
         self.axes: list[Axes] = []
         self.notes: list[str] = []
         self.warnings: list[str] = []
+        self.findings: list[str] = []
         #: Largest share of a distribution that lies beyond its axis; whether some runs have no value to show.
         self.outside = 0.0
         self.lacking = False
@@ -99,6 +100,10 @@ class Sheet:
         if text not in self.notes:
             self.notes.append(text)
 
+    def find(self, text: str) -> None:
+        """State what the figure shows, in a sentence made from its numbers: first at the foot, and in the CSV file."""
+        self.findings.append(text)
+
     def warn(self, text: str) -> None:
         """Add a line that nobody should overlook, at the foot of the page."""
         if text not in self.warnings:
@@ -115,13 +120,17 @@ class Sheet:
 
         columns = list(dict.fromkeys(itertools.chain.from_iterable(f.columns for f in self._frames)))
         rows = [row for frame in self._frames for row in frame.to_dict("records")]
-        return pd.DataFrame(rows, columns=columns)
+        numbers = pd.DataFrame(rows, columns=columns)
+        return numbers.assign(finding=" ".join(self.findings)) if self.findings else numbers
 
     def finish(self) -> None:
         """Place the legend and the notes, make the page as high as they need, and fit labels to their panels."""
         width, height = self._body
         legend = None if self._legend_in_empty_panel() else self._legend_below(width)
-        notes = self._text(self.notes, color="0.3"), self._text(self.warnings, color="0.0", weight="bold")
+        notes = (
+            self._text([*self.findings, *self.notes], color="0.3"),
+            self._text(self.warnings, color="0.0", weight="bold"),
+        )
         footers = [artist for artist in (legend, *notes) if artist]
         self._arrange(height, footers)
         self._wrap_labels()
