@@ -16,8 +16,6 @@ LEVEL = 0.95
 #: Numbers that differ by less are equal: counts and shares are exact but for the last bits.
 SLACK = 1e-9
 
-Seeds = Sequence[Sequence[int]]
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -29,7 +27,11 @@ class Estimate:
     n: int
 
 
-def estimate(statistic: Callable[[Seeds], float], seeds: Seeds) -> Estimate:
+def estimate(
+    statistic: Callable[[list[float]], float],
+    at: Sequence[Callable[[Sequence[int]], float]],
+    seeds: Sequence[Sequence[int]],
+) -> Estimate:
     """Return a statistic of several networks' runs and its standard error, one run left out at a time.
 
     The runs of different networks are taken as independent.  For the mean of one network's runs it is the usual standard error.
@@ -37,19 +39,22 @@ def estimate(statistic: Callable[[Seeds], float], seeds: Seeds) -> Estimate:
     Parameters
     ----------
     statistic : callable
-        From the seeds of each network to a number.
+        From a number of each network to one number.
+    at : sequence of callable
+        Of each network: from seeds to its number over them.
     seeds : sequence of sequences of int
         The replicates of each network.
     """
-    value, n = statistic(seeds), min(map(len, seeds))
-    if n < 2 or not math.isfinite(value):
-        return Estimate(value, math.nan, 0, n)
+    whole, n = [value(mine) for value, mine in zip(at, seeds, strict=True)], min(map(len, seeds))
+    found = statistic(whole)
+    if n < 2 or not math.isfinite(found):
+        return Estimate(found, math.nan, 0, n)
     variance = 0.0
     for i, mine in enumerate(seeds):
-        rest = [[s for s in mine if s != out] for out in mine]
-        left_out = np.array([statistic([*seeds[:i], r, *seeds[i + 1 :]]) for r in rest])
+        rest = [at[i]([s for s in mine if s != out]) for out in mine]
+        left_out = np.array([statistic([*whole[:i], r, *whole[i + 1 :]]) for r in rest])
         variance += (len(mine) - 1) / len(mine) * float(((left_out - left_out.mean()) ** 2).sum())
-    return Estimate(value, math.sqrt(variance), sum(len(mine) - 1 for mine in seeds), n)
+    return Estimate(found, math.sqrt(variance), sum(len(mine) - 1 for mine in seeds), n)
 
 
 def interval(what: str, found: Estimate, test: Test, intervals: int, values: Sequence[float] = ()) -> Evidence:

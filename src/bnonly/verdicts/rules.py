@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid
 from bnonly.paper.claim import Test
 from bnonly.verdicts import structure
-from bnonly.verdicts.intervals import Estimate, Seeds, estimate, interval
+from bnonly.verdicts.intervals import Estimate, estimate, interval
 from bnonly.verdicts.reductions import STATISTICS, Networks, defined
 from bnonly.verdicts.units import Unit
 from bnonly.verdicts.verdict import FAILS, HOLDS, UNDECIDED, Evidence
@@ -71,13 +72,13 @@ def _reduced(test: Test, units: Sequence[Unit], grid: Grid, intervals: int) -> E
     if not defined(test.reduce, networks):
         return Evidence(f"{span(units)}: too few networks", math.nan, math.nan, 0, math.nan, math.nan, UNDECIDED)
     statistic = STATISTICS[test.reduce]
-    found = estimate(lambda seeds: statistic(networks, _values(test, units, seeds)), [u.seeds for u in units])
+    found = _estimate(lambda values: statistic(networks, values), units, test)
     return interval(span(units), found, test, intervals)
 
 
 def _each(test: Test, units: list[Unit], grid: Grid, intervals: int) -> Iterator[Evidence]:
     """Weigh each network by itself; with few replicates the networks of an experiment share their variance."""
-    found = [estimate(lambda s, u=u: u.at(test.metric, s[0]), [u.seeds]) for u in units]  # type: ignore[misc]
+    found = [_estimate(lambda values: values[0], [u], test) for u in units]
     known = [e for e in found if e.freedom]
     if known and min(e.freedom for e in known) < ENOUGH - 1:
         freedom = sum(e.freedom for e in known)
@@ -102,9 +103,9 @@ def _trend(test: Test, units: list[Unit], intervals: int) -> Evidence:
     if len(units) < 2:
         return Evidence(span(units), math.nan, math.nan, len(units[0].seeds), math.nan, math.nan, UNDECIDED)
     what = f"{span(units)}, change from network to network"
-    found = interval(what, _along(test, units, _slope), test, intervals)
+    found = interval(what, _estimate(_slope, units, test), test, intervals)
     for before, after in itertools.pairwise(units if test.rule == "trend" else []):
-        step = _along(test, [before, after], lambda y: y[1] - y[0])
+        step = _estimate(lambda y: y[1] - y[0], [before, after], test)
         one = interval("", step, test, intervals * (len(units) - 1))
         if one.verdict == FAILS:
             text = f"{what}; {before.architecture} to {after.architecture} goes the other way ({one.value:+.3g})"
@@ -112,12 +113,8 @@ def _trend(test: Test, units: list[Unit], intervals: int) -> Evidence:
     return found
 
 
-def _along(test: Test, units: Sequence[Unit], statistic: Callable[[list[float]], float]) -> Estimate:
-    return estimate(lambda seeds: statistic(_values(test, units, seeds)), [u.seeds for u in units])
-
-
-def _values(test: Test, units: Sequence[Unit], seeds: Seeds) -> list[float]:
-    return [u.at(test.metric, s) for u, s in zip(units, seeds, strict=True)]
+def _estimate(statistic: Callable[[list[float]], float], units: Sequence[Unit], test: Test) -> Estimate:
+    return estimate(statistic, [partial(u.at, test.metric) for u in units], [u.seeds for u in units])
 
 
 def _slope(y: list[float]) -> float:
