@@ -4,15 +4,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 
+# Rooms whose tests train nothing, draw nothing and start no workflow.
+UNITS := $(addprefix tests/,config contract cost grid networks paper results verdicts workflow/test_plan.py workflow/test_progress.py)
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test testcluster fuzz lint dryrun docs install lock clean
+.PHONY: help demo check test testcluster fuzz lint dryrun docs install lock clean
 
 help: ## List the targets (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: install ## Install, then train small networks on this machine, draw every figure and write the report (runs/demo)
 	$(BIN)/snakemake --profile demo figures/all report
+
+check: install ## Check style and types, and run the unit and contract tests: what one runs all day
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not workflow and not slurm and not long" $(UNITS)
 
 test: install ## Install, then run the tests
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not long"

@@ -44,6 +44,11 @@ try:
 except UserError as problem:
     raise WorkflowError(f"bnonly: error: {problem}") from None
 
+#: Those that tell a person how far the run is (src/snakemake_logger_plugin_bnonly).
+FOLLOWERS = [h for h in workflow.logger_manager.plugin_handlers if hasattr(h, "follow")]
+for handler in FOLLOWERS:
+    handler.follow(PLAN)
+
 os.environ.update(PLAN.environment)
 shell.prefix(PLAN.shell_prefix)
 
@@ -53,6 +58,8 @@ onstart:
         PLAN.start()
     except UserError as problem:
         raise WorkflowError(f"bnonly: error: {problem}") from None
+    for handler in FOLLOWERS:
+        handler.follow(PLAN, [(job.rule.name, job.wildcards_dict) for job in workflow.dag.needrun_jobs()])
 
 
 wildcard_constraints:

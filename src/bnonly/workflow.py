@@ -18,10 +18,12 @@ from typing import Any
 
 from bnonly import paths
 from bnonly.cluster import batches, preflight
-from bnonly.cluster.requests import Requests
+from bnonly.cluster.requests import Requests, kind
 from bnonly.commands import fork_server, gpus
 from bnonly.config import profile
 from bnonly.config.layers import Layers, merge, name_of, read_yaml
+from bnonly.cost import estimate, find_gpu, measured
+from bnonly.cost.gpus import of_configuration
 from bnonly.errors import UserError
 from bnonly.figures import manifest, needs, outputs
 from bnonly.grid.cell import Cell, Key
@@ -314,6 +316,61 @@ class Plan:
         """Those of them whose analysis is behind the targets."""
         keys = {Key.parse(str(file.parent)) for file in self._files if file.name in paths.ANALYSED.values()}
         return {key for key in self.grid.cells if key in keys}
+
+    # What progress says
+
+    @property
+    def at_a_time(self) -> int:
+        """How many trainings run at a time on this machine."""
+        return max(1, min(self.cores // self.threads, len(self.gpus) * self.grid.gpu_jobs or self.cores))
+
+    @cached_property
+    def device(self) -> str:
+        """The kind of device that trains, as the cost model calls it."""
+        own = of_configuration(self.grid.gpus)
+        if self.grid.cluster:
+            return kind(self.grid.cluster, self.grid).name
+        try:
+            return find_gpu(self.gpus[0].name, own).name if self.gpus else f"cpu:{self.threads}"
+        except UserError:  # a kind that the model does not know
+            return f"cpu:{self.threads}"
+
+    @cached_property
+    def _seconds(self) -> Callable[[Cell], float]:
+        own = of_configuration(self.grid.gpus)
+        device, known = find_gpu(self.device, own), measured.load(own)
+        found: dict[tuple[str, str], float] = {}  # replicates cost the same
+
+        def seconds(cell: Cell) -> float:
+            name = cell.key[:2]
+            if name not in found:
+                found[name] = estimate(cell, device, known, warm=self.grid.warm).seconds
+            return found[name]
+
+        return seconds
+
+    def seconds(self, rule: str, wildcards: Mapping[str, str]) -> float:
+        """Return the time that a job is expected to take, of one device: a training's by the cost model, a second for others."""
+        if rule == "batch":
+            keys = batches.members(wildcards["batch"])
+        elif rule == "train":
+            keys = [Key(wildcards["arch"], wildcards["regime"], int(wildcards["seed"]))]
+        else:
+            return 1.0
+        return sum(self._seconds(self.grid.cells[key]) for key in keys if key in self.grid.cells)
+
+    def result(self, rule: str, wildcards: Mapping[str, str]) -> str:
+        """Return what a finished job's line says beside its name: the test accuracy of a training."""
+        if rule not in ("train", "collect"):
+            return ""
+        from bnonly.results import parquet
+
+        try:
+            folder = Key(wildcards["arch"], wildcards["regime"], int(wildcards["seed"])).folder
+            last, _ = parquet.read(paths.metrics(folder), "metrics")
+        except UserError:
+            return ""
+        return f": test accuracy {100 * last.column('test_top1')[-1].as_py():.2f}%"
 
     # Figures, tables and what is made of all of them
 

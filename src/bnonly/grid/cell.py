@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -203,6 +204,10 @@ class Cell:
 
     def canonical(self) -> str:
         """Return the canonical JSON: sorted keys, no white space, defaults of later options left out."""
+        return self._canonical
+
+    @cached_property
+    def _canonical(self) -> str:
         return json.dumps(_plain(self), sort_keys=True, separators=(",", ":"))
 
     def digest(self) -> str:

@@ -1,0 +1,131 @@
+"""What a person reads while the workflow runs, without Snakemake."""
+
+import sys
+from logging import ERROR, INFO, LogRecord
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from snakemake_interface_logger_plugins.common import LogEvent
+
+import snakemake_logger_plugin_bnonly as plugin
+
+TRAIN = {"arch": "ResNet-14", "regime": "bn", "seed": "0"}
+
+
+class Plan:
+    """A training takes 100 s, of which there are 2 at a time."""
+
+    at_a_time, device = 2, "cpu:2"
+
+    def seconds(self, rule, wildcards):
+        return 100.0 if rule == "train" else 1.0
+
+    def result(self, rule, wildcards):
+        return ": test accuracy 93.21%" if rule == "train" else ""
+
+
+@pytest.fixture
+def handler(tmp_path, monkeypatch):
+    """Make a handler that was called from the folder above the run's."""
+
+    def make(terminal=False, dryrun=False):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+        monkeypatch.chdir(tmp_path)
+        found = plugin.LogHandler(SimpleNamespace(dryrun=dryrun), None)
+        (tmp_path / "run").mkdir()
+        monkeypatch.chdir(tmp_path / "run")
+        found.follow(Plan())
+        return found
+
+    return make
+
+
+def say(handler, event, level=INFO, msg="", **extra):
+    record = LogRecord("snakemake", level, "", 0, msg, (), None)
+    record.__dict__.update(event=event, **extra)
+    handler.emit(record)
+
+
+def start(handler, number, rule="train", title="Train ResNet-14 bn seed 0", wildcards=TRAIN, **extra):
+    log = [f"logs/{rule}/x.log"]
+    say(handler, LogEvent.JOB_INFO, jobid=number, rule_name=rule, rule_msg=title, wildcards=wildcards, log=log, reason="Missing output files: a; Code has changed since last execution", **extra)  # fmt: skip
+
+
+def test_a_finished_cell_is_a_line_with_its_accuracy_and_the_end_says_where_to_look(handler, capsys):
+    made = handler()
+    made.follow(Plan(), [("train", TRAIN), ("report", {})])
+    say(made, LogEvent.RUN_INFO, msg="Job stats:\njob count", stats={"train": 1, "report": 1, "total": 2})
+    start(made, 1)
+    assert "Train" not in capsys.readouterr().err  # one line a job, when it has finished
+    say(made, LogEvent.JOB_FINISHED, job_id=1)
+    assert "1/2  Train ResNet-14 bn seed 0: test accuracy 93.21% (0 s)" in capsys.readouterr().err
+    start(made, 2, "report", "Write report.html", {})
+    say(made, LogEvent.JOB_FINISHED, job_id=2)
+    made.close()
+    err = capsys.readouterr().err
+    assert "made in 0 s: 1 training\n" in err and "look at it: open run/report.html" in err and "\x1b" not in err
+
+
+def test_a_failure_has_its_reason_its_log_and_its_remedy(handler, capsys):
+    made = handler()
+    start(made, 1)
+    Path("logs/train").mkdir(parents=True)
+    Path("logs/train/x.log").write_text("epoch 1\nbnonly: error: the disk is full\n")
+    say(made, LogEvent.JOB_ERROR, ERROR, jobid=1, rule_name="train", log=["logs/train/x.log (check log file(s))"])
+    err = capsys.readouterr().err
+    assert "FAILED  Train ResNet-14 bn seed 0" in err and "the disk is full" in err
+    assert "log: run/logs/train/x.log" in err
+    made.close()
+    err = capsys.readouterr().err
+    assert "failed: Train ResNet-14 bn seed 0: the disk is full" in err and "the same command tries" in err
+
+
+def test_a_failure_that_a_retry_mends_is_no_failure(handler, capsys):
+    made = handler()
+    start(made, 1)
+    say(made, LogEvent.JOB_ERROR, ERROR, jobid=1, rule_name="train", log=[])
+    start(made, 1)
+    say(made, LogEvent.JOB_FINISHED, job_id=1)
+    capsys.readouterr()
+    made.close()
+    assert "failed" not in capsys.readouterr().err
+
+
+def test_the_bar_counts_time_not_jobs(handler, capsys):
+    made = handler(terminal=True)
+    made.follow(Plan(), [("train", TRAIN), *(("figure", {"name": f"fig{k:02}"}) for k in range(4))])
+    say(made, LogEvent.RUN_INFO, stats={"total": 5})
+    for k in range(4):
+        start(made, k, "figure", f"Draw fig{k:02}", {"name": f"fig{k:02}"})
+        say(made, LogEvent.JOB_FINISHED, job_id=k)
+    start(made, 9)
+    bar = capsys.readouterr().err.split("\r\x1b[K")[-1]
+    assert bar.startswith("[#-------------------] 4/5, ") and bar.endswith(" left Train ResNet-14 bn seed 0")
+    say(made, LogEvent.JOB_FINISHED, job_id=9)
+    assert capsys.readouterr().err.split("\r\x1b[K")[-1].startswith("[####################] 5/5")
+
+
+def test_a_dry_run_says_what_how_long_and_why(handler, capsys):
+    made = handler(dryrun=True)
+    say(made, LogEvent.RUN_INFO, msg="Job stats:\njob count\ntrain 36", stats={"total": 36})
+    for k in range(36):
+        start(made, k)
+    say(made, LogEvent.RUN_INFO, msg="Job stats:\njob count\ntrain 36", stats={"total": 36})
+    say(made, None, msg="This was a dry-run (flag -n).")
+    made.close()
+    err = capsys.readouterr().err
+    assert err.count("Job stats") == 1 and "training: about 60 min one after another on cpu:2" in err
+    assert "36 train: missing output files, code has changed since last execution" in err
+    assert len(err.splitlines()) < 10
+
+
+def test_messages_that_matter_are_shown(handler, capsys):
+    made = handler()
+    for level, text, shown in (
+        (INFO, "Select jobs to execute...", False),
+        (INFO, "Nothing to be done (all requested files are present and up to date).", True),
+        (ERROR, "WorkflowError: no", True),
+    ):
+        say(made, None, level, text)
+        assert (text in capsys.readouterr().err) == shown
