@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Self
+from unicodedata import category
 
 
 class Meter:
@@ -145,9 +146,13 @@ def size(count: float) -> str:
     return f"{count / 1000:.0f} kB"
 
 
+#: Unicode's classes of characters that draw nothing, but change what a terminal or a page shows.
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
 def plain(text: str) -> str:
-    """Return a text that others wrote with what a terminal would obey spelt out."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    """Return a text that others wrote with what a terminal or a page would obey spelt out."""
+    return "".join(f"\\x{ord(c):02x}" if category(c) in _UNSEEN else c for c in text)
 
 
 def slug(text: str) -> str:

@@ -54,6 +54,10 @@ class Gpu:
         """Whether this is a CPU, by the core."""
         return self.cores > 0
 
+    def lacks(self, precision: str) -> bool:
+        """Say whether the kind has no units for a precision, so that the fast engine refuses it there."""
+        return self.name in OLD and precision in ("bf16", "tf32")
+
 
 def _gpu(
     name: str,

@@ -87,8 +87,8 @@ def costs(
     dict
         JSON-able: "trainings", "networks" (architectures times regimes), "train_flops", "test_flops", "disk_bytes";
         "groups", experiment by experiment, a shared cell in the first; "kinds", device by device: seconds, joules at
-        board power, wall seconds, error_factor, measured share of the time, the longest training, and what does not fit
-        its memory; "model": how the model did where something was measured.
+        board power, wall seconds, error_factor, measured share of the time, the longest training, what does not fit its
+        memory, and the precisions that it lacks; "model": how the model did where something was measured.
     """
     for word, known in ((engine, ENGINES), (precision, PRECISIONS)):
         if word is not None and word not in known:
@@ -115,10 +115,9 @@ def costs(
             group[what] += getattr(done, what)
     devices = []
     for kind in kinds:
-        found = {
-            p: estimate(as_engine(c, kind, engine, precision), kind, measured, cores, grid.warm)
-            for p, c in cells.items()
-        }
+        trained_as = {p: as_engine(c, kind, engine, precision) for p, c in cells.items()}
+        precisions = sorted({c.precision for c in trained_as.values()})
+        found = {p: estimate(c, kind, measured, cores, grid.warm) for p, c in trained_as.items()}
         for key in keys:
             seconds = groups[home[key]]["seconds"]
             seconds[kind.name] = seconds.get(kind.name, 0.0) + found[key[:2]].seconds * wide[key[:2]]
@@ -137,7 +136,8 @@ def costs(
                 "error_factor": sum(e * w for e, w in stated) / sum(w for _, w in stated) if stated else None,
                 "longest": {"cell": "/".join(longest), "seconds": found[longest].seconds} if longest else None,
                 "too_large": sorted("/".join(p) for p in found if found[p].memory_bytes > kind.memory_bytes),
-                "precision": sorted({as_engine(c, kind, engine, precision).precision for c in cells.values()}),
+                "precision": precisions,
+                "unsupported": [p for p in precisions if kind.lacks(p)],
             }
         )
     return {

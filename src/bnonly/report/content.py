@@ -1,26 +1,21 @@
-"""What the report says, as plain values for its template: summary, deviations, figures, tables, claims, cells, cost."""
+"""What the report says, as plain values for its template."""
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnonly.console import duration, listed, slug
-from bnonly.figures.catalog import FIGURES, TABLES
-from bnonly.grid.cell import Key
-from bnonly.grid.datasets import DATASETS
+from bnonly.figures.catalog import BEYOND, FIGURES, TABLES
 from bnonly.grid.resolve import Grid
-from bnonly.report import exhibits, spending, summary
-from bnonly.report.deviations import deviations
-from bnonly.verdicts import table
+from bnonly.report import cells, claims, curves, exhibits, parity, spending, summary
+from bnonly.report.differences import Difference, differences
 from bnonly.verdicts.measure import Measurements
 from bnonly.verdicts.verdict import Decision
 
+#: Figures that are shown open, with the paper's numbers beside them: the paper's main results.
+MAIN = ("fig02", "fig03")
 #: Choices where the paper is silent or unclear that every run of this project shares.
 CHOICES = (
     "“γ and β disabled” (Figures 1 and 8) means γ = 1, β = 0, not trained.",
@@ -34,23 +29,29 @@ CHOICES = (
 
 @dataclass
 class Content:
-    """Everything the template shows; see the functions below and the other modules of this folder for each part."""
+    """Everything the template shows, in the order of the page; the modules of this folder have a part each."""
 
     title: str
     headline: str
     lead: list[str]
     tiles: list[dict[str, Any]]
-    kinds: list[dict[str, Any]]
-    deviations: list[str]
+    orderings: list[dict[str, str]]
+    differences: list[Difference]
+    choices: Sequence[str]
+    failures: list[str]
+    main: list[dict[str, Any]]
+    parity: dict[str, Any]
+    curves: list[curves.Curve]
+    case_studies: list[dict[str, Any]]
     figures: list[dict[str, Any]]
+    beyond: list[dict[str, Any]]
     tables: list[dict[str, Any]]
-    claims: list[dict[str, Any]]
+    kinds: list[dict[str, Any]]
+    chapters: list[str]
     cells: list[dict[str, Any]]
+    stored: dict[str, Any]
     cost: dict[str, Any]
     provenance: list[tuple[str, str]]
-    failures: list[str]
-    choices: Sequence[str] = CHOICES
-    sections: list[str] = field(default_factory=list)
 
 
 def collect(
@@ -71,171 +72,31 @@ def collect(
     root : Path
         The run's folder.
     """
-    prices = spending.Prices(grid, paper)
     headline, lead = summary.headline(grid, measured, decisions)
     figures = [exhibits.figure(grid, name, decisions, root) for name in FIGURES.names()]
     tables = [exhibits.table(grid, name, decisions, root) for name in TABLES.names()]
-    places = {name: f["number"] for f in [*figures, *tables] for name in [f["name"]]}
-    claims = [_claim(d, places, prices) for d in decisions]
+    places = {e["name"]: e["number"] for e in [*figures, *tables]}
+    found = curves.curves(measured)
     return Content(
-        grid.title,
-        headline,
-        lead,
-        summary.tiles(decisions),
-        summary.kinds(decisions),
-        deviations(grid, measured),
-        figures,
-        tables,
-        claims,
-        _cells(grid, measured),
-        spending.overview(grid, paper, measured),
-        _provenance(grid, measured),
-        _failures(grid, measured, root),
-        sections=list(dict.fromkeys(d.claim.section.partition(",")[0] for d in decisions)),
+        title=grid.title,
+        headline=headline,
+        lead=lead,
+        tiles=summary.tiles(decisions),
+        orderings=summary.orderings(decisions),
+        differences=differences(grid, measured),
+        choices=CHOICES,
+        failures=cells.failures(grid, measured, root),
+        main=[f for f in figures if f["name"] in MAIN],
+        parity=parity.overview(decisions),
+        curves=list(found.values()),
+        case_studies=curves.case_studies(grid, found),
+        figures=[f for f in figures if f["name"] not in MAIN],
+        beyond=[exhibits.figure(grid, name, decisions, root) for name in BEYOND.names()],
+        tables=tables,
+        kinds=claims.by_kind(decisions, places, spending.Prices(grid, paper)),
+        chapters=list(dict.fromkeys(d.claim.section.partition(",")[0] for d in decisions)),
+        cells=cells.rows(grid, measured, found),
+        stored=cells.stored(grid, root),
+        cost=spending.overview(grid, paper, measured),
+        provenance=cells.provenance(grid, measured),
     )
-
-
-# Claims.
-
-
-def _claim(decision: Decision, places: Mapping[str, str], prices: spending.Prices) -> dict[str, Any]:
-    claim = decision.claim
-    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for cell in decision.cells:
-        if key := Key.parse(cell):
-            groups[key[:2]].append(str(key.seed))
-    missing: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for architecture, regime, seed_ in decision.missing:
-        missing[architecture, regime].append(str(seed_))
-    return {
-        "id": claim.id,
-        "page": claim.page,
-        "section": claim.section,
-        "chapter": claim.section.partition(",")[0],
-        "kind": claim.kind,
-        "kind_title": summary.KIND_TITLES[claim.kind],
-        "says": claim.says,
-        "value": claim.value,
-        "rule": claim.rule,
-        "reading": claim.reading,
-        "note": claim.note,
-        "figures": [(f, places.get(f, f)) for f in claim.figures],
-        "verdict": decision.verdict,
-        "slug": slug(decision.verdict),
-        "reason": decision.reason,
-        "finding": decision.finding[:1].upper() + decision.finding[1:],
-        "found": table.shown(decision) if decision.evidence else "",
-        "evidence": [
-            {
-                "what": e.what,
-                "value": table.number(e.value),
-                "sd": table.number(e.sd),
-                "n": e.n or "",
-                "interval": f"{table.number(e.low)} to {table.number(e.high)}" if e.n and math.isfinite(e.low) else "",
-                "verdict": e.verdict,
-                "slug": slug(e.verdict),
-            }
-            for e in decision.evidence
-        ],
-        "cells": [_group(k, seeds) for k, seeds in groups.items()],
-        "missing": [_group(k, seeds) for k, seeds in missing.items()],
-        "missing_runs": len(decision.missing),
-        "cost": prices.of(decision.missing),
-    }
-
-
-def _group(key: tuple[str, str], seeds: Sequence[str]) -> dict[str, str]:
-    return {"name": f"{key[0]}/{key[1]}", "anchor": f"cell-{key[0]}-{key[1]}", "seeds": ", ".join(seeds)}
-
-
-# Cells.
-
-
-def _cells(grid: Grid, measured: Measurements) -> list[dict[str, Any]]:
-    groups: dict[tuple[str, str], list[Key]] = defaultdict(list)
-    for key in grid.cells:
-        groups[key[:2]].append(key)
-    out = []
-    for (architecture, regime), keys in groups.items():
-        done = [k for k in keys if k in measured.labels]
-        top1 = [float(measured.value("top1", k, 0.0, (0.0, 0.0))) for k in done]
-        finite = [v for v in top1 if math.isfinite(v)]
-        labels = [measured.labels[k] for k in done]
-        diverged = sum(v["status"] == "diverged" for v in labels)
-        out.append(
-            {
-                "anchor": f"cell-{architecture}-{regime}",
-                "name": f"{architecture}/{regime}",
-                "label": grid.regime_labels[regime],
-                "runs": len(keys),
-                "done": len(done),
-                "diverged": diverged,
-                "top1": f"{statistics.fmean(finite):.2f}" if finite else "",
-                "sd": f"{statistics.stdev(finite):.2f}" if len(finite) > 1 else "",
-                "time": duration(sum(map(spending.device_seconds, labels))) if labels else "",
-                "state": "done" if len(done) == len(keys) else "partly" if done else "missing",
-            }
-        )
-    return out
-
-
-# Provenance and failures.
-
-
-def _provenance(grid: Grid, measured: Measurements) -> list[tuple[str, str]]:
-    labels = list(measured.labels.values())
-    if not labels:
-        return [("Run", grid.title), ("Results", "none")]
-    sessions = [s for v in labels for s in v.get("sessions", [v])]
-    commits = Counter(
-        f"{s['git_commit'][:12]}{' with uncommitted changes' if s.get('git_dirty') else ''}"
-        if s.get("git_commit")
-        else f"source {s['source_sha256'][:12]}, no commit ({s['git_unknown']})"
-        if "source_sha256" in s
-        else "no commit"
-        for s in sessions
-    )
-    out = [
-        ("Run", grid.title),
-        ("Results", f"{len(labels):,} trainings, the first begun {_day(min(v.get('started', '') for v in labels))}, "
-                    f"the last ended {_day(max(v.get('ended', '') for v in labels))}"),
-        ("Code", listed(f"{c} ({n:,} sessions)" for c, n in commits.most_common(6))),
-        ("Devices", listed(f"{d} ({n:,})" for d, n in Counter(v.get("device_name", "unknown") for v in labels).most_common(8))),
-    ]  # fmt: skip
-    versions: dict[str, set[str]] = defaultdict(set)
-    for session in sessions:
-        for name, version in session.get("versions", {}).items():
-            versions[name].add(version)
-    out.append(
-        ("Versions", ", ".join(f"{n} {' and '.join(sorted(v))}" for n, v in sorted(versions.items())) or "not recorded")
-    )
-    data = {v["data"]["dataset"]: v["data"]["sha256"] for v in labels}
-    out.append(
-        (
-            "Data",
-            "; ".join(f"{DATASETS[d].title if d in DATASETS else d}: SHA-256 {h}" for d, h in sorted(data.items())),
-        )
-    )
-    resumed = sum(bool(v.get("resumed")) for v in labels)
-    out.append(("Interrupted and continued", f"{resumed:,} trainings" if resumed else "none"))
-    return out
-
-
-def _day(text: str) -> str:
-    return text.replace("T", " ").partition("+")[0] + " UTC" if text else "at an unknown time"
-
-
-def _failures(grid: Grid, measured: Measurements, root: Path) -> list[str]:
-    from bnonly.results import failure
-
-    out = [
-        f"{key} diverged: {v.get('reason') or 'no reason recorded'}. It counts with the accuracy it had."
-        for key, v in measured.labels.items()
-        if v["status"] == "diverged"
-    ]
-    out += [f"{reason}. It is left out." for reason in measured.unusable.values()]
-    for key, cell in grid.cells.items():
-        known = failure.read(root / key.folder) if key not in measured.labels else None
-        if known and known["digest"] == cell.digest():
-            out.append(f"{cell} failed ({known['times']} times): {known['reason']}.")
-    return out

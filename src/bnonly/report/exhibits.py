@@ -1,9 +1,15 @@
-"""The report's figures and tables, with their numbers and the claims about them."""
+"""The report's figures and tables, with their numbers and the claims about them.
+
+A file that was changed, that belongs to another configuration, or that cannot be read, is left out, and its place says why.
+"""
 
 from __future__ import annotations
 
 import base64
 import csv
+import html
+import io
+import re
 import struct
 from collections import Counter
 from collections.abc import Sequence
@@ -11,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from bnonly import paths
-from bnonly.console import listed, slug
+from bnonly.console import listed
 from bnonly.errors import UserError
 from bnonly.figures import outputs
-from bnonly.figures.catalog import FIGURES, TABLES
+from bnonly.figures.catalog import BEYOND, FIGURES, TABLES, Catalog
 from bnonly.grid.resolve import Grid
+from bnonly.report.claims import numbers
 from bnonly.verdicts import verdict
 from bnonly.verdicts.verdict import Decision
 
@@ -23,58 +30,97 @@ from bnonly.verdicts.verdict import Decision
 MOST_ROWS = 130
 #: Pixels of a figure (200 an inch) to a pixel of the page: its type is then as large as small print.
 SCALE = 1.6
-NONE = "This run has none of its experiments."
-
-
-def _about(name: str, decisions: Sequence[Decision]) -> dict[str, Any]:
-    mine = [d for d in decisions if name in d.claim.figures]
-    found = Counter(d.verdict for d in mine)
-    return {
-        "claims": [
-            {"id": d.claim.id, "slug": slug(d.verdict), "verdict": d.verdict, "says": d.claim.says} for d in mine
-        ],
-        "counts": [(v, slug(v), found[v]) for v in verdict.VERDICTS if found[v]],
-    }
-
-
-def _fault(grid: Grid, name: str, root: Path) -> str | None:
-    """Return why a figure or table is not shown, as the end of a sentence; None if it is."""
-    try:
-        found = outputs.fault_of(outputs.ask(grid, name), root)
-    except UserError as problem:
-        return f": {problem}"
-    if not found:
-        return None
-    return "" if found.kind == "missing" else f": {found.text}"
+#: Columns of a figure's CSV file that the page shows.
+COLUMNS = "panel architecture label quantity x mean sd n runs diverged slope r p".split()
 
 
 def figure(grid: Grid, name: str, decisions: Sequence[Decision], root: Path) -> dict[str, Any]:
     """Return a figure with its image and its numbers, or why it is not there."""
-    doc = (FIGURES.module(name).__doc__ or name).strip()
+    doc = (_catalog(name).module(name).__doc__ or name).strip()
     number, _, caption = doc.splitlines()[0].partition(": ")
-    image = root / paths.figure(name, "png")
-    out: dict[str, Any] = {
-        "name": name,
-        "number": number,
-        "caption": caption[:1].upper() + caption[1:],
-        "more": " ".join(" ".join(doc.splitlines()[1:]).split()),
-        **_about(name, decisions),
-    }
-    wanted = any(n.experiment in grid.experiments for n in FIGURES.needs(name))
-    if not wanted or (found := _fault(grid, name, root)) is not None:
-        out["why"] = f"Not drawn{found}. Draw it with: snakemake {name}" if wanted else NONE
-        return out
-    content = image.read_bytes()
-    # A PNG's width and height are at fixed places; they keep the page from jumping while it loads.
-    width, height = struct.unpack(">II", content[16:24])
-    out |= {
-        "src": "data:image/png;base64," + base64.b64encode(content).decode(),
+    out = _described(name, number, caption, decisions)
+    out["more"] = " ".join(" ".join(doc.splitlines()[1:]).split())
+    try:
+        _check(grid, name, root)
+        image = (root / paths.figure(name, "png")).read_bytes()
+        out["numbers"] = _points((root / paths.figure(name, "csv")).read_text(encoding="utf-8"))
+        # A PNG's width and height are at fixed places; they keep the page from jumping while it loads.
+        width, height = struct.unpack(">II", image[16:24])
+    except UserError as problem:
+        return {**out, "why": str(problem)}
+    except (OSError, ValueError, csv.Error, struct.error):
+        return {**out, "why": str(_not_made(name, "a file is damaged"))}
+    return out | {
+        "src": "data:image/png;base64," + base64.b64encode(image).decode(),
         "width": round(width / SCALE),
         "height": round(height / SCALE),
         "alt": _alt(grid, name, out["caption"]),
-        "numbers": _numbers(root / paths.figure(name, "csv")),
     }
-    return out
+
+
+def table(grid: Grid, name: str, decisions: Sequence[Decision], root: Path) -> dict[str, Any]:
+    """Return a table with its cells, or why it is not there."""
+    title = TABLES.title(name)
+    number, _, caption = title.partition(": ")
+    if not number.endswith(("B.2", "C.1")) and not number.startswith("Table"):
+        number, caption = "Text-only results", title
+    out = _described(name, number, caption, decisions)
+    try:
+        _check(grid, name, root)
+        lines = (root / paths.table(name, "md")).read_text(encoding="utf-8").splitlines()
+        rows = [_cells(line) for line in lines if line.startswith("| ")]
+        columns = [(text, rule.endswith(":")) for text, rule in zip(rows[0], rows[1], strict=True)]
+    except UserError as problem:
+        return {**out, "why": str(problem)}
+    except (OSError, ValueError, IndexError):
+        return {**out, "why": str(_not_made(name, "a file is damaged"))}
+    return out | {
+        "columns": columns,
+        "rows": rows[2:],
+        "notes": [html.unescape(line) for line in lines if line and not line.startswith(("|", "**"))],
+    }
+
+
+def _described(name: str, number: str, caption: str, decisions: Sequence[Decision]) -> dict[str, Any]:
+    """Return what is known of a figure or table without its files: its caption and its claims."""
+    mine = [d for d in decisions if name in d.claim.figures]
+    found = Counter(d.verdict for d in mine)
+    # A result of training that the paper states as a number.
+    stated = [d for d in mine if d.claim.counted and all(t.rule == "equals" for t in d.claim.tests)]
+    return {
+        "name": name,
+        "number": number,
+        "caption": caption[:1].upper() + caption[1:],
+        "claims": [{"id": d.claim.id, "verdict": d.verdict, "says": d.claim.says} for d in mine],
+        "counts": [(v, found[v]) for v in verdict.VERDICTS if found[v]],
+        "stated": [numbers(d) for d in stated],
+    }
+
+
+def _check(grid: Grid, name: str, root: Path) -> None:
+    """Check that the files of a figure or table are those of this run.
+
+    Raises
+    ------
+    UserError
+        If they are not there, were changed, or were made from other results or by other code.
+    """
+    if not any(n.experiment in grid.experiments for n in _catalog(name).needs(name)):
+        raise UserError("This run has none of its experiments.")
+    fault = outputs.fault_of(outputs.ask(grid, name), root)
+    if fault:
+        raise _not_made(name, "" if fault.kind == "missing" else fault.text)
+
+
+def _not_made(name: str, why: str) -> UserError:
+    catalog = _catalog(name)
+    made, verb = ("Not made", "Make") if catalog is TABLES else ("Not drawn", "Draw")
+    target = "figures/beyond" if catalog is BEYOND else name
+    return UserError(f"{made}{': ' if why else ''}{why}. {verb} it with: snakemake {target}")
+
+
+def _catalog(name: str) -> Catalog:
+    return next(c for c in (FIGURES, TABLES, BEYOND) if name in c.names())
 
 
 def _alt(grid: Grid, name: str, caption: str) -> str:
@@ -87,33 +133,15 @@ def _alt(grid: Grid, name: str, caption: str) -> str:
     return f"{caption} {'. '.join(panels)}. The numbers follow below or are in {paths.figure(name, 'csv')}."
 
 
-def _numbers(path: Path) -> dict[str, Any] | None:
+def _points(text: str) -> dict[str, Any] | None:
     """Return the points of a figure as a small table, its wide columns left to the CSV file."""
-    if not path.exists():
-        return None
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    wanted = (
-        "panel",
-        "architecture",
-        "label",
-        "quantity",
-        "x",
-        "mean",
-        "sd",
-        "n",
-        "runs",
-        "diverged",
-        "slope",
-        "r",
-        "p",
-    )
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
     if not rows or len(rows) > MOST_ROWS:
         return None
-    columns = [c for c in wanted if c in rows[0] and any(r[c] for r in rows)]
+    columns = [c for c in COLUMNS if c in rows[0] and any(r[c] for r in rows)]
     if "mean" not in columns:
         return None
-    return {"columns": columns, "rows": [[_short(r[c]) for c in columns] for r in rows]}
+    return {"columns": [(c, False) for c in columns], "rows": [[_short(r[c] or "") for c in columns] for r in rows]}
 
 
 def _short(text: str) -> str:
@@ -123,30 +151,6 @@ def _short(text: str) -> str:
         return text
 
 
-def table(grid: Grid, name: str, decisions: Sequence[Decision], root: Path) -> dict[str, Any]:
-    """Return a table with its cells, or why it is not there."""
-    title = TABLES.title(name)
-    number, _, caption = title.partition(": ")
-    if not number.endswith(("B.2", "C.1")) and not number.startswith("Table"):
-        number, caption = "Text-only results", title
-    path = root / paths.table(name, "md")
-    out: dict[str, Any] = {
-        "name": name,
-        "number": number,
-        "caption": caption[:1].upper() + caption[1:],
-        **_about(name, decisions),
-    }
-    wanted = any(n.experiment in grid.experiments for n in TABLES.needs(name))
-    if not wanted or (found := _fault(grid, name, root)) is not None:
-        out["why"] = f"Not made{found}. Make it with: snakemake {name}" if wanted else NONE
-        return out
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line]
-    grid_lines = [line for line in lines if line.startswith("| ")]
-    rows = [[c.strip().replace("\\|", "|") for c in line[1:-1].replace("\\|", "\0").split("|")] for line in grid_lines]
-    out |= {
-        "columns": rows[0],
-        "rows": [[c.replace("\0", "|") for c in row] for row in rows[2:]],
-        "numeric": [c.rstrip().endswith(":") for c in rows[1]],
-        "notes": [line for line in lines if not line.startswith(("|", "**"))],
-    }
-    return out
+def _cells(line: str) -> list[str]:
+    """Split a row of a Markdown table as `bnonly.figures.tables.layout.markdown` writes it."""
+    return [html.unescape(c.strip().replace("\\|", "|")) for c in re.split(r"(?<!\\)\|", line)[1:-1]]

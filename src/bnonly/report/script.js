@@ -1,37 +1,45 @@
-// Filters the table of claims.  Without it the page has the whole table and every link works.
+// Filters the claims.  Without it the page has all of them and every link works.
 "use strict";
 (() => {
   const form = document.getElementById("filters");
   const shown = document.getElementById("shown");
-  const rows = [...document.querySelectorAll("table.claims > tbody > tr")];
-  const words = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
+  const kinds = [...document.querySelectorAll("details.kind")];
+  const claims = [...document.querySelectorAll("table.claims > tbody")];
+  const words = new Map(claims.map((claim) => [claim, claim.textContent.toLowerCase()]));
   let timer;
 
   function apply() {
     const wanted = Object.fromEntries(new FormData(form));
     const terms = wanted.words.toLowerCase().split(/\s+/).filter(Boolean);
-    let count = 0;
-    for (const row of rows) {
-      const data = row.dataset;
-      row.hidden = !(
-        (!wanted.verdict || data.verdict === wanted.verdict) &&
-        (!wanted.kind || data.kind === wanted.kind) &&
-        (!wanted.section || data.section === wanted.section) &&
-        (!wanted.figure || data.figures.split(" ").includes(wanted.figure)) &&
-        terms.every((term) => words.get(row).includes(term))
-      );
-      count += !row.hidden;
+    const filtered = terms.length || Object.entries(wanted).some(([name, value]) => name !== "words" && value);
+    let total = 0;
+    for (const kind of kinds) {
+      let count = 0;
+      for (const claim of kind.querySelectorAll("table.claims > tbody")) {
+        const data = claim.dataset;
+        claim.hidden = !(
+          (!wanted.verdict || data.verdict === wanted.verdict) &&
+          (!wanted.kind || kind.dataset.kind === wanted.kind) &&
+          (!wanted.section || data.section === wanted.section) &&
+          (!wanted.figure || data.figures.split(" ").includes(wanted.figure)) &&
+          terms.every((term) => words.get(claim).includes(term))
+        );
+        count += !claim.hidden;
+      }
+      kind.hidden = !count;
+      kind.open = Boolean(filtered && count);
+      total += count;
     }
-    shown.textContent = `${count} of ${rows.length} claims`;
+    shown.textContent = `${total} of ${claims.length} claims`;
   }
 
-  // A link may point at a row that is filtered away, or into details that are closed.
+  // A link may point at a claim that is filtered away, or into details that are closed.
   function reveal() {
     const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
     if (!target) return;
     if (target.hidden) { form.reset(); apply(); }
-    for (let node = target.parentElement; node; node = node.parentElement) if (node.tagName === "DETAILS") node.open = true;
-    if (target.matches("table.claims tr")) target.querySelector("details").open = true;
+    for (let node = target; node; node = node.parentElement) if (node.tagName === "DETAILS") node.open = true;
+    if (target.matches("table.claims > tbody")) target.querySelector("details").open = true;
     target.scrollIntoView({ behavior: "instant" });
   }
 
@@ -44,6 +52,6 @@
   }
   addEventListener("hashchange", reveal);
   form.hidden = false;
-  apply();
+  shown.textContent = `${claims.length} of ${claims.length} claims`;
   reveal();
 })();

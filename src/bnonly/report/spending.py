@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from bnonly.console import duration
+from bnonly.console import duration, size
 from bnonly.cost import estimate, find_gpu
 from bnonly.cost.gpus import of_configuration
 from bnonly.cost.measured import scan
@@ -52,76 +52,73 @@ class Prices:
 
 def overview(grid: Grid, paper: Grid | None, measured: Measurements) -> dict[str, Any]:
     """Return what was spent, by device and engine, and plans for what is missing, by kind of GPU."""
-    spent: dict[tuple[str, str], list[float]] = {}
+    return {"spent": _spent(grid, measured), "plans": _plans(grid, paper, measured)}
+
+
+def _spent(grid: Grid, measured: Measurements) -> list[list[str]]:
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for key, label in measured.labels.items():
         cell = grid.cells[key]
-        row = spent.setdefault(
-            (label.get("device_name", "unknown"), f"{cell.engine}, {cell.precision}"), [0.0, 0.0, 0.0, 0.0]
+        device = str(label.get("device_name", "unknown"))
+        groups.setdefault((device, f"{cell.engine}, {cell.precision}"), []).append(label)
+    rows = []
+    for (device, engine), labels in groups.items():
+        peak = max(label.get("peak_device_bytes", label.get("peak_host_bytes", 0)) for label in labels)
+        joules = sum(label.get("energy_joules", math.nan) for label in labels)
+        rows.append(
+            [
+                device,
+                engine,
+                f"{len(labels):,}",
+                duration(sum(map(device_seconds, labels))),
+                size(peak),
+                _energy(joules) if math.isfinite(joules) else "not measured",
+            ]
         )
-        row[0] += 1
-        row[1] += device_seconds(label)
-        row[2] = max(row[2], label.get("peak_device_bytes", label.get("peak_host_bytes", 0)))
-        row[3] += label.get("energy_joules", math.nan)
-    return {
-        "spent": [
-            {
-                "device": device,
-                "engine": engine,
-                "runs": int(n),
-                "time": duration(seconds),
-                "memory": f"{peak / 1e9:.1f} GB",
-                "energy": f"{joules / 3.6e6:.2f} kWh" if math.isfinite(joules) else "not measured",
-            }
-            for (device, engine), (n, seconds, peak, joules) in spent.items()
-        ],
-        "plans": _plans(grid, paper, measured),
-    }
+    return rows
 
 
 def _plans(grid: Grid, paper: Grid | None, measured: Measurements) -> list[dict[str, Any]]:
     own = of_configuration(grid.gpus)
     kinds = [g for g in default_kinds(own) if not g.is_cpu]
     known = scan(own) if measured.labels else None
-    plans: list[tuple[str, Grid, list[Key]]] = []
     missing = [k for k in grid.cells if k in grid.on_default() and k not in measured.labels]
-    everything = [k for k in paper.cells if k in paper.on_default()] if paper else []
-    if missing != everything:
-        plans.append(("What this run still misses", grid, missing))
+    plans = [("What this run still misses", grid, missing)]
     if paper:
+        shown = paper.on_default()
+        everything, asked = ([k for k in paper.cells if (k in shown) == wanted] for wanted in (True, False))
+        if missing == everything:
+            plans.clear()
         plans.append(("The whole paper (Figures 1 to 25)", paper, everything))
-        asked = [k for k in paper.cells if k not in paper.on_default()]
         plans.append(("What the paper states without a figure", paper, asked))
-    out = []
-    for title, of, keys in plans:
-        if not keys:
-            continue
-        found = costs(of, keys, kinds, measured=known)
-        out.append(
-            {
-                "title": title,
-                "runs": f"{len(keys):,}",
-                "flops": _flops(found["train_flops"]),
-                "disk": f"{found['disk_bytes'] / 1e9:.1f} GB",
-                "kinds": [
-                    {
-                        "name": k["kind"],
-                        "hours": f"{k['seconds'] / 3600:,.0f}"
-                        if k["seconds"] > 36000
-                        else f"{k['seconds'] / 3600:.2g}",
-                        "precision": " and ".join(k["precision"]),
-                        "energy": f"{k['joules'] / 3.6e6:,.0f} kWh"
-                        if k["joules"] > 3.6e6
-                        else f"{k['joules'] / 3.6e6:.2g} kWh",
-                        "error": f"within a factor of {k['error_factor']:.2g}"
-                        if k["error_factor"]
-                        else "not yet compared with a run",
-                        "too_large": len(k["too_large"]),
-                    }
-                    for k in found["kinds"]
-                ],
-            }
-        )
-    return out
+    return [_plan(title, costs(of, keys, kinds, measured=known)) for title, of, keys in plans if keys]
+
+
+def _plan(title: str, found: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "title": title,
+        "text": f"{found['trainings']:,} trainings, {_flops(found['train_flops'])} FLOPs, {size(found['disk_bytes'])} on disk",
+        "rows": [_kind(k) for k in found["kinds"]],
+    }
+
+
+def _kind(kind: dict[str, Any]) -> list[str]:
+    precisions = " and ".join(kind["precision"])
+    if kind["unsupported"]:
+        return [kind["kind"], precisions, "–", "–", f"this GPU has no {' and no '.join(kind['unsupported'])}"]
+    factor = kind["error_factor"]
+    error = f"within a factor of {factor:.2g}" if factor else "not yet compared with a run"
+    if kind["too_large"]:
+        error += f"; {len(kind['too_large'])} cells do not fit its memory"
+    return [kind["kind"], precisions, _rounded(kind["seconds"] / 3600), _energy(kind["joules"]), error]
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if value > 10 else f"{value:.2g}"
+
+
+def _energy(joules: float) -> str:
+    return f"{_rounded(joules / 3.6e6)} kWh"
 
 
 def _flops(flops: float) -> str:

@@ -1,4 +1,4 @@
-"""The report's head: what of the paper holds, in a sentence, in numbers and in bars."""
+"""The report's head: what of the paper holds, in a sentence and in numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from bnonly.console import slug
+from bnonly.console import listed
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid
 from bnonly.paper import vocabulary
@@ -14,14 +14,6 @@ from bnonly.verdicts import table, verdict
 from bnonly.verdicts.measure import Measurements
 from bnonly.verdicts.verdict import Decision
 
-KIND_TITLES = {
-    "result": "Results of training",
-    "count": "Parameter counts and structure",
-    "setting": "Settings",
-    "axis": "Axes of figures",
-    "definition": "Definitions",
-    "external": "Prior work",
-}
 SHORT = {
     "result": "of training",
     "count": "counted",
@@ -43,49 +35,70 @@ MEANINGS = {
 
 
 def headline(grid: Grid, measured: Measurements, decisions: Sequence[Decision]) -> tuple[str, list[str]]:
-    """Return the headline and the sentences below it."""
+    """Return the verdict in one sentence, and the sentences below it."""
     results, counts = table.count([d for d in decisions if d.claim.counted]), table.count(decisions, ["count"])
     decided = results[verdict.HOLDS] + results[verdict.FAILS] + results[verdict.UNDECIDED]
-    training = sum(results.values())
-    exact = counts[verdict.HOLDS] + counts[verdict.FAILS]
-    data = list(
+    total = sum(results.values())
+    own = [_own(d) for d in decisions if d.claim.counted and _own(d)]
+    data = listed(
         dict.fromkeys(DATASETS[e.dataset].title for e in grid.experiments.values() if not DATASETS[e.dataset].paper)
     )
     lead = []
     if not measured.labels:
-        headline = f"Nothing has been trained yet: {training} claims wait for results"
+        headline = f"Nothing has been trained yet: {total} claims wait for results"
     elif decided:
         headline = f"{results[verdict.HOLDS]} of the {decided} claims that were run hold"
         lead.append(
-            f"Of the paper's {training} claims about training, {decided} could be decided: {results[verdict.HOLDS]} hold, "
+            f"Of the paper's {total} claims about training, {decided} were run: {results[verdict.HOLDS]} hold, "
             f"{results[verdict.FAILS]} do not, and {results[verdict.UNDECIDED]} are undecided."
         )
-    elif data:
-        headline = f"A run on {' and '.join(data)}: it cannot reproduce the paper's numbers"
-    else:
-        headline = f"None of the {training} claims about training can be decided yet"
-    elsewhere = [d for d in decisions if d.verdict == verdict.NOT_APPLICABLE and d.claim.ordering and d.finding]
-    if elsewhere:
-        found = Counter(d.finding.rpartition(": ")[2].removesuffix(" so far") for d in elsewhere)
-        parts = ", ".join(
-            f"{n} {'are undecided' if w == verdict.UNDECIDED else _plural(w, n)}" for w, n in found.most_common()
-        )
+    elif data or own:
+        where = data or "other settings than the paper's"
+        headline = f"On {where}, {_split(own)}" if own else f"A run on {where}: it cannot reproduce the paper's numbers"
         lead.append(
-            f"{len(elsewhere)} of the paper's claims say which is more or which way a trend goes. Looked at on this run's own "
-            f"terms ({' and '.join(data) or 'another protocol'}): {parts}. That is not a verdict on the paper."
+            f"This run cannot reproduce the paper's numbers, and none of the {total} claims about training gets a verdict: "
+            f"the paper trained on {_papers_data()}. Comparisons (which of two is more) and trends (which way it goes) can "
+            "still be looked at."
         )
+    else:
+        headline = f"None of the {total} claims about training can be decided yet"
+    exact = counts[verdict.HOLDS] + counts[verdict.FAILS]
     lead.append(
-        f"{counts[verdict.HOLDS]} of {exact} claims about parameter counts and structure hold exactly; these need no training."
+        f"{counts[verdict.HOLDS]} of {exact} claims about parameter counts and structure hold; they need no training."
     )
     if n := sum(d.verdict == verdict.INCONSISTENT for d in decisions):
-        lead.append(f"{n} statements are contradicted by the paper's own numbers; each is shown with the arithmetic.")
+        lead.append(f"The paper's own numbers contradict {n} statements; each is shown with the arithmetic.")
     return headline, lead
 
 
-def _plural(found: str, n: int) -> str:
-    if n == 1:
-        return found
-    return {verdict.HOLDS: "hold", verdict.FAILS: "do not hold"}.get(found, found)
+def _papers_data() -> str:
+    return listed(d.title for d in DATASETS.values() if d.paper)
+
+
+def _split(found: Sequence[str]) -> str:
+    """Say how many comparisons and trends go the paper's way, and how many are open: with few seeds, most are."""
+    n = Counter(found)
+    return (
+        f"{n[verdict.HOLDS]} of the paper's {len(found)} comparisons and trends hold, {n[verdict.FAILS]} "
+        f"do{'es' if n[verdict.FAILS] == 1 else ''} not, and {n[verdict.UNDECIDED]} are undecided"
+    )
+
+
+def _own(decision: Decision) -> str:
+    """Return what the rule of a comparison or trend says of a run on other data; empty for every other claim."""
+    if decision.verdict != verdict.NOT_APPLICABLE or not decision.claim.ordering or not decision.finding:
+        return ""
+    return decision.finding.rpartition(": ")[2].removesuffix(" so far")
+
+
+def orderings(decisions: Sequence[Decision]) -> list[dict[str, str]]:
+    """Return the comparisons and trends that a run on other data was looked at for, with what it shows."""
+    found = [
+        {"id": d.claim.id, "says": d.claim.says, "ours": table.shown(d), "verdict": _own(d)}
+        for d in decisions
+        if d.claim.counted and _own(d)
+    ]
+    return sorted(found, key=lambda row: verdict.VERDICTS.index(row["verdict"]))
 
 
 def tiles(decisions: Sequence[Decision]) -> list[dict[str, Any]]:
@@ -94,24 +107,9 @@ def tiles(decisions: Sequence[Decision]) -> list[dict[str, Any]]:
     return [
         {
             "verdict": name,
-            "slug": slug(name),
             "count": n,
             "meaning": MEANINGS[name],
-            "parts": ", ".join(f"{by_kind[k][name]} {SHORT[k]}" for k in vocabulary.KINDS if by_kind[k][name]),
+            "parts": ", ".join(f"{by_kind[k][name]} {SHORT.get(k, k)}" for k in vocabulary.KINDS if by_kind[k][name]),
         }
         for name, n in table.count(decisions).items()
     ]
-
-
-def kinds(decisions: Sequence[Decision]) -> list[dict[str, Any]]:
-    """Return the verdicts on each kind of claim, and the bar that shows them."""
-    out = []
-    for kind in vocabulary.KINDS:
-        counts, x, bar = table.count(decisions, [kind]), 0.0, []
-        total = sum(counts.values())
-        for name, n in counts.items():
-            if n:
-                bar.append({"slug": slug(name), "x": f"{x:.2f}", "width": f"{1000 * n / total:.2f}"})
-                x += 1000 * n / total
-        out.append({"title": KIND_TITLES[kind], "kind": kind, "counts": counts, "total": total, "bar": bar})
-    return out

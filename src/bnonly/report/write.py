@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bnonly import paths
-from bnonly.console import slug
+from bnonly.console import plain, slug
 from bnonly.grid.resolve import Grid
 from bnonly.report.content import collect
 from bnonly.results import atomic
@@ -80,5 +80,5 @@ def _hash(text: str) -> str:
 
 
 def _typeset(value: object) -> object:
-    """Set apostrophes as type does; markup (what the template calls safe) is left alone."""
-    return value.replace("'", "’") if type(value) is str else value
+    """Set apostrophes as type does, and show what others wrote without its control characters; markup is left alone."""
+    return plain(value).replace("'", "’") if type(value) is str else value

@@ -1,0 +1,40 @@
+"""How a run differs from the paper, in the words of `bnonly.paper.deviations`, and what of it is missing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from bnonly.grid.resolve import Grid
+from bnonly.paper.deviations import deviations, paper
+from bnonly.verdicts.measure import Measurements
+
+Difference = tuple[str, list[str]]
+
+
+def differences(grid: Grid, measured: Measurements) -> list[Difference]:
+    """Return what a reader must know before comparing this run with the paper.
+
+    Returns
+    -------
+    list of (str, list of str)
+        Where in the run, "Everything" for all of it, and the differences there; those of everything first.
+    """
+    places = [(e.name, a, r) for e in grid.experiments.values() for a in e.architectures for r in e.regimes]
+    whole = [e.name for e in paper().experiments.values() if not e.on_request]
+    found: dict[str, list[str]] = defaultdict(list)
+    for deviation in deviations(grid, places, whole):
+        found[deviation.where].append(deviation.what)
+    out = [(where or "Everything", what) for where, what in sorted(found.items(), key=lambda item: item[0] != "")]
+    missing = list(_missing(grid, measured))
+    return [*out, *([("Missing", missing)] if missing else [])]
+
+
+def _missing(grid: Grid, measured: Measurements) -> Iterator[str]:
+    shown = grid.on_default()
+    for keys, what in (
+        (shown, "behind the figures and tables"),
+        (set(grid.cells) - shown, "for what the paper states without a figure (tables/text_only.md)"),
+    ):
+        if absent := len(keys - set(measured.labels)):
+            yield f"{absent:,} of the {len(keys):,} trainings {what}"
