@@ -14,8 +14,6 @@ TO_SHORTEN = {
     "cost/counting.py:step",
     "cost/gpus.py:_gpu",
     "cost/total.py:costs",
-    "engines/fast/fused.py:norm_act",
-    "engines/fast/network.py:Network.__init__",
     "figures/drawing/densities.py:_histograms",
     "figures/drawing/densities.py:_record",
     "figures/drawing/lines.py:thresholds",

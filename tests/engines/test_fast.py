@@ -468,7 +468,7 @@ def test_kernels_that_cannot_run_are_refused(source):
 
 
 def test_a_precision_needs_the_fast_engine():
-    with pytest.raises(UserError, match="precision is 'bf16'; the reference engine computes in fp32"):
+    with pytest.raises(UserError, match="precision must be fp32 with engine: reference; others need engine: fast"):
         resolve(mini(precision="bf16"))
 
 

@@ -51,9 +51,9 @@ def applied(inputs, relu=True):
     """Outputs and gradients of BatchNorm, the shortcut and ReLU, the output taken by two."""
     x, residual, first, second = (None if t is None else t.clone() for t in inputs)
     norm = nn.BatchNorm2d(x.shape[1])
-    gamma, beta = parameters(x.shape[1])
-    leaves = [t.requires_grad_() for t in (x, gamma, beta, residual) if t is not None]
-    y, again = fused.norm_act(x, gamma, beta, norm, residual, relu, False, backend="numba")
+    norm.weight, norm.bias = (nn.Parameter(p) for p in parameters(x.shape[1]))
+    leaves = [t.requires_grad_() for t in (x, norm.weight, norm.bias, residual) if t is not None]
+    y, again = fused.norm_act(x, norm, residual, relu, False, fused.Statistics("numba"))
     loss = (y * first).float().sum() + (again * second).float().sum()
     return [y.detach().clone(), norm.running_mean, norm.running_var, *torch.autograd.grad(loss, leaves)]
 
@@ -153,7 +153,7 @@ def test_saved_activations_of_resnet_110(regime, most, dtype):
     cell = PAPER.cell("ResNet-110", regime, 0)
     x = torch.randn(8, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     model = regimes.make(cell, 10)
-    network = Network(model, Parameters(model, dtype).of, dtype, backend="numba")
+    network = Network(model, Parameters(model, dtype).of, dtype, fused.Statistics("numba"))
     stock = saved_bytes(lambda: regimes.make(cell, 10)(x)) * dtype.itemsize / 4
     assert 0.3 < saved_bytes(lambda: network.train(x), masks=True) / stock <= most
 

@@ -155,6 +155,7 @@ from bnonly.networks import regimes
 from bnonly.engines.fast.network import Network
 from bnonly.engines.fast.parameters import Parameters
 from bnonly.grid.resolve import load_grid
+from bnonly.engines.fast.fused import Statistics
 from bnonly.engines.triton import trial
 from bnonly.grid.cell import Architecture, Cell
 family, depth, channels, name = sys.argv[1:]
@@ -167,7 +168,7 @@ found = []
 for kernels in ("torch", "triton"):
     model = regimes.make(cell, 10)
     parameters = Parameters(model, torch.float32)
-    network = Network(model, parameters.of, torch.float32, None, kernels)
+    network = Network(model, parameters.of, torch.float32, Statistics(kernels))
     with trial.cut(PROGRAMS=4, FILLING=1):
         logits = network.train(x)
         loss = functional.cross_entropy(logits, y)

@@ -18,6 +18,7 @@ from bnonly.engines import memory
 from bnonly.engines.devices import be_reproducible
 from bnonly.engines.evaluate import Scores
 from bnonly.engines.fast.choice import choose_backend
+from bnonly.engines.fast.fused import Statistics
 from bnonly.engines.fast.network import DTYPES, Network
 from bnonly.engines.fast.parameters import Parameters
 from bnonly.engines.reference import ReferenceEngine
@@ -100,10 +101,9 @@ def make_engine(cell: Cell, source: Batches, device: torch.device, team: Team = 
         reason = triton.why_not(device)
         if reason is not None:
             raise UserError(f"{cell}: engine: triton cannot run here ({reason}); set engine: fast")
-        if cell.recipe.batchnorm == "synchronised":
-            raise UserError(
-                f"{cell}: engine: triton has no batchnorm: synchronised; set batchnorm: local or engine: fast"
-            )
+        if cell.recipe.batchnorm == "synchronised" or cell.recipe.batchnorm_images:
+            asked = "batchnorm_images" if cell.recipe.batchnorm_images else "batchnorm: synchronised"
+            raise UserError(f"{cell}: engine: triton has no {asked}; leave it out, or set engine: fast")
     return FastEngine(cell, source, device, team)
 
 
@@ -126,4 +126,4 @@ def tester(model: torch.nn.Module, cell: Cell) -> Callable[[torch.Tensor], torch
     device = next(model.parameters()).device
     # The Triton kernels only train.
     backend = choose_backend(dataclasses.replace(cell, engine="fast"), device)
-    return Network(model, Parameters(model, dtype).of, dtype, backend=backend).test
+    return Network(model, Parameters(model, dtype).of, dtype, Statistics(backend)).test

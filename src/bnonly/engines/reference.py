@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from bnonly.data import Batches
+from bnonly.data.batches import part_of
 from bnonly.engines.evaluate import Scores, evaluate
 from bnonly.grid.cell import Cell
 from bnonly.grid.schedule import Schedule
@@ -33,6 +34,9 @@ class ReferenceEngine:
         self._cell, self._source, self._device = cell, source, device
         self.schedule = Schedule(cell.recipe, source.train_images)
         self.model = regimes.make(cell, source.classes).to(device)
+        if cell.recipe.batchnorm_images:
+            for _, norm in regimes.find_batchnorms(self.model):
+                GroupedBatchNorm.take_over(norm, cell.recipe.batchnorm_groups)
         self._trainable = regimes.trainable(self.model)
         self._optimiser = Sgd(list(self._trainable.values()), cell.recipe.momentum, cell.recipe.weight_decay)
         self.set_totals(0.0, 0, 0)
@@ -88,6 +92,29 @@ class ReferenceEngine:
     def facts(self) -> dict[str, Any]:
         """See `Engine.facts`."""
         return {}
+
+
+class GroupedBatchNorm(nn.BatchNorm2d):
+    """BatchNorm whose batch statistics are those of groups of images, as if each group were on a GPU of its own.
+
+    The running statistics are the first group's, as in torch's `DataParallel`, which keeps those of its first replica.
+    """
+
+    groups: int
+
+    @classmethod
+    def take_over(cls, norm: nn.BatchNorm2d, groups: int) -> None:
+        """Make a layer of a network one of these, with its parameters and statistics."""
+        norm.__class__ = cls
+        norm.groups = groups  # type: ignore[assignment]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise images (n, channels, height, width)."""
+        if not self.training:
+            return super().forward(x)
+        first, *others = (x[part_of(0, len(x), (i, self.groups))] for i in range(self.groups))
+        own = [functional.batch_norm(part, None, None, self.weight, self.bias, True, 0.0, self.eps) for part in others]
+        return torch.cat([super().forward(first), *own])
 
 
 class Sgd:

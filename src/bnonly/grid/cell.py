@@ -164,6 +164,8 @@ class Recipe:
     """Processes, one a GPU, that share every batch of a cell."""
     batchnorm: Annotated[str, OneOf(("local", "synchronised"))] = _later("local")
     """Over which images BatchNorm takes its statistics: those of one GPU, or of the whole batch."""
+    batchnorm_images: Whole = _later(0)
+    """Images of a group over which BatchNorm takes its statistics, whatever the number of GPUs; 0 leaves it to batchnorm."""
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
@@ -179,7 +181,23 @@ class Recipe:
             raise must(text, "gpus", beside="batch_size")
         if self.batchnorm != "local" and self.gpus == 1:
             raise must("be 'local' with one GPU", "batchnorm", beside="gpus")
+        if self.batchnorm_images:
+            self._check_groups()
         return self
+
+    def _check_groups(self) -> None:
+        """Refuse groups that do not fit the images of a GPU."""
+        if self.batchnorm != "local":
+            raise must("be 0 with batchnorm: synchronised", "batchnorm_images", beside="batchnorm")
+        share = self.batch_size // self.gpus
+        if self.batchnorm_images < 2 or share % self.batchnorm_images:
+            text = f"be 0, or 2 or more and divide {share}, the images of a batch on one GPU"
+            raise must(text, "batchnorm_images", beside="batch_size")
+
+    @property
+    def batchnorm_groups(self) -> int:
+        """Groups of images, on one GPU, each with BatchNorm statistics of its own."""
+        return self.batch_size // self.gpus // self.batchnorm_images if self.batchnorm_images else 1
 
 
 @dataclass(frozen=True)

@@ -58,15 +58,17 @@ def augmentation(recipe: Recipe) -> Misfit | None:
 
 def batches(recipe: Recipe, images: int) -> Misfit | None:
     """Say what is wrong with a recipe's batches of so many training images."""
-    batch, least = recipe.batch_size, 2 * recipe.gpus
+    batch, parts = recipe.batch_size, recipe.gpus * recipe.batchnorm_groups
+    least = 2 * parts
     if batch > images:
         text = f"be at most {images}, the training images of {recipe.dataset}"
     elif batch == 1:
         text = "be at least 2: BatchNorm cannot normalise a single image"
     elif 0 < images % batch < least:
-        fitting = (b for b in range(least, images + 1, recipe.gpus) if not 0 < images % b < least)
+        fitting = (b for b in range(least, images + 1, parts) if not 0 < images % b < least)
         near = min(fitting, key=lambda b: abs(b - batch), default="another")
-        each = f"each of {recipe.gpus} GPUs" if recipe.gpus > 1 else "BatchNorm"
+        kind = "groups" if recipe.batchnorm_images else "GPUs"
+        each = f"each of {parts} {kind}" if parts > 1 else "BatchNorm"
         text = (
             f"not leave {images % batch} of the {images} training images of {recipe.dataset} for a last batch, "
             f"because {each} needs 2 or more; take {near}"

@@ -220,7 +220,7 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
     augmentation = found.pop("augmentation")
     size = found["image_size"] or DATASETS[recipe.dataset].image_size
     scope = found.pop("batchnorm")
-    images = recipe.batch_size // (recipe.gpus if scope == "local" else 1)
+    images = found.pop("batchnorm_images") or recipe.batch_size // (recipe.gpus if scope == "local" else 1)
     return {
         **found,
         "image_size": size,

@@ -26,7 +26,10 @@ def choose_backend(cell: Cell, device: torch.device) -> str:
     """
     if cell.engine == "triton":
         return "triton"
-    if device.type != "cpu" or cell.recipe.batchnorm == "synchronised" or work(cell).train_bytes < WORTH:
+    recipe = cell.recipe
+    if device.type != "cpu" or recipe.batchnorm == "synchronised" or recipe.batchnorm_images:
+        return "torch"
+    if work(cell).train_bytes < WORTH:
         return "torch"
     try:
         from bnonly.engines.fast import numba_batchnorm

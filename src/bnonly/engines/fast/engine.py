@@ -20,6 +20,7 @@ from bnonly.engines import memory
 from bnonly.engines.evaluate import Scores, Tally, evaluate
 from bnonly.engines.fast.choice import choose_backend
 from bnonly.engines.fast.feed import make_feed
+from bnonly.engines.fast.fused import Statistics
 from bnonly.engines.fast.graph import Captured
 from bnonly.engines.fast.malloc import keep_memory
 from bnonly.engines.fast.network import DTYPES, Network, Replicas
@@ -70,8 +71,11 @@ class FastEngine:
             self.model,
             parameters.of,
             DTYPES[cell.precision],
-            self._team.add_up if cell.recipe.batchnorm == "synchronised" else None,
-            self._backend,
+            Statistics(
+                self._backend,
+                self._team.add_up if cell.recipe.batchnorm == "synchronised" else None,
+                cell.recipe.batchnorm_groups,
+            ),
             "tf32" if cell.precision == "tf32" else "ieee",
             memory.crowded(cell, device),
         )

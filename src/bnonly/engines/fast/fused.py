@@ -7,17 +7,41 @@ from it.  Where a shortcut was added the mask does not, and is kept, one byte an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from bnonly.data.batches import part_of
+
 _aten = torch.ops.aten
 
 #: Replaces a tensor by its sum over all processes, and returns it.
 Together = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Statistics(NamedTuple):
+    """How BatchNorm takes a batch's statistics.
+
+    Attributes
+    ----------
+    backend : str
+        "torch", "triton" (`bnonly.engines.triton`) or "numba" (`bnonly.engines.fast.numba_batchnorm`, on CPUs).
+    together : function, optional
+        Replaces a tensor by its sum over all processes, whose images then share their statistics (backend "torch").
+    groups : int
+        Parts of the images that each have statistics of their own (backend "torch").
+    """
+
+    backend: str = "torch"
+    together: Together | None = None
+    groups: int = 1
+
+
+#: Of all images of this process, by PyTorch.
+PLAIN = Statistics()
 
 
 class _FrozenConv(torch.autograd.Function):
@@ -115,7 +139,10 @@ def _stride(x: torch.Tensor, like: nn.Conv2d) -> tuple[int, ...]:
 
 
 class _NormAct(torch.autograd.Function):
-    """BatchNorm in training mode, then perhaps a sum with the shortcut, then perhaps ReLU."""
+    """BatchNorm in training mode, then perhaps a sum with the shortcut, then perhaps ReLU.
+
+    The running statistics are those of the first group of images, as in torch's `DataParallel`.
+    """
 
     @staticmethod
     def forward(
@@ -127,45 +154,71 @@ class _NormAct(torch.autograd.Function):
         norm: nn.BatchNorm2d,
         relu: bool,
         keep_output: bool,
+        groups: int,
     ) -> Any:
-        y, mean, invstd = torch.native_batch_norm(
-            x, gamma, beta, norm.running_mean, norm.running_var, True, norm.momentum or 0.0, norm.eps
-        )
+        running_mean, running_var, factor = norm.running_mean, norm.running_var, norm.momentum or 0.0
+        found = []
+        for part in _parts(x, groups):
+            found.append(
+                torch.native_batch_norm(x[part], gamma, beta, running_mean, running_var, True, factor, norm.eps)
+            )
+            running_mean = running_var = None
+        outputs, means, invstds = zip(*found, strict=True)
+        y = _joined(outputs)
         if residual is not None:
             y.add_(residual)
         if relu:
             y.relu_()
-        ctx.norm, ctx.relu, ctx.added = norm, relu, residual is not None
+        ctx.norm, ctx.relu, ctx.added, ctx.groups = norm, relu, residual is not None, groups
         mask = None
         if relu and keep_output:
             mask = y  # the next layer keeps it anyway
         elif relu and (residual is not None or x.dtype != torch.float32):
             mask = _positive(y)
-        ctx.save_for_backward(x, gamma, beta, mean, invstd, mask)
-        ctx.mark_non_differentiable(mean, invstd)
+        ctx.save_for_backward(x, gamma, beta, mask, *means, *invstds)
+        ctx.mark_non_differentiable(means[0], invstds[0])
         ctx.set_materialize_grads(False)  # zeros for these two would be two launches a layer
-        return y, mean, invstd
+        return y, means[0], invstds[0]
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
-        x, gamma, beta, mean, invstd, mask = ctx.saved_tensors
+        x, gamma, beta, mask, *statistics = ctx.saved_tensors
+        means, invstds = statistics[: ctx.groups], statistics[ctx.groups :]
         dy = gradients[0].contiguous(memory_format=torch.channels_last)
-        if ctx.relu:
-            if mask is None:
-                y = _normalised(x, gamma, beta, mean, invstd)
-                dy = _aten.threshold_backward.grad_input(dy, y, 0, grad_input=y)
-            elif mask.dtype == torch.uint8:
+        if ctx.relu and mask is not None:
+            if mask.dtype == torch.uint8:
                 dy = torch.mul(dy, mask)
             else:
                 dy = _aten.threshold_backward(dy, mask, 0)
-        wanted = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.needs_input_grad[2]]
-        dx = dgamma = dbeta = None
-        if any(wanted):
-            norm = ctx.norm
-            dx, dgamma, dbeta = _aten.native_batch_norm_backward(
-                dy, x, gamma, norm.running_mean, norm.running_var, mean, invstd, True, norm.eps, wanted
-            )
-        return dx, dgamma, dbeta, dy if ctx.added else None, None, None, None
+        wanted = list(ctx.needs_input_grad[:3])
+        norm, found = ctx.norm, []
+        for part, mean, invstd in zip(_parts(x, ctx.groups), means, invstds, strict=True):
+            x_, dy_ = x[part], dy[part]
+            if ctx.relu and mask is None:
+                y = _normalised(x_, gamma, beta, mean, invstd)
+                dy_ = _aten.threshold_backward.grad_input(dy_, y, 0, grad_input=y)
+            if any(wanted):
+                found.append(
+                    _aten.native_batch_norm_backward(
+                        dy_, x_, gamma, norm.running_mean, norm.running_var, mean, invstd, True, norm.eps, wanted
+                    )
+                )
+        dx = _joined([f[0] for f in found]) if wanted[0] else None
+        dgamma, dbeta = (_added([f[i] for f in found]) if wanted[i] else None for i in (1, 2))
+        return dx, dgamma, dbeta, dy if ctx.added else None, None, None, None, None
+
+
+def _parts(x: torch.Tensor, groups: int) -> list[slice]:
+    """Return the images of each group, as equal in number as can be."""
+    return [part_of(0, len(x), (i, groups)) for i in range(groups)]
+
+
+def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+def _added(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.stack(list(parts)).sum(0)
 
 
 def _positive(y: torch.Tensor) -> torch.Tensor:
@@ -223,61 +276,53 @@ class _SharedNorm(torch.autograd.Function):
 
 def norm_act(
     x: torch.Tensor,
-    gamma: torch.Tensor,
-    beta: torch.Tensor,
     norm: nn.BatchNorm2d,
     residual: torch.Tensor | None,
     relu: bool,
     keep_output: bool,
-    together: Together | None = None,
-    backend: str = "torch",
+    statistics: Statistics = PLAIN,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Apply BatchNorm with the batch's statistics, add the shortcut, apply ReLU; the running statistics move.
 
-    The output is returned twice, for the next layer and for the shortcut around it: where the kernels can, the gradients of
+    The output is returned twice, for the next layer and for the shortcut around it: where the backend can, the gradients of
     the two are added in the pass that reads them.
 
     Parameters
     ----------
     x : tensor (n, channels, height, width)
         Channels last in memory; any floating type.
-    gamma, beta : float32 tensor (channels,)
-        Scale and shift.
     norm : torch.nn.BatchNorm2d
-        Running statistics, momentum, eps.
+        Scale, shift, running statistics, momentum, eps.
     residual : tensor like `x`, optional
         The shortcut.
     relu : bool
         Whether ReLU ends it; always after a shortcut.
     keep_output : bool
-        The output is kept by the next layer anyway (its weight trains): take the ReLU's mask from there.
-    together : function, optional
-        Replaces a tensor by its sum over all processes, whose images then share their statistics.
-    backend : str
-        "torch", "triton" (`bnonly.engines.triton`) or "numba" (`bnonly.engines.fast.numba_batchnorm`).
+        The next layer keeps the output anyway (its weight trains): take the ReLU's mask from there.
+    statistics : Statistics
+        Over which images, and with which backend.
     """
-    if together is not None:
-        shared: torch.Tensor = _SharedNorm.apply(x, gamma, beta, norm, together)
+    gamma, beta = norm.weight, norm.bias
+    if statistics.together is not None:
+        shared: torch.Tensor = _SharedNorm.apply(x, gamma, beta, norm, statistics.together)
         shared = shared if residual is None else shared + residual
         shared = functional.relu(shared) if relu else shared
         return shared, shared
-    if backend == "numba":
+    if statistics.backend == "numba":
         from bnonly.engines.fast.numba_batchnorm import NormAct
 
         pair: tuple[torch.Tensor, torch.Tensor] = NormAct.apply(x, gamma, beta, residual, norm, relu)
         return pair
-    if backend == "triton":
+    if statistics.backend == "triton":
         from bnonly.engines.triton import bn_relu
 
         y = bn_relu(x, gamma, beta, norm.running_mean, norm.running_var, norm.momentum or 0.0, norm.eps, residual, relu)
         return y, y
-    y = _NormAct.apply(x, gamma, beta, residual, norm, relu, keep_output)[0]
+    y = _NormAct.apply(x, gamma, beta, residual, norm, relu, keep_output, statistics.groups)[0]
     return y, y
 
 
-def norm_act_made(
-    x: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor, norm: nn.BatchNorm2d
-) -> tuple[torch.Tensor, Made]:
+def norm_act_made(x: torch.Tensor, norm: nn.BatchNorm2d) -> tuple[torch.Tensor, Made]:
     """Apply BatchNorm and ReLU; return with the output what it can be made from again."""
-    y, mean, invstd = _NormAct.apply(x, gamma, beta, None, norm, True, False)
-    return y, Made(x, gamma, beta, mean, invstd)
+    y, mean, invstd = _NormAct.apply(x, norm.weight, norm.bias, None, norm, True, False, 1)
+    return y, Made(x, norm.weight, norm.bias, mean, invstd)

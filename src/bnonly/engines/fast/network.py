@@ -52,10 +52,8 @@ class Network:
         Maps a convolution to its weight and bias in the precision that is computed in.
     dtype : torch.dtype
         That precision; statistics, the mean over pixels, the output layer and the loss are in float32.
-    together : function, optional
-        Replaces a tensor by its sum over all processes: BatchNorm then takes the statistics of the images of all of them.
-    backend : str
-        What applies BatchNorm: "torch", "triton" (all of `bnonly.engines.triton`) or "numba" (`bnonly.engines.fast.numba_batchnorm`, on CPUs).
+    statistics : fused.Statistics
+        Over which images BatchNorm takes its statistics, and with which backend.
     products : str
         How those multiply float32: "ieee" or "tf32".
     recompute : bool
@@ -75,16 +73,15 @@ class Network:
         model: nn.Module,
         weights: Callable[[nn.Conv2d], tuple[torch.Tensor, torch.Tensor | None]],
         dtype: torch.dtype,
-        together: fused.Together | None = None,
-        backend: str = "torch",
+        statistics: fused.Statistics = fused.PLAIN,
         products: str = "ieee",
         recompute: bool = False,
     ) -> None:
-        self._recompute = recompute and together is None
-        self._weights, self._dtype, self._together, self._backend = weights, dtype, together, backend
+        self._recompute = recompute and statistics.together is None and statistics.groups == 1
+        self._weights, self._dtype, self._statistics = weights, dtype, statistics
         self._steps = list(self._parse(model))
         self._model, self._products, self._fused = model, products, False
-        if backend == "triton":
+        if statistics.backend == "triton":
             from bnonly.engines.triton import fuses
 
             self._fused = fuses(model)
@@ -148,7 +145,7 @@ class Network:
                 for here, after in zip(step.layers, step.layers[1:], strict=False):
                     if self._recompute and after.weight.requires_grad:
                         z = fused.conv(x, here.weight, here.bias, here.conv, made)
-                        x, made = fused.norm_act_made(z, here.norm.weight, here.norm.bias, here.norm)
+                        x, made = fused.norm_act_made(z, here.norm)
                     else:
                         x, _ = self._apply(here, x, None, True, after.weight.requires_grad)
                 x, around = self._apply(step.layers[-1], x, around, True, kept, made)
@@ -166,8 +163,7 @@ class Network:
         made: fused.Made | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         z = fused.conv(x, layer.weight, layer.bias, layer.conv, made)
-        norm = layer.norm
-        return fused.norm_act(z, norm.weight, norm.bias, norm, residual, relu, kept, self._together, self._backend)
+        return fused.norm_act(z, layer.norm, residual, relu, kept, self._statistics)
 
     @torch.no_grad()
     def test(self, x: torch.Tensor) -> torch.Tensor:
@@ -190,7 +186,7 @@ class Network:
     ) -> torch.Tensor:
         z = functional.conv2d(x, layer.weight, layer.bias, layer.conv.stride, layer.conv.padding)
         norm = layer.norm
-        if self._backend == "numba":
+        if self._statistics.backend == "numba":
             from bnonly.engines.fast.numba_batchnorm import apply_running
 
             return apply_running(z, norm, residual, relu)
