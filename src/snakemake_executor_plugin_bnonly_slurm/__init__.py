@@ -20,7 +20,9 @@ from pathlib import Path
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
+from snakemake_interface_executor_plugins.logging import LoggerExecutorInterface
 from snakemake_interface_executor_plugins.settings import CommonSettings, ExecutorSettingsBase
+from snakemake_interface_executor_plugins.workflow import WorkflowExecutorInterface
 
 from bnonly.cluster import batches, queue, slurm
 from bnonly.cluster.slurm import Entry, Refused
@@ -92,7 +94,7 @@ class Submission:
 class Executor(RemoteExecutor):
     """Submits, asks and cancels."""
 
-    def __init__(self, workflow, logger) -> None:  # noqa: ANN001
+    def __init__(self, workflow: WorkflowExecutorInterface, logger: LoggerExecutorInterface) -> None:
         self._logs = slurm.LOGS.resolve()
         self._name = slurm.job_name(Path.cwd())
         self._poll = float(workflow.executor_settings.poll)
