@@ -96,8 +96,10 @@ class Cluster:
     def __enter__(self) -> Cluster:
         try:
             self._start()
-        except BaseException:
+        except BaseException as problem:
             self.stop()
+            if isinstance(problem, subprocess.CalledProcessError):
+                problem.add_note(f"{problem.stdout}\n{problem.stderr}")
             raise
         return self
 
@@ -304,7 +306,8 @@ class Cluster:
 
     def _database(self) -> None:
         data, socket = self.folder / "mysql", self.folder / "run/mysql.socket"
-        common = ["--no-defaults", "--user=root", f"--datadir={data}"]
+        # Its temporary tables are named by its process's number, which another cluster's database has as well.
+        common = ["--no-defaults", "--user=root", f"--datadir={data}", f"--tmpdir={self.folder}/run"]
         self.run(
             "mariadb-install-db", *common, "--auth-root-authentication-method=socket", "--skip-test-db", timeout=120
         )
