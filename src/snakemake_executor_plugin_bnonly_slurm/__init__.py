@@ -8,6 +8,7 @@ A job's resources are `runtime`, `mem_mb` and `slurm`: all other options of `sba
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import shlex
@@ -208,10 +209,16 @@ class Executor(RemoteExecutor):
             self.report_job_success(info)
             return True
         reason = self._why(mine, entry)
-        record = {"job": mine.number, "comment": mine.comment, "reason": reason, "log": str(mine.file("log"))}
-        (mine.folder / slurm.FAILURE).write_text(json.dumps(record))
-        self.report_job_error(info, msg=f"SLURM job {mine.number}: {reason}. ", aux_logs=[record["log"]])
+        log = str(mine.file("log"))
+        self._remember(mine, reason, log)
+        self.report_job_error(info, msg=f"SLURM job {mine.number}: {reason}. ", aux_logs=[log])
         return True
+
+    def _remember(self, mine: Submission, reason: str, log: str) -> None:
+        """Write why a submission failed, for `status`; where nothing can be written the message must do."""
+        with contextlib.suppress(OSError):
+            record = {"job": mine.number, "comment": mine.comment, "reason": reason, "log": log}
+            (mine.folder / slurm.FAILURE).write_text(json.dumps(record))
 
     def _forgotten(self, mine: Submission) -> str:
         """Return how a job ended that the controller does not know any more."""
@@ -265,14 +272,15 @@ class Executor(RemoteExecutor):
                 )
         if holder:
             return True
-        mine.folder.mkdir(parents=True, exist_ok=True)
         try:
+            mine.folder.mkdir(parents=True, exist_ok=True)
             with self._submitting:
                 if self._is_cancelled:
                     return True
                 mine.number = slurm.submit(self._options(info.job, mine), self._script(info.job, mine))
                 self._numbers.add(mine.number)
-        except Refused as refused:
+        except (Refused, OSError) as problem:  # OSError: the quota is used up
+            refused = problem if isinstance(problem, Refused) else Refused(f"{mine.folder}: {problem.strerror}")
             if refused.is_final:
                 self._give_up(info, str(refused))
                 return False
@@ -292,8 +300,7 @@ class Executor(RemoteExecutor):
     def _give_up(self, info: SubmittedJobInfo, text: str) -> None:
         """Report a job that SLURM will never take: one line for each reason, and no further attempt."""
         mine: Submission = info.aux["submission"]
-        record = {"job": "", "comment": mine.comment, "reason": f"SLURM refuses it: {text}", "log": ""}
-        (mine.folder / slurm.FAILURE).write_text(json.dumps(record))
+        self._remember(mine, f"SLURM refuses it: {text}", "")
         if text not in self._refused:
             self._refused.add(text)
             options = shlex.join(self._options(info.job, mine))
@@ -331,4 +338,5 @@ class Executor(RemoteExecutor):
         if text:
             self.logger.warning(text)
         lines = [t for t in self._notices.values() if t]
-        self._notice_file.write_text("".join(f"{line}\n" for line in lines))
+        with contextlib.suppress(OSError):  # a full disk: it has been said
+            self._notice_file.write_text("".join(f"{line}\n" for line in lines))
