@@ -3,9 +3,11 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -195,6 +197,37 @@ def test_a_folder_that_cannot_be_written_says_how_a_group_shares_it(monkeypatch)
         match=r"cell/.lock: cannot be written: Permission denied; make its folder writable \(for a group: chmod",
     ):
         held_here()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two other users")
+@pytest.mark.parametrize(("umask", "status"), [(0o002, 0), (0o022, 1)])
+def test_two_users_of_one_group(umask, status, monkeypatch):
+    """Of a process that was killed the other user takes the folder over, or reads how it must be set up."""
+    root = Path(tempfile.mkdtemp(dir="/tmp"))
+    os.chown(root, 0, 4242)
+    root.chmod(0o2775)
+    monkeypatch.chdir(root)
+
+    def user(number, killed):
+        if process := os.fork():
+            return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        os.setgroups([])
+        os.setgid(4242)
+        os.setuid(number)
+        os.umask(umask)
+        try:
+            with lock.hold(CELL, "cell"):
+                if killed:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            os._exit(0)
+        except UserError as problem:
+            os._exit(1 if "make its folder writable (for a group: chmod" in str(problem) else 2)
+
+    try:
+        assert user(3001, killed=True) == -signal.SIGKILL
+        assert user(3002, killed=False) == status
+    finally:
+        shutil.rmtree(root)
 
 
 def overlaps(number: int, found) -> None:

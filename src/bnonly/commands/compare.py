@@ -213,6 +213,8 @@ def _refuse(folder: Path, what: str, found: Counter[str], remedy: str) -> None:
 def _read(path: Path) -> Run:
     table, label = parquet.read(path, "metrics")
     columns = [table[name].to_pylist() for name in LEARNED]
+    if not table.num_rows:
+        raise UserError(f"{path}: has no epochs; train the cell again")
     try:
         cell = parse_cell(json.dumps(label.get("cell"), sort_keys=True, separators=(",", ":")))
     except UserError:
@@ -222,7 +224,7 @@ def _read(path: Path) -> Run:
         columns[LEARNED.index("test_top1")][-1],
         columns[LEARNED.index("test_loss")][-1],
         label.get("status") == "diverged",
-        str(label.get("data", {}).get("sha256", "")),
+        str(data.get("sha256", "")) if isinstance(data := label.get("data"), dict) else "",
         str(label.get("device_name", "")),
         tuple(zip(*columns, strict=True)),
     )

@@ -20,6 +20,7 @@ from bnonly.config.layers import read_yaml
 from bnonly.console import size
 from bnonly.errors import UserError
 from bnonly.figures import manifest, outputs
+from bnonly.figures.tables import counts
 from bnonly.grid.cell import Cell, Key
 from bnonly.grid.resolve import Grid, resolve
 from bnonly.results import atomic, parquet
@@ -208,6 +209,7 @@ def export(
         for key in done:
             labels.append(_pack_cell(writer, grid.cells[key], largest_weights, packed))
         if paths.counts().exists():
+            counts.read(paths.counts())  # refuses what is no such table
             writer.add(str(paths.counts()), paths.counts().read_bytes())
         made, packed.outdated = _made(grid)
         for file in sorted(made):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import math
 import os
 import re
@@ -177,7 +178,7 @@ def _moves(archive: Archive, grid: Grid, staging: Path, keep: bool, done: Unpack
         if state_of(cell) == "running":
             raise UserError(f"{folder}: is being trained; wait for it or stop it, then import again")
         here = [n for n in names if (Path(folder) / n).exists()]
-        other = [n for n in here if (Path(folder) / n).read_bytes() != (staging / folder / n).read_bytes()]
+        other = [n for n in here if not _same(Path(folder) / n, staging / folder / n)]
         if other and keep:
             done.kept += 1
             continue
@@ -205,6 +206,11 @@ def _moves(archive: Archive, grid: Grid, staging: Path, keep: bool, done: Unpack
     for file in sorted((staging / PREFIX).rglob("*")):
         if file.is_file():
             yield file, aside / file.relative_to(staging / PREFIX)
+
+
+def _same(mine: Path, theirs: Path) -> bool:
+    """Whether two files have the same content; what is no file has none."""
+    return mine.is_file() and filecmp.cmp(mine, theirs, shallow=False)
 
 
 def _check_file(archive: Archive, file: Path, cell: Cell) -> None:

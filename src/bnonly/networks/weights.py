@@ -111,6 +111,8 @@ def load(path: Path, cell: Cell | None = None) -> tuple[dict[str, torch.Tensor],
     """
     if not path.exists():
         raise UserError(f"{path}: no such file; train the cell first")
+    if not path.is_file():
+        raise UserError(f"{path}: is not a regular file; delete it and train the cell again")
     try:
         with safe_open(path, framework="pt") as stream:
             label: dict[str, Any] = json.loads((stream.metadata() or {}).get("bnonly", "{}"))

@@ -251,6 +251,8 @@ def _clear(path: Path, owner: Owner | None) -> None:
         os.rename(path, aside)
         if _read(aside) != owner:  # another was quicker, and this is its new mark
             os.link(aside, path)
+    except PermissionError as problem:
+        raise _unwritable(path, problem) from None
     except OSError:
         pass
     finally:

@@ -49,7 +49,7 @@ def load(path: Path, cell: Cell) -> dict[str, Any] | None:
         return None
     remedy = "delete it to train the cell from the start"
     try:
-        whole = path.read_bytes()
+        whole = atomic.read(path, largest=1 << 40)
     except OSError as problem:
         raise UserError(f"{path}: cannot be read: {problem.strerror}") from None
     checksum, body = whole[:32], whole[32:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Context, Decimal
 from pathlib import Path
@@ -11,6 +12,7 @@ from bnonly.errors import UserError
 from bnonly.figures.needs import Architecture, Panel
 from bnonly.figures.tables.layout import Table
 from bnonly.grid.families import FAMILIES
+from bnonly.results import atomic
 
 Counts = Mapping[str, Mapping[str, int]]
 
@@ -32,12 +34,11 @@ def read(path: Path) -> dict[str, dict[str, int]]:
         If the file is absent or has not the columns.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-            return {row["architecture"]: {part: int(row[part]) for part in PARTS.values()} for row in rows}
+        rows = list(csv.DictReader(io.StringIO(atomic.read(path).decode(), newline="")))
+        return {row["architecture"]: {part: int(row[part]) for part in PARTS.values()} for row in rows}
     except OSError as problem:
         raise UserError(f"{path}: {problem.strerror or problem}; make it with: bnonly counts") from None
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, csv.Error):
         raise UserError(f"{path}: not a table of parameter counts; delete it and run: bnonly counts") from None
 
 
