@@ -138,6 +138,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86400:,.1f} days"
 
 
+def two_digits(value: float) -> str:
+    """Return a number with the two digits that an estimate can claim."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+
+
 def size(count: float) -> str:
     """Return bytes in a decimal unit."""
     for unit, length in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):

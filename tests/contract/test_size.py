@@ -11,9 +11,6 @@ PACKAGE = ROOT / "src/bnonly"
 PARAMETERS, LINES = 6, 450
 #: Functions that still take more than six parameters.  Shorten this list; never add to it.
 TO_SHORTEN = {
-    "cost/counting.py:step",
-    "cost/gpus.py:_gpu",
-    "cost/total.py:costs",
     "figures/drawing/densities.py:_histograms",
     "figures/drawing/densities.py:_record",
     "figures/drawing/lines.py:thresholds",

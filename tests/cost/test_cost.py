@@ -17,6 +17,7 @@ from bnonly.cost import measured, total
 from bnonly.cost.gpus import GPUS, PRECISIONS, cpu, find_gpu, of_configuration
 from bnonly.cost.measured import Measured, Throughput
 from bnonly.cost.model import CONSTANTS, step_seconds_per_image
+from bnonly.cost.total import Assumptions
 from bnonly.errors import UserError
 from bnonly.figures import outputs
 from bnonly.grid.cell import Key
@@ -181,7 +182,7 @@ def test_a_cell_on_several_gpus_takes_the_hours_of_all_of_them():
     key, gpu = ("ImageNet-ResNet-200", "all", 0), find_gpu("a100-80")
     one, shared = (cost.estimate(g.cells[key], gpu) for g in (alone, four))
     assert one.seconds / 4 < shared.seconds < one.seconds / 3 and shared.memory_bytes < one.memory_bytes / 3
-    found = total.costs(four, [key], [gpu], gpus=8)["kinds"][0]
+    found = total.costs(four, [key], [gpu], Assumptions(gpus=8))["kinds"][0]
     assert found["seconds"] == pytest.approx(4 * shared.seconds) and found["wall_seconds"] == pytest.approx(
         shared.seconds
     )
@@ -191,9 +192,9 @@ def test_a_cell_on_several_gpus_takes_the_hours_of_all_of_them():
 def test_costs_add_up():
     keys = outputs.select(PAPER, ["fig05", "cifar-depth"])
     assert len(keys) == len(set(keys)) > 490
-    found = total.costs(PAPER, keys, [find_gpu("h200"), find_gpu("t4")], gpus=4)
+    found = total.costs(PAPER, keys, [find_gpu("h200"), find_gpu("t4")], Assumptions(gpus=4))
     assert found["trainings"] == len(keys) == sum(g["trainings"] for g in found["groups"])
-    assert found["train_flops"] == sum(cost.work(PAPER.cells[k]).train_flops for k in keys)
+    assert found["train_flops"] == sum(cost.count_training(PAPER.cells[k]).train_flops for k in keys)
     for kind in found["kinds"]:
         gpu = find_gpu(kind["kind"])
         seconds = [cost.estimate(PAPER.cells[k], gpu).seconds for k in keys]
@@ -215,12 +216,14 @@ def test_costs_add_up():
 
 def test_the_fast_engine_computes_in_bf16_on_a_gpu():
     keys, kinds = outputs.select(PAPER, ["fig08"]), [find_gpu("h200"), find_gpu("cpu")]
-    found = total.costs(PAPER, keys, kinds, engine="fast")["kinds"]
+    found = total.costs(PAPER, keys, kinds, Assumptions(engine="fast"))["kinds"]
     assert [k["precision"] for k in found] == [["bf16"], ["fp32"]]
-    assert total.costs(PAPER, keys, kinds, engine="fast", precision="tf32")["kinds"][0]["precision"] == ["tf32"]
+    assert total.costs(PAPER, keys, kinds, Assumptions(engine="fast", precision="tf32"))["kinds"][0]["precision"] == [
+        "tf32"
+    ]
     own = load_grid(ROOT / "config.yaml", {"engine": "fast", "precision": "tf32"})
     for engine, precision in ((None, "tf32"), ("fast", "tf32"), ("reference", "fp32")):
-        assert total.costs(own, keys, kinds, engine=engine)["kinds"][0]["precision"] == [precision]
+        assert total.costs(own, keys, kinds, Assumptions(engine=engine))["kinds"][0]["precision"] == [precision]
 
 
 @pytest.mark.parametrize(
@@ -233,7 +236,7 @@ def test_the_fast_engine_computes_in_bf16_on_a_gpu():
 )
 def test_engines_and_precisions_that_are_not(words, message):
     with pytest.raises(UserError) as problem:
-        total.costs(PAPER, outputs.select(PAPER, ["fig08"]), [find_gpu("h200")], **words)
+        total.costs(PAPER, outputs.select(PAPER, ["fig08"]), [find_gpu("h200")], Assumptions(**words))
     assert message in str(problem.value)
 
 

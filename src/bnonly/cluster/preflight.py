@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnonly import cost, paths
+from bnonly import paths
 from bnonly.cluster import limits, queue, slurm
 from bnonly.cluster.requests import Requests, setting
+from bnonly.cost.training import count_training
 from bnonly.errors import UserError, accepted
 from bnonly.figures import outputs
 from bnonly.grid.cell import Cell, Key
@@ -188,7 +189,7 @@ def _tested(options: list[str]) -> str | None:
 def _folder_problems(cells: list[Cell]) -> Iterator[str]:
     """Yield why results could not be written."""
     here = Path.cwd()
-    needed = sum(cost.work(c).disk_bytes for c in cells if not paths.metrics(c.key.folder).exists())
+    needed = sum(count_training(c).disk_bytes for c in cells if not paths.metrics(c.key.folder).exists())
     try:
         paths.RESULTS.mkdir(parents=True, exist_ok=True)
         # A quota is met in writing; what is free does not show it.

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from bnonly.commands import setup
-from bnonly.console import duration, size
+from bnonly.console import duration, size, two_digits
 
 if TYPE_CHECKING:
     from bnonly.commands.setup import Commands
@@ -47,9 +47,8 @@ def run_cost(options: argparse.Namespace) -> int:
         from bnonly.results.state import FINISHED, state_of
 
         keys = [k for k in keys if state_of(run.grid.cells[k]) not in FINISHED]
-    found = total.costs(
-        run.grid, keys, kinds, options.gpus, options.engine, options.precision, scan(own), options.cores
-    )
+    assumed = total.Assumptions(options.gpus, options.engine, options.precision, options.cores)
+    found = total.costs(run.grid, keys, kinds, assumed, scan(own))
     print(json.dumps(found, indent=1) if options.json else text(found, options.missing))
     return 0
 
@@ -61,14 +60,14 @@ def text(cost: dict[str, Any], missing: bool = False) -> str:
     if not cost["trainings"]:
         return lines[0] + ": nothing to compute"
     # Hours by experiment where there is room for them.
-    names = [k["kind"] for k in cost["kinds"]] if len(cost["kinds"]) <= 4 else []
+    names = [k["kind"] for k in cost["kinds"] if not k["unsupported"]] if len(cost["kinds"]) <= 4 else []
     total = {"name": "all", **cost, "seconds": {k["kind"]: k["seconds"] for k in cost["kinds"]}}
     head = "".join(f"{n + ', h':>13}" for n in names)
     lines += ["", f"{'experiment':<14}{'trainings':>10}{'FLOPs':>10}{'evaluating':>11}{'disk':>10}{head}"]
     for group in [*cost["groups"], total] if len(cost["groups"]) > 1 else cost["groups"]:
         lines.append(
             f"{group['name']:<14}{group['trainings']:>10,}{group['train_flops']:>10.2g}{group['test_flops']:>11.2g}"
-            f"{size(group['disk_bytes']):>10}" + "".join(f"{hours(group['seconds'][n]):>13}" for n in names)
+            f"{size(group['disk_bytes']):>10}" + "".join(f"{two_digits(group['seconds'][n] / 3600):>13}" for n in names)
         )
     wall = f"on {cost['gpus']}"
     lines += ["", f"{'device':<11}{'precision':<10}{'hours':>9}{'kWh':>8}{wall:>10}{'longest':>10}  from        off by"]
@@ -77,8 +76,14 @@ def text(cost: dict[str, Any], missing: bool = False) -> str:
         source = "model" if not share else "measured" if share > 0.99 else f"{100 * share:.0f}% meas."
         error = f"x{kind['error_factor']:.2f}" if kind["error_factor"] else "unknown"
         large = f"   {len(kind['too_large'])} of {cost['networks']} do not fit its memory" if kind["too_large"] else ""
+        device = f"{kind['kind']:<11}{'/'.join(kind['precision']):<10}"
+        if kind["unsupported"]:
+            lines.append(
+                f"{device}{'-':>9}{'-':>8}{'-':>10}{'-':>10}  has no {'/'.join(kind['unsupported'])}: --precision fp32"
+            )
+            continue
         lines.append(
-            f"{kind['kind']:<11}{'/'.join(kind['precision']):<10}{hours(kind['seconds']):>9}{energy(kind['joules']):>8}"
+            f"{device}{two_digits(kind['seconds'] / 3600):>9}{two_digits(kind['joules'] / 3.6e6):>8}"
             f"{duration(kind['wall_seconds']):>10}{duration(kind['longest']['seconds']):>10}  {source:<11} {error}{large}"
         )
     lines += ["", *_notes(cost)]
@@ -105,15 +110,3 @@ def _notes(cost: dict[str, Any]) -> list[str]:
             f"{correction['factor']:.2f} times the model's time (spread x{g['spread']:.2f}); off by {error}, uncorrected x{g['error_uncorrected']:.2f}"
         )
     return notes
-
-
-def hours(seconds: float) -> str:
-    """Return hours with two digits that mean something."""
-    value = seconds / 3600
-    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
-
-
-def energy(joules: float) -> str:
-    """Return kWh."""
-    value = joules / 3.6e6
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"

@@ -1,11 +1,12 @@
 """What a training costs: FLOPs, bytes, memory, disk, time on a kind of GPU; without torch, numpy or pandas at import.
 
-`bnonly.grid.plan` enumerates a network, `.work` counts a training, `.gpus` knows the devices, `.estimate` puts them
-together, `.measured` corrects that by finished runs, `.table` is ``bnonly cost``.
+`bnonly.grid.plan` lists a network's operations, `.step` counts one training step, `.training` a whole training; `.gpus`
+knows the devices, `.model` and `.estimate` put them together, `.measured` corrects that by finished runs, `.total` adds
+up what figures and experiments cost.
 """
 
-from bnonly.cost.counting import Work, work
 from bnonly.cost.estimate import Estimate, estimate
 from bnonly.cost.gpus import GPUS, Gpu, find_gpu
+from bnonly.cost.training import Training, count_training
 
-__all__ = ["GPUS", "Estimate", "Gpu", "Work", "estimate", "find_gpu", "work"]
+__all__ = ["GPUS", "Estimate", "Gpu", "Training", "count_training", "estimate", "find_gpu"]

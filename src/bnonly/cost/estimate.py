@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from bnonly.cost.counting import Work, work
 from bnonly.cost.gpus import Gpu
 from bnonly.cost.model import CORES, model
+from bnonly.cost.training import count_training
 from bnonly.grid.cell import Cell
 
 #: Start-up on a CPU in a process that has imported torch.
@@ -105,10 +105,10 @@ def estimate(
         startup = WARM_SECONDS
     correction = measured.correction(cell, gpu) if measured else None
     factor = correction.factor if correction else 1.0
-    done: Work = work(cell)
+    training = count_training(cell)
     return Estimate(
-        seconds=startup + factor * (steps + done.evaluations * evaluation),
-        memory_bytes=done.memory_bytes + CONTEXT_BYTES[gpu.is_cpu],
+        seconds=startup + factor * (steps + training.evaluations * evaluation),
+        memory_bytes=training.memory_bytes + CONTEXT_BYTES[gpu.is_cpu],
         startup_seconds=startup,
         error_factor=correction.error if correction else None,
         evaluation_seconds=factor * evaluation,

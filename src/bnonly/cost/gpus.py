@@ -8,7 +8,7 @@ is an entry of `gpus:` in config.yaml.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -60,37 +60,29 @@ class Gpu:
 
 
 def _gpu(
-    name: str,
-    gigabytes: float,
-    bandwidth: float,
-    fp32: float,
-    tf32: float,
-    bf16: float,
-    fp16: float,
-    watts: float,
-    *aliases: str,
+    name: str, gigabytes: float, bandwidth: float, tflops: Sequence[float], watts: float, aliases: Iterable[str]
 ) -> Gpu:
-    """GB, published GB/s, TFLOP/s, W."""
-    rates = dict(zip(PRECISIONS, (fp32 * 1e12, tf32 * 1e12, bf16 * 1e12, fp16 * 1e12), strict=True))
-    return Gpu(name, int(gigabytes * 1e9), bandwidth * 1e9 * COPY_SHARE, rates, watts, aliases)
+    """GB, published GB/s, TFLOP/s by precision, W."""
+    rates = {p: rate * 1e12 for p, rate in zip(PRECISIONS, tflops, strict=True)}
+    return Gpu(name, int(gigabytes * 1e9), bandwidth * 1e9 * COPY_SHARE, rates, watts, tuple(aliases))
 
 
 # V100 and T4 compute tf32 and bf16 in fp32; the RTX 3090 and 4090 have no faster tf32 than fp32.
 #: Kinds without bf16 and tf32 of their own, which the fast engine refuses there.
 OLD = frozenset({"v100", "t4"})
 _KINDS = (
-    _gpu("a100-40", 40, 1555, 19.5, 156, 312, 312, 400, r"nvidia a100-(sxm4|pcie|pci)-40gb( mig.*)?", "a100", "a100[-_]40(gb)?", "a100[-_](sxm4?|pcie)[-_]40(gb)?"),
-    _gpu("a100-80", 80, 2039, 19.5, 156, 312, 312, 400, r"nvidia a100-sxm4-80gb", r"nvidia a100 80gb pcie", "a100[-_]80(gb)?", "a100[-_](sxm4?|pcie)[-_]80(gb)?"),
-    _gpu("h100-pcie", 80, 2039, 51.2, 378, 756, 756, 350, r"nvidia h100 pcie", "h100[-_]pcie([-_]80(gb)?)?"),
-    _gpu("h100", 80, 3350, 66.9, 494, 989, 989, 700, r"nvidia h100 80gb hbm3", "h100[-_](sxm5?|80(gb)?|hbm3)", "h100[-_]80gb[-_]hbm3", "h100-sxm"),
-    _gpu("h200", 141, 4300 / COPY_SHARE, 66.9, 494, 989, 989, 700, r"nvidia h200", "h200[-_](sxm5?|141(gb)?)"),
-    _gpu("v100", 32, 900, 15.7, 15.7, 15.7, 125, 300, r"(nvidia |tesla )?(tesla )?v100-.*", r"nvidia v100.*", "v100[-_](16|32)(gb)?", "v100s?"),
-    _gpu("a10", 24, 600, 31.2, 62.5, 125, 125, 150, r"nvidia a10g?", "a10g"),
-    _gpu("l4", 24, 300, 30.3, 60, 121, 121, 72, r"nvidia l4"),
-    _gpu("l40s", 48, 864, 91.6, 183, 362, 362, 350, r"nvidia l40s"),
-    _gpu("rtx-3090", 24, 936, 35.6, 35.6, 71, 71, 350, r"nvidia geforce rtx 3090( ti)?", "(geforce_|geforce-)?(rtx)?[-_]?3090"),
-    _gpu("rtx-4090", 24, 1008, 82.6, 82.6, 165.2, 165.2, 450, r"nvidia geforce rtx 4090( d)?", "(geforce_|geforce-)?(rtx)?[-_]?4090"),
-    _gpu("t4", 16, 320, 8.1, 8.1, 8.1, 65, 70, r"(nvidia )?(tesla )?t4"),
+    _gpu("a100-40", 40, 1555, (19.5, 156, 312, 312), 400, [r"nvidia a100-(sxm4|pcie|pci)-40gb( mig.*)?", "a100", "a100[-_]40(gb)?", "a100[-_](sxm4?|pcie)[-_]40(gb)?"]),
+    _gpu("a100-80", 80, 2039, (19.5, 156, 312, 312), 400, [r"nvidia a100-sxm4-80gb", r"nvidia a100 80gb pcie", "a100[-_]80(gb)?", "a100[-_](sxm4?|pcie)[-_]80(gb)?"]),
+    _gpu("h100-pcie", 80, 2039, (51.2, 378, 756, 756), 350, [r"nvidia h100 pcie", "h100[-_]pcie([-_]80(gb)?)?"]),
+    _gpu("h100", 80, 3350, (66.9, 494, 989, 989), 700, [r"nvidia h100 80gb hbm3", "h100[-_](sxm5?|80(gb)?|hbm3)", "h100[-_]80gb[-_]hbm3", "h100-sxm"]),
+    _gpu("h200", 141, 4300 / COPY_SHARE, (66.9, 494, 989, 989), 700, [r"nvidia h200", "h200[-_](sxm5?|141(gb)?)"]),
+    _gpu("v100", 32, 900, (15.7, 15.7, 15.7, 125), 300, [r"(nvidia |tesla )?(tesla )?v100-.*", r"nvidia v100.*", "v100[-_](16|32)(gb)?", "v100s?"]),
+    _gpu("a10", 24, 600, (31.2, 62.5, 125, 125), 150, [r"nvidia a10g?", "a10g"]),
+    _gpu("l4", 24, 300, (30.3, 60, 121, 121), 72, [r"nvidia l4"]),
+    _gpu("l40s", 48, 864, (91.6, 183, 362, 362), 350, [r"nvidia l40s"]),
+    _gpu("rtx-3090", 24, 936, (35.6, 35.6, 71, 71), 350, [r"nvidia geforce rtx 3090( ti)?", "(geforce_|geforce-)?(rtx)?[-_]?3090"]),
+    _gpu("rtx-4090", 24, 1008, (82.6, 82.6, 165.2, 165.2), 450, [r"nvidia geforce rtx 4090( d)?", "(geforce_|geforce-)?(rtx)?[-_]?4090"]),
+    _gpu("t4", 16, 320, (8.1, 8.1, 8.1, 65), 70, [r"(nvidia )?(tesla )?t4"]),
 )  # fmt: skip
 
 GPUS: dict[str, Gpu] = {g.name: g for g in _KINDS}
@@ -103,9 +95,9 @@ def of_configuration(kinds: Mapping[str, Mapping[str, Any]]) -> tuple[Gpu, ...]:
             name,
             k["memory_gb"],
             k["bandwidth_gb_s"],
-            *(k["tflops"][p] for p in PRECISIONS),
+            [k["tflops"][p] for p in PRECISIONS],
             k["watts"],
-            *map(_literal, k["aliases"]),
+            map(_literal, k["aliases"]),
         )
         for name, k in kinds.items()
     )

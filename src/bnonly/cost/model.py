@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from bnonly.cost.counting import ITEMSIZE, Pass, step_of, work
 from bnonly.cost.gpus import Gpu
+from bnonly.cost.step import ITEMSIZE, Pass, step_of
+from bnonly.cost.training import count_training
 from bnonly.grid.cell import Cell
 from bnonly.grid.datasets import DATASETS
 
@@ -94,19 +95,24 @@ def kernels(
 def model(cell: Cell, gpu: Gpu, cores: int) -> tuple[float, str, float, float]:
     """Return the seconds of all steps, what bounds them, seconds of one evaluation, seconds of start-up."""
     constants = CONSTANTS["fast" if cell.engine == "triton" else cell.engine, gpu.is_cpu]
-    done, one, data, batch = work(cell), step_of(cell), DATASETS[cell.recipe.dataset], cell.recipe.batch_size
+    training, one, data, batch = (
+        count_training(cell),
+        step_of(cell),
+        DATASETS[cell.recipe.dataset],
+        cell.recipe.batch_size,
+    )
     gpus = cell.recipe.gpus
     by = kernels((*one.forward, *one.backward), batch // gpus, gpu, constants, cell.precision)
     exchange = 2 * (gpus - 1) / gpus * 4 * one.trainable / EXCHANGE_BYTES_PER_S
     host = one.kernels * constants.launch_seconds
     # A GPU computes while the host launches; on a CPU one waits for the other.
     parts = {
-        "FLOPs": sum(by.values()) * done.images / batch + exchange * done.iterations,
-        "launches": host * done.iterations,
+        "FLOPs": sum(by.values()) * training.images / batch + exchange * training.iterations,
+        "launches": host * training.iterations,
         "images": 0.0,
     }
     if data.layout == "folder":
-        parts["images"] = done.images / (DECODED_PER_CORE[data.shrink] * (gpu.cores or cores * gpus))
+        parts["images"] = training.images / (DECODED_PER_CORE[data.shrink] * (gpu.cores or cores * gpus))
     if gpu.is_cpu:
         steps, bound = sum(parts.values()), "FLOPs"
     else:
@@ -125,7 +131,7 @@ def model(cell: Cell, gpu: Gpu, cores: int) -> tuple[float, str, float, float]:
 
 def step_seconds_per_image(cell: Cell, gpu: Gpu, cores: int = CORES) -> float:
     """Return the model's seconds of training for one image, uncorrected; measured ones are compared with them."""
-    return model(cell, gpu, cores)[0] / work(cell).images
+    return model(cell, gpu, cores)[0] / count_training(cell).images
 
 
 def limit_images_per_second(cell: Cell, gpu: Gpu, matrix_flops: float | None = None) -> float:

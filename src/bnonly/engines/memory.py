@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from bnonly.cost.counting import work
+from bnonly.cost.training import count_training
 from bnonly.errors import UserError
 from bnonly.grid.cell import Cell
 
@@ -24,7 +24,7 @@ WORDS = ("can't allocate memory", "not enough memory", "bad_alloc")
 
 def needed(cell: Cell) -> int:
     """Return the bytes that training a cell takes on its device, as estimated; of one GPU's share of the batch."""
-    return work(cell).memory_bytes
+    return count_training(cell).memory_bytes
 
 
 def size(device: torch.device) -> int:

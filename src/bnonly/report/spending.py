@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from bnonly.console import duration, size
+from bnonly.console import duration, size, two_digits
 from bnonly.cost import estimate, find_gpu
 from bnonly.cost.gpus import of_configuration
 from bnonly.cost.measured import scan
@@ -110,15 +110,11 @@ def _kind(kind: dict[str, Any]) -> list[str]:
     error = f"within a factor of {factor:.2g}" if factor else "not yet compared with a run"
     if kind["too_large"]:
         error += f"; {len(kind['too_large'])} cells do not fit its memory"
-    return [kind["kind"], precisions, _rounded(kind["seconds"] / 3600), _energy(kind["joules"]), error]
-
-
-def _rounded(value: float) -> str:
-    return f"{value:,.0f}" if value > 10 else f"{value:.2g}"
+    return [kind["kind"], precisions, two_digits(kind["seconds"] / 3600), _energy(kind["joules"]), error]
 
 
 def _energy(joules: float) -> str:
-    return f"{_rounded(joules / 3.6e6)} kWh"
+    return f"{two_digits(joules / 3.6e6)} kWh"
 
 
 def _flops(flops: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from bnonly.cost.counting import work
+from bnonly.cost.training import count_training
 from bnonly.engines.fast.network import DTYPES
 from bnonly.errors import UserError
 from bnonly.grid.cell import Cell
@@ -29,7 +29,7 @@ def choose_backend(cell: Cell, device: torch.device) -> str:
     recipe = cell.recipe
     if device.type != "cpu" or recipe.batchnorm == "synchronised" or recipe.batchnorm_images:
         return "torch"
-    if work(cell).train_bytes < WORTH:
+    if count_training(cell).train_bytes < WORTH:
         return "torch"
     try:
         from bnonly.engines.fast import numba_batchnorm

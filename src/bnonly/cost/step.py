@@ -1,4 +1,4 @@
-"""What one training computes, moves and keeps: FLOPs, bytes, memory, disk (standard library only).
+"""One training step of a network: FLOPs, bytes moved, launches, and what is kept for the backward pass (standard library only).
 
 FLOPs are those of convolutions and the linear layer, two for a multiply-add.  A backward pass costs only what the
 regime needs: gradients of activations down to the first trainable tensor, gradients of weights where weights train; of
@@ -8,16 +8,14 @@ all of a filter's weights where some random ones do.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from bnonly.grid.cell import Architecture, Cell
+from bnonly.grid.cell import Architecture, Cell, Regime
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.plan import Op, network
-from bnonly.grid.schedule import Schedule
 
-#: Where an unnamed size of a recipe is the data set's own.
+#: Bytes of an activation.
 ITEMSIZE = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}
 
 
@@ -127,44 +125,6 @@ class Step:
         return batch * (self.saved_elements * itemsize + self.saved_bytes + masks) + self.saved_fixed
 
 
-@dataclass(frozen=True)
-class Work:
-    """What one cell's training is.
-
-    Attributes
-    ----------
-    train_flops, test_flops : int
-        Of the whole training; of its evaluations.
-    train_bytes : int
-        Moved by the training steps in the cell's engine and precision.
-    iterations, images : int
-        Steps; images trained on, an image once an epoch.
-    evaluations, test_images : int
-        How often the test set is scored; its images.
-    memory_bytes : int
-        Peak on a device, of several that share a batch on each; without the driver's or torch's own.
-    disk_bytes : int
-        Of the finished cell's files.
-    parameters, trainable : int
-        Numbers of the network; those that train.
-    step : Step
-        The step behind it.
-    """
-
-    train_flops: int
-    train_bytes: int
-    test_flops: int
-    iterations: int
-    images: int
-    evaluations: int
-    test_images: int
-    memory_bytes: int
-    disk_bytes: int
-    parameters: int
-    trainable: int
-    step: Step
-
-
 #: Launches of a step beside the network's: augmentation and normalisation, loss, accuracy sums.
 STEP_KERNELS = 30
 #: Tensors that one launch of a multi-tensor optimiser takes, and launches of SGD with momentum and decay for them.
@@ -174,8 +134,8 @@ OPTIMISER_TENSORS, OPTIMISER_KERNELS = 100, 4
 class _Counting:
     """Goes over a network once and collects its passes."""
 
-    def __init__(self, ops: tuple[Op, ...], train: tuple[str, ...], k: int, per: str, traffic: Traffic) -> None:
-        self.ops, self.train, self.k, self.per, self.traffic = ops, set(train), k, per, traffic
+    def __init__(self, ops: tuple[Op, ...], regime: Regime, traffic: Traffic) -> None:
+        self.ops, self.train, self.k, self.traffic = ops, set(regime.train), regime.random_k, traffic
         self.requires: list[bool] = []
         self.saved: set[int] = set()
         self.saved_bytes = self.saved_masks = self.saved_fixed = 0
@@ -331,94 +291,25 @@ class _Counting:
 
 
 @lru_cache(maxsize=1024)
-def step(
-    architecture: Architecture, train: tuple[str, ...], k: int, per: str, classes: int, image: int, engine: str
-) -> Step:
+def count_step(architecture: Architecture, regime: Regime, classes: int, image: int, engine: str) -> Step:
     """Count one training step of a network.
 
     Parameters
     ----------
     architecture : Architecture
         The network.
-    train : tuple of str
-        Groups that train (`bnonly.grid.cell.GROUPS`).
-    k, per : int, str
-        Random weights, as in `bnonly.grid.cell.Regime`.
+    regime : Regime
+        What trains.
     classes, image : int
         Outputs; side of the input in pixels.
     engine : str
         A key of `TRAFFIC`.
     """
-    return _Counting(network(architecture, classes, image), train, k, per, TRAFFIC[engine]).count()
+    return _Counting(network(architecture, classes, image), regime, TRAFFIC[engine]).count()
 
 
 def step_of(cell: Cell, engine: str | None = None) -> Step:
     """Return the step of a cell, in its engine or another."""
-    data, regime = DATASETS[cell.recipe.dataset], cell.regime
+    data = DATASETS[cell.recipe.dataset]
     image = cell.recipe.image_size or data.image_size
-    return step(
-        cell.architecture, regime.train, regime.random_k, regime.random_per, data.classes, image, engine or cell.engine
-    )
-
-
-def step_bytes(passes: Iterator[tuple[Pass, int]] | tuple[tuple[Pass, int], ...], batch: int, itemsize: int) -> int:
-    """Return the bytes that passes move for a batch."""
-    return sum((batch * p.elements + p.weights) * n for p, n in passes) * itemsize
-
-
-def work(cell: Cell) -> Work:
-    """Count what a cell's training computes, moves and keeps.
-
-    Parameters
-    ----------
-    cell : Cell
-        Its engine and precision say how.
-    """
-    recipe, data = cell.recipe, DATASETS[cell.recipe.dataset]
-    size = recipe.image_size or data.image_size
-    schedule = Schedule(recipe, data.train_images)
-    epochs, rest = divmod(schedule.total, schedule.per_epoch)
-    images = epochs * data.train_images + rest * recipe.batch_size
-    evaluations = 1 + epochs + (rest > 0)
-    one = step_of(cell)
-    itemsize = ITEMSIZE[cell.precision]
-    per_image = one.forward_flops + one.dgrad_flops + one.wgrad_flops
-    passes = (*one.forward, *one.backward)
-    moved = step_bytes(passes, images, itemsize) + (schedule.total - 1) * itemsize * sum(
-        p.weights * n for p, n in passes
-    )
-
-    share = recipe.batch_size // recipe.gpus
-    saved = one.saved(share, itemsize)
-    # Beside what is saved: the activation under way, its gradient, and one being made.
-    transient = 3 * share * one.largest * itemsize
-    # fp32 parameters, with gradient and momentum where they train, and a copy of the frozen ones in the precision of
-    # the engine.
-    parameters = 4 * one.parameters + 8 * one.trainable + (itemsize * one.parameters if itemsize < 4 else 0)
-    resident = 0 if data.layout == "folder" else 3 * size * size * (data.train_images + data.test_images)
-    if resident and cell.engine == "fast":  # an epoch's images, augmented and normalised together on a GPU
-        resident += 3 * size * size * data.train_images * itemsize
-
-    return Work(
-        train_flops=per_image * images,
-        train_bytes=moved,
-        test_flops=one.forward_flops * data.test_images * evaluations,
-        iterations=schedule.total,
-        images=images,
-        evaluations=evaluations,
-        test_images=data.test_images,
-        memory_bytes=saved + transient + parameters + resident,
-        disk_bytes=_disk(one, evaluations),
-        parameters=one.parameters,
-        trainable=one.trainable,
-        step=one,
-    )
-
-
-def _disk(one: Step, rows: int) -> int:
-    """Return the bytes of a cell's files: values that hardly compress, and labels (measured on the demo)."""
-    weights = 4 * (one.trainable + 2 * one.features) + 2_000
-    metrics = 75 * rows + 7_000
-    batchnorm = 31 * one.features + 6_000
-    analyses = 5 * one.features + 12_000
-    return weights + metrics + batchnorm + analyses
+    return count_step(cell.architecture, cell.regime, data.classes, image, engine or cell.engine)

@@ -10,8 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bnonly.config.layers import read_yaml
 from bnonly.cost import estimate, find_gpu
-from bnonly.cost.counting import step, step_of, work
 from bnonly.cost.model import limit_images_per_second
+from bnonly.cost.step import count_step, step_of
+from bnonly.cost.training import count_training
 from bnonly.engines.fast.network import Network
 from bnonly.engines.fast.parameters import Parameters
 from bnonly.errors import UserError
@@ -122,7 +123,7 @@ def test_the_largest_activation_is_the_networks(regime):
 
 def test_regimes_cost_what_they_must():
     """Only the output: no backward pass through the network.  Random weights: all of the weights' gradients."""
-    made = {r: step(Architecture("n", "cifar-resnet", 14, 16), REGIMES[r].train, REGIMES[r].random_k, "channel", 10, 32, "reference") for r in REGIMES}  # fmt: skip
+    made = {r: count_step(Architecture("n", "cifar-resnet", 14, 16), REGIMES[r], 10, 32, "reference") for r in REGIMES}  # fmt: skip
     linear, stem = 2 * 64 * 10, 2 * 27 * 16 * 32 * 32
     forward = made["all"].forward_flops
     assert made["out"].dgrad_flops == 0 and made["out"].wgrad_flops == linear and made["out"].saved_elements == 64
@@ -140,7 +141,7 @@ def test_parameters_of_the_papers_networks():
     known = {a: cell for (a, _, _), cell in PAPER.cells.items()}
     for name, row in facts.items():
         cell = known[PAPER.aliases.get(name, name) if name in known or name in PAPER.aliases else f"ImageNet-{name}"]
-        assert work(cell).parameters == int(row["total"]), name
+        assert count_training(cell).parameters == int(row["total"]), name
 
 
 @pytest.mark.parametrize(
@@ -149,15 +150,15 @@ def test_parameters_of_the_papers_networks():
 )
 def test_the_papers_groups(experiment, flops, digits):
     cells = [PAPER.cells[k] for k in set(PAPER.keys_of(PAPER.experiments[experiment]))]
-    total = sum(work(c).train_flops for c in cells)
+    total = sum(count_training(c).train_flops for c in cells)
     assert float(f"{total:.{digits - 1}e}") == flops
 
 
 def test_schedule():
     cell = PAPER.cell("ResNet-14", "bn", 0)
-    done = work(cell)
+    done = count_training(cell)
     assert (done.iterations, done.images, done.evaluations, done.test_images) == (160 * 391, 160 * 50_000, 161, 10_000)
-    part = work(dataclasses.replace(cell, recipe=dataclasses.replace(cell.recipe, epochs=1.5, milestones=())))
+    part = count_training(dataclasses.replace(cell, recipe=dataclasses.replace(cell.recipe, epochs=1.5, milestones=())))
     assert (part.iterations, part.images, part.evaluations) == (586, 50_000 + 195 * 128, 3)
 
 
@@ -180,7 +181,7 @@ def test_eager_moves_forty_elements_a_block_and_the_fast_engine_less():
     """A basic block more, and nothing else: what it adds, in elements of a convolution's output."""
 
     def moved(depth, regime, engine):
-        one = step(Architecture("n", "cifar-resnet", depth, 16), REGIMES[regime].train, 0, "channel", 10, 32, engine)
+        one = count_step(Architecture("n", "cifar-resnet", depth, 16), REGIMES[regime], 10, 32, engine)
         return sum(p.elements * n for p, n in (*one.forward, *one.backward))
 
     block = 7 * 16 * 32 * 32 // 4  # one in each of the three groups
@@ -190,8 +191,7 @@ def test_eager_moves_forty_elements_a_block_and_the_fast_engine_less():
 
 def test_the_fast_engine_saves_what_was_measured_on_resnet_110():
     saved = [
-        step(Architecture("n", "cifar-resnet", 110, 16), ("gamma", "beta"), 0, "channel", 10, 32, e)
-        for e in ("reference", "fast")
+        count_step(Architecture("n", "cifar-resnet", 110, 16), REGIMES["bn"], 10, 32, e) for e in ("reference", "fast")
     ]
     stock, fused = (s.saved(1, 4) - s.saved_fixed for s in saved)
     assert stock / 1e6 == pytest.approx(8.44, abs=0.06) and fused / 1e6 == pytest.approx(4.76, abs=0.03)
@@ -234,4 +234,4 @@ def test_disk_of_a_run(tmp_path_factory, bnonly):
         "ResNet-14", "bn_out", 0
     )
     size = sum(p.stat().st_size for p in (folder / "results/ResNet-14/bn_out/seed0").glob("[!.]*"))
-    assert work(cell).disk_bytes == pytest.approx(size, rel=0.25)
+    assert count_training(cell).disk_bytes == pytest.approx(size, rel=0.25)
