@@ -15,7 +15,8 @@ from bnonly import paths
 from bnonly.figures import outputs
 from bnonly.figures.catalog import FIGURES
 from bnonly.grid.cell import Architecture, Cell, Key
-from bnonly.grid.families import IMAGENET_BLOCKS, VGG_LAYERS
+from bnonly.grid.families.imagenet_resnet import BLOCKS
+from bnonly.grid.families.vgg import LAYERS
 from bnonly.grid.resolve import Grid, resolve
 from bnonly.results import parquet
 
@@ -113,11 +114,11 @@ def small_config() -> dict[str, Any]:
 def batchnorm_channels(arch: Architecture) -> int:
     """Channels with a gamma, exactly."""
     if arch.family == "vgg":
-        return arch.channels * sum(m for m in VGG_LAYERS[arch.depth] if isinstance(m, int))
+        return arch.channels * sum(m for m in LAYERS[arch.depth] if isinstance(m, int))
     if arch.family == "cifar-resnet":
         blocks = (arch.depth - 2) // 6
         return arch.channels * (1 + 2 * blocks * (1 + 2 + 4) + 2 + 4)
-    kind, blocks_of = IMAGENET_BLOCKS[arch.depth]
+    kind, blocks_of = BLOCKS[arch.depth]
     a_block, a_shortcut = (2, 1) if kind == "basic" else (6, 4)
     groups = sum(n * a_block * 2**g for g, n in enumerate(blocks_of))
     shortcuts = sum(a_shortcut * 2**g for g in range(4) if g or kind == "bottleneck")

@@ -115,10 +115,7 @@ def test_spread_over_the_layer_is_as_many():
 @pytest.mark.parametrize("name", sorted(GRID.architecture_labels))
 def test_families_know_the_smallest_fan_in(name):
     spec = architecture(name)
-    assert (
-        families.FAMILIES[spec.family].min_fan_in(spec.depth, spec.channels)
-        == regimes.count(on_meta(name))["min_fan_in"]
-    )
+    assert families.min_fan_in(spec) == regimes.count(on_meta(name))["min_fan_in"]
 
 
 @pytest.mark.parametrize("name", ["ResNet-14", "WRN-14-4", "VGG-11", "ImageNet-ResNet-18", "ImageNet-ResNet-50"])

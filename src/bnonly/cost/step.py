@@ -13,7 +13,8 @@ from functools import lru_cache
 
 from bnonly.grid.cell import Architecture, Cell, Regime
 from bnonly.grid.datasets import DATASETS
-from bnonly.grid.plan import Op, network
+from bnonly.grid.families import network
+from bnonly.grid.plan import Op
 
 #: Bytes of an activation.
 ITEMSIZE = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}

@@ -116,6 +116,6 @@ TABLES = Catalog(
         *(HERE / "tables" / f"{name}.py" for name in ("__init__", "counts", "layout", "render")),
         HERE / "values.py",
         METRICS,
-        Path(families.__file__),
+        *sorted(Path(families.__file__).parent.glob("*.py")),
     ),
 )

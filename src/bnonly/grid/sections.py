@@ -42,7 +42,7 @@ from bnonly.config.reader import (
 from bnonly.grid import compatibility
 from bnonly.grid.cell import ENGINES, GROUPS, PRECISIONS, Architecture, Channels, Depth, Recipe, Regime
 from bnonly.grid.datasets import DATASETS
-from bnonly.grid.families import FAMILIES
+from bnonly.grid.families import FAMILIES, min_fan_in
 
 
 class _Section(Section):
@@ -366,8 +366,7 @@ def read_recipe(node: Node, scale: float) -> Recipe:
 def check_fit(arch: Architecture, regime: Regime, recipe: Recipe, regime_node: Node, recipe_node: Node) -> None:
     """Refuse an architecture, a regime and a recipe that do not go together; the nodes are what was read."""
     family = FAMILIES[arch.family]
-    fan_in = family.min_fan_in(arch.depth, arch.channels)
-    if regime.random_k > fan_in:
+    if regime.random_k and regime.random_k > (fan_in := min_fan_in(arch)):
         text = f"be at most {fan_in}, the smallest fan-in of a filter in architectures.{arch.name}"
         regime_node.fail("random", "k", must=text)
     data = DATASETS[recipe.dataset]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import cast
+
 from torch import nn
 
-from bnonly.errors import UserError
+from bnonly.errors import UserError, accepted
 from bnonly.grid.cell import Architecture
+from bnonly.grid.families import FAMILIES
 
 
 def build(architecture: Architecture, classes: int) -> nn.Module:
@@ -21,27 +25,19 @@ def build(architecture: Architecture, classes: int) -> nn.Module:
     Returns
     -------
     torch.nn.Module
-        Maps images (batch, 3, height, width) to logits (batch, classes).
+        Maps images (batch, 3, height, width) to logits (batch, classes); its `architecture` is the one given.
 
     Raises
     ------
     UserError
         If the family is none of these.
     """
+    family = architecture.family.replace("-", "_")
+    if architecture.family not in FAMILIES:
+        raise UserError(
+            f"{architecture.name}: no family '{architecture.family}'; {accepted(architecture.family, FAMILIES)}"
+        )
     # Imported here, so that a CIFAR cell does not pay for torchvision (some two seconds).
-    if architecture.family == "cifar-resnet":
-        from bnonly.networks.cifar_resnet import CifarResNet
-
-        return CifarResNet(architecture.depth, architecture.channels, classes)
-    if architecture.family == "vgg":
-        from bnonly.networks.vgg import Vgg
-
-        return Vgg(architecture.depth, architecture.channels, classes)
-    if architecture.family == "imagenet-resnet":
-        from bnonly.networks.imagenet_resnet import imagenet_resnet
-
-        return imagenet_resnet(architecture.depth, architecture.channels, classes)
-    raise UserError(
-        f"{architecture.name}: nothing builds family '{architecture.family}'; write its network in bnonly/networks and a branch "
-        "in bnonly.networks.build"
-    )
+    made = import_module(f"bnonly.networks.{family}").build(architecture.depth, architecture.channels, classes)
+    made.architecture = architecture
+    return cast(nn.Module, made)

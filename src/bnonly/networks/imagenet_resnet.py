@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from bnonly.grid.families import IMAGENET_BLOCKS
+from bnonly.grid.families.imagenet_resnet import BLOCKS
 from bnonly.networks.pooling import MaxPool2d
 
 
@@ -27,19 +27,19 @@ class _NarrowResNet(ResNet):
         return super()._make_layer(block, planes // 64 * self._channels, blocks, stride, dilate)
 
 
-def imagenet_resnet(depth: int, channels: int, classes: int) -> nn.Module:
+def build(depth: int, channels: int, classes: int) -> nn.Module:
     """Build torchvision's ResNet of a depth, ResNet-10 and ResNet-200 included; stride on the 3x3 convolutions.
 
     Parameters
     ----------
     depth : int
-        A key of `bnonly.grid.families.IMAGENET_BLOCKS`.
+        A key of `bnonly.grid.families.imagenet_resnet.BLOCKS`.
     channels : int
         Channels of the stem; 64 in the paper.
     classes : int
         Outputs.
     """
-    kind, layers = IMAGENET_BLOCKS[depth]
+    kind, layers = BLOCKS[depth]
     block: type[BasicBlock | Bottleneck] = BasicBlock if kind == "basic" else Bottleneck
     if channels == 64:
         model = ResNet(block, list(layers), num_classes=classes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from bnonly.grid.families import VGG_LAYERS
+from bnonly.grid.families.vgg import LAYERS
 from bnonly.networks.pooling import MaxPool2d
 
 
@@ -28,7 +28,7 @@ class Vgg(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         inputs = 3
-        for item in VGG_LAYERS[depth]:
+        for item in LAYERS[depth]:
             if isinstance(item, str):
                 layers.append(MaxPool2d(2))
                 continue
@@ -41,3 +41,6 @@ class Vgg(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (n, 3, h, w) to logits (n, classes)."""
         return self.fc(self.layers(x).mean(dim=(2, 3)))
+
+
+build = Vgg

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,8 +13,7 @@ from torch.nn import functional
 
 from bnonly.engines.fast import fused
 from bnonly.errors import UserError
-from bnonly.networks.cifar_resnet import CifarResNet
-from bnonly.networks.vgg import Vgg
+from bnonly.grid import families
 
 #: What the precisions of a cell compute convolutions in; tf32 is fp32 whose products a GPU rounds.
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
@@ -63,7 +61,7 @@ class Network:
     Raises
     ------
     UserError
-        If the network is of a family whose layers are not known here.
+        If `bnonly.networks.build` did not make the network.
     TypeError
         If what follows a convolution is no BatchNorm.
     """
@@ -79,7 +77,7 @@ class Network:
     ) -> None:
         self._recompute = recompute and statistics.together is None and statistics.groups == 1
         self._weights, self._dtype, self._statistics = weights, dtype, statistics
-        self._steps = list(self._parse(model))
+        self._steps = self._along_the_plan(model)
         self._model, self._products, self._fused = model, products, False
         if statistics.backend == "triton":
             from bnonly.engines.triton import fuses
@@ -101,31 +99,34 @@ class Network:
             raise TypeError(f"a {type(norm).__name__} behind a {type(conv).__name__} is no layer of the fast engine")
         return Layer(conv, norm, *self._weights(conv))
 
-    def _parse(self, model: Any) -> Iterator[Layer | Block | nn.Module]:
-        if isinstance(model, Vgg):
-            modules = list(model.layers)
-            for here, after in zip(modules, [*modules[1:], None], strict=True):
-                if isinstance(here, nn.Conv2d):
-                    yield self._layer(here, after)
-                elif isinstance(here, nn.MaxPool2d):
-                    yield here
-            return
-        if not isinstance(model, CifarResNet) and not _is_torchvisions(model):
+    def _along_the_plan(self, model: Any) -> list[Layer | Block | nn.Module]:
+        """Return the network's steps: its modules are registered in the order of the plan's operations."""
+        if not hasattr(model, "architecture"):
             raise UserError(
-                f"the fast engine does not know the layers of a {type(model).__name__}; write them in Network._parse of "
-                "bnonly/engines/fast/network.py, or set engine: reference"
+                f"the fast engine runs along the plan of a network that bnonly.networks.build made, which a "
+                f"{type(model).__name__} is not; set engine: reference"
             )
-        yield self._layer(model.conv1, model.bn1)
-        if hasattr(model, "maxpool"):
-            yield model.maxpool
-        groups = [model.blocks] if hasattr(model, "blocks") else [getattr(model, f"layer{i}") for i in range(1, 5)]
-        for block in (b for group in groups for b in group):
-            layers = [
-                self._layer(getattr(block, f"conv{i}"), getattr(block, f"bn{i}"))
-                for i in (1, 2, 3)
-                if hasattr(block, f"conv{i}")
-            ]
-            yield Block(layers, None if block.downsample is None else self._layer(*block.downsample))
+        architecture = model.architecture
+        plan = families.network(architecture, 1, families.FAMILIES[architecture.family].min_image)
+        convs, norms, pools = (
+            iter([m for m in model.modules() if isinstance(m, kind)])
+            for kind in (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d)
+        )
+        steps: list[tuple[int, Any]] = []  # each with the number of its operation
+        for number, op in enumerate(plan):
+            if op.kind == "conv":
+                steps.append((number, self._layer(next(convs), next(norms, None))))
+            elif op.kind == "pool":
+                steps.append((number, next(pools)))
+            elif op.kind == "add":
+                # A block has the layers behind what its shortcut reads; a shortcut with a convolution is the last of them.
+                way = plan[op.inputs[1]]
+                start = plan[way.inputs[0]].inputs[0] if way.kind == "bn" else op.inputs[1]
+                inside = [step for n, step in steps if n > start]
+                shortcut = inside.pop() if way.kind == "bn" else None
+                steps = [(n, step) for n, step in steps if n <= start]
+                steps.append((number, Block(inside, shortcut)))
+        return [step for _, step in steps]
 
     def train(self, x: torch.Tensor) -> torch.Tensor:
         """Map images to logits (n, classes), float32, with the batch's statistics; the running ones move."""
@@ -239,12 +240,6 @@ def _through(networks: Sequence[Network], blocks: _Map, images: Sequence[torch.T
     # Pixel by pixel, as they lie in memory.
     z = torch.stack(stems) if len(stems) > 1 else stems[0].unsqueeze(0)
     return [n._finish(y) for n, y in zip(networks, blocks(z.permute(0, 1, 4, 2, 3)).unbind(), strict=True)]
-
-
-def _is_torchvisions(model: nn.Module) -> bool:
-    """Whether a network is torchvision's ResNet; one that is has imported it, so nobody else has to."""
-    resnet = sys.modules.get("torchvision.models.resnet")
-    return resnet is not None and isinstance(model, resnet.ResNet)
 
 
 def _keeps_input(step: Layer | Block | nn.Module | None) -> bool:

@@ -1,13 +1,13 @@
 """Table of Appendix B.2: blocks per group of the ImageNet-type ResNets.
 
-As `bnonly.grid.families` has them; `bnonly.networks` builds the networks from the same numbers.
+As `bnonly.grid.families.imagenet_resnet` has them; `bnonly.networks` builds the networks from the same numbers.
 """
 
 from bnonly.figures.needs import Need
 from bnonly.figures.tables.counts import Counts
 from bnonly.figures.tables.layout import Table
 from bnonly.figures.values import Results
-from bnonly.grid.families import IMAGENET_BLOCKS
+from bnonly.grid.families.imagenet_resnet import BLOCKS
 
 NEEDS = (Need("imagenet", ("all",), files=()),)
 
@@ -15,7 +15,7 @@ NEEDS = (Need("imagenet", ("all",), files=()),)
 def build(data: Results, counted: Counts) -> Table:
     """Make the table."""
     (panel,) = data.panels
-    blocks = {a: IMAGENET_BLOCKS[a.depth] for a in panel.architectures}
+    blocks = {a: BLOCKS[a.depth] for a in panel.architectures}
     return Table(
         title="Appendix B.2: blocks in each group of the ImageNet-type ResNets.",
         columns=["Name", "Block", "N1", "N2", "N3", "N4"],

@@ -1,13 +1,13 @@
 """First table of Appendix C.1: the configuration of the VGG networks.
 
-Channels of each layer, M for a max-pool of stride 2, as `bnonly.grid.families` has them.
+Channels of each layer, M for a max-pool of stride 2, as `bnonly.grid.families.vgg` has them.
 """
 
 from bnonly.figures.needs import Architecture, Need
 from bnonly.figures.tables.counts import Counts
 from bnonly.figures.tables.layout import Table
 from bnonly.figures.values import Results
-from bnonly.grid.families import VGG_LAYERS
+from bnonly.grid.families.vgg import LAYERS
 
 NEEDS = (Need("vgg", ("all",), files=()),)
 
@@ -25,5 +25,5 @@ def build(data: Results, counted: Counts) -> Table:
 
 
 def _configuration(architecture: Architecture) -> str:
-    layers = VGG_LAYERS[architecture.depth]
+    layers = LAYERS[architecture.depth]
     return ", ".join(str(layer * architecture.channels) if isinstance(layer, int) else layer for layer in layers)

@@ -1,0 +1,58 @@
+"""The families of networks, one a file: what a configuration may ask of it, and its operations, known without torch.
+
+`bnonly.networks` has a file of the same name for each, which builds the network; tests hold the two together.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import import_module
+from pkgutil import iter_modules
+
+from bnonly.errors import UserError, accepted
+from bnonly.grid.cell import Architecture
+from bnonly.grid.plan import Family, Op, Plan
+
+FAMILIES: dict[str, Family] = {
+    module.name.replace("_", "-"): import_module(f"{__name__}.{module.name}").FAMILY
+    for module in iter_modules(__path__)
+}
+
+
+@lru_cache(maxsize=256)
+def network(architecture: Architecture, classes: int, image: int) -> tuple[Op, ...]:
+    """Enumerate the operations of a network.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Family, depth, channels.
+    classes : int
+        Outputs of the linear layer.
+    image : int
+        Side of the input in pixels.
+
+    Returns
+    -------
+    tuple of Op
+        In the order of the forward definition; the first is the image, the last the linear layer.
+
+    Raises
+    ------
+    UserError
+        If the family is none of these.
+    """
+    family = FAMILIES.get(architecture.family)
+    if not family:
+        raise UserError(
+            f"{architecture.name}: no family '{architecture.family}'; {accepted(architecture.family, FAMILIES)}"
+        )
+    plan = Plan(image)
+    family.layers(plan, architecture.depth, architecture.channels)
+    return plan.head(classes)
+
+
+def min_fan_in(architecture: Architecture) -> int:
+    """Return the smallest fan-in of any convolution: the largest k of "k random weights per channel"."""
+    ops = network(architecture, 1, FAMILIES[architecture.family].min_image)
+    return min(ops[op.inputs[0]].channels * op.kernel**2 for op in ops if op.kind == "conv")
