@@ -13,7 +13,8 @@ from tests.figures.synthetic import write_one
 from tests.mini import mini
 
 from bnonly import paths
-from bnonly.commands import cli, compare
+from bnonly.commands import cli, compare, comparison
+from bnonly.errors import UserError
 from bnonly.grid.cell import Cell, Key
 from bnonly.grid.resolve import resolve
 from bnonly.results import parquet
@@ -37,7 +38,7 @@ def results(
 
 
 def verdict(a, b, **options):
-    return compare.compare(compare.read_side(a), compare.read_side(b), **options)
+    return comparison.compare(comparison.read_side(a), comparison.read_side(b), **options)
 
 
 def test_the_same_results_agree(tmp_path):
@@ -46,7 +47,7 @@ def test_the_same_results_agree(tmp_path):
     assert [(r.architecture, r.regime, r.pairs, r.identical) for r in found.rows] == [
         (a, r, 4, 4) for a in ("ResNet-14-c4", "ResNet-8-c4") for r in ("all", "bn")
     ]
-    assert found.overall.pairs == 16 and found.overall.top1 == compare.Interval(0.0, 0.0, 0.0)
+    assert found.overall.pairs == 16 and found.overall.top1 == comparison.Interval(0.0, 0.0, 0.0)
 
 
 def test_intervals_are_those_of_a_paired_t_test(tmp_path):
@@ -85,8 +86,8 @@ def test_many_rows_are_corrected_for(tmp_path):
     a, b = results(tmp_path / "a"), results(tmp_path / "b", shift={("ResNet-8-c4", "bn"): shift}, noise=noise)
     four = verdict(a, b, tolerance=tolerance)
     assert [r.verdict for r in four.rows if r.regime == "bn"] == ["agrees", "undecided"]
-    one = compare.compare(
-        compare.read_side(a, ["ResNet-8-c4/bn/*"]), compare.read_side(b, ["ResNet-8-c4/bn/*"]), tolerance
+    one = comparison.compare(
+        comparison.read_side(a, ["ResNet-8-c4/bn/*"]), comparison.read_side(b, ["ResNet-8-c4/bn/*"]), tolerance
     )
     assert [r.verdict for r in one.rows] == ["differs"]
 
@@ -97,7 +98,9 @@ def test_one_pair_has_no_interval(tmp_path):
     assert [r.verdict for r in near.rows] == ["agrees", "agrees"] and near.rows[0].top1.low is None
     far = verdict(a, results(tmp_path / "c", shift={("ResNet-8-c4", "bn"): 0.4}, seeds=[0], regimes=["bn"]))
     assert [r.verdict for r in far.rows] == ["agrees", "undecided"]
-    only = compare.compare(compare.read_side(a, ["ResNet-8*"]), compare.read_side(tmp_path / "c", ["ResNet-8*"]))
+    only = comparison.compare(
+        comparison.read_side(a, ["ResNet-8*"]), comparison.read_side(tmp_path / "c", ["ResNet-8*"])
+    )
     assert only.overall.verdict == "undecided"
 
 
@@ -202,8 +205,8 @@ def test_results_of_another_version_are_named(tmp_path):
     table, label = parquet.read(path, "metrics")
     rest = {k: v for k, v in label.items() if k not in ("kind", "digest", "cell", "sha256")}
     parquet.write(path, "metrics", table.to_pydict(), CELLS["ResNet-8-c4", "bn", 0], {**rest, "cell": {"old": 1}})
-    with pytest.raises(compare.UserError, match="metrics.parquet: was made by another version of bnonly"):
-        compare.read_side(tmp_path / "a")
+    with pytest.raises(UserError, match="metrics.parquet: was made by another version of bnonly"):
+        comparison.read_side(tmp_path / "a")
 
 
 @pytest.mark.parametrize(("shift", "strict", "status"), [(0.0, (), 0), (0.2, (), 1), (0.0, ("--strict",), 0)])

@@ -29,7 +29,6 @@ LAUNCHERS = {
 }
 #: Files above 450 lines, and why.
 LONG = {
-    "src/bnonly/commands/compare.py": "to be shortened",
     "src/bnonly/engines/fast/numba_batchnorm.py": "the one file that imports Numba, with its kernels",
     "src/bnonly/engines/triton/batchnorm.py": "kernels of one pass each, with their launchers",
     "src/bnonly/engines/triton/convolution.py": "kernels of one pass each, with their launchers",

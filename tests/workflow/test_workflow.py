@@ -227,6 +227,21 @@ def test_a_deleted_figure_is_redrawn(made, tmp_path):
     assert planned(folder, *config) == {}
 
 
+def test_a_figure_that_was_changed_is_redrawn(made, tmp_path):
+    """Also without Snakemake's records, and once only."""
+    folder = tmp_path / "run"
+    shutil.copytree(made, folder)
+    shutil.rmtree(folder / ".snakemake")
+    numbers = folder / "figures/fig08.csv"
+    before = numbers.read_bytes()
+    numbers.write_bytes(before.replace(b"1", b"9"))
+    config = ("--configfile", overlay(folder), "--", "figures/all")
+    assert planned(folder, *config) == {"figure": 1, "manifest": 1}
+    assert snakemake(folder, *config).returncode == 0
+    assert numbers.read_bytes() == before
+    assert planned(folder, *config) == {}
+
+
 def test_pdfs_are_the_same_when_made_again(made, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(made, folder)
