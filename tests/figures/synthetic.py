@@ -94,6 +94,8 @@ def small_config() -> dict[str, Any]:
         "small": ["ResNet-8-c2", "ResNet-14-c2"],
         "text-depth": ["ResNet-8"],
         "text-width": ["WRN-8-2"],
+        "ends": ["ResNet-20", "WRN-8-2", "VGG-11"],
+        "ends-imagenet": ["ImageNet-ResNet-18"],
     }
     # Titles that were not adapted to the data: no figure may repeat what they claim.
     titles = {

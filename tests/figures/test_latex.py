@@ -43,8 +43,9 @@ def run(tmp_path_factory) -> tuple[Path, Grid]:
     """A small run with everything that the tables read."""
     root = tmp_path_factory.mktemp("tables")
     grid = resolve(synthetic.small_config())
-    for key in outputs.ask(grid, "text_only").cells():
-        synthetic.write_one(root, grid.cells[key], "metrics")
+    for name in ("text_only", "text_ends"):
+        for key in outputs.ask(grid, name).cells():
+            synthetic.write_one(root, grid.cells[key], "metrics")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         write_counts(outputs.architectures(grid))

@@ -88,11 +88,11 @@ def test_appendix_c_prints_two_decimals():
 
 
 def test_the_catalog():
-    assert TABLES.names() == ["table1", "table_b", "table_c1", "table_c2", "text_only"]
+    assert TABLES.names() == ["table1", "table_b", "table_c1", "table_c2", "text_ends", "text_only"]
     assert set(COUNTED) < set(TABLES.names())
     with pytest.raises(UserError, match="did you mean 'table_b'"):
         TABLES.needs("tableb")
-    assert len({TABLES.code_digest(n) for n in TABLES.names()}) == 5
+    assert len({TABLES.code_digest(n) for n in TABLES.names()}) == 6
 
 
 def test_tables_of_architectures_read_no_results(grid):
@@ -236,3 +236,18 @@ def test_text_only_compares_what_the_run_has(tmp_path):
     table = made(tmp_path, grid, "text_only")
     assert {row["panel"] for row in csv.DictReader(table["csv"].splitlines())} == {"text-width"}
     assert "experiments left out: text-depth" in table["md"]
+
+
+def test_text_ends_compares_the_ends_of_depth_and_width():
+    grid = synthetic.paper_grid()
+    asked = outputs.ask(grid, "text_ends")
+    shown = {p.experiment: [a.name for a in p.architectures] for p in asked.panels}
+    assert shown == {
+        "ends": ["ResNet-866", "WRN-14-32", "VGG-16"],
+        "cifar-depth": ["ResNet-866"],
+        "cifar-width": ["WRN-14-32"],
+        "vgg": ["VGG-16"],
+        "ends-imagenet": ["ImageNet-ResNet-50"],
+        "imagenet": ["ImageNet-ResNet-50"],
+    }
+    assert "text_ends" not in outputs.wanted(grid)  # on request

@@ -29,7 +29,7 @@ def config() -> dict:
     for name, networks in (("cifar-depth", DEPTHS), ("cifar-width", WIDTHS), ("small", SMALL)):
         found["experiments"][name]["architectures"] = list(networks)
     found["experiments"]["cifar-depth"]["case_study"] = "ResNet-56"
-    for name in ("imagenet", "vgg", "text-depth", "text-width"):
+    for name in ("imagenet", "vgg", "text-depth", "text-width", "ends", "ends-imagenet"):
         del found["experiments"][name]
     return found
 

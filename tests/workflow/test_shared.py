@@ -22,7 +22,7 @@ THEIRS = {
     "outputs": ["fig05", "fig06", "fig07"],
     "experiments": {
         "cifar-depth": {"architectures": ["ResNet-14", "ResNet-32"], "case_study": "ResNet-14", "regimes": ["all", "bn"], "seeds": [0, 1]},
-        "cifar-width": None, "imagenet": None, "vgg": None, "small": None, "text-depth": None, "text-width": None,
+        "cifar-width": None, "imagenet": None, "vgg": None, "small": None, "text-depth": None, "text-width": None, "ends": None, "ends-imagenet": None,
     },
 }  # fmt: skip
 

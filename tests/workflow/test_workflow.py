@@ -24,7 +24,7 @@ SMALL = {
         "cifar-depth": {
             "recipe": "digits-16", "architectures": ["ResNet-8-c4"], "case_study": "ResNet-8-c4", "regimes": ["all", "bn"], "seeds": [0],
         },
-        "cifar-width": None, "imagenet": None, "small": None, "text-depth": None, "text-width": None,
+        "cifar-width": None, "imagenet": None, "small": None, "text-depth": None, "text-width": None, "ends": None, "ends-imagenet": None,
     },
 }  # fmt: skip
 

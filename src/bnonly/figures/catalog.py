@@ -113,7 +113,7 @@ TABLES = Catalog(
     HERE / "tables",
     r"table\w+|text_\w+",
     (
-        *(HERE / "tables" / f"{name}.py" for name in ("__init__", "counts", "layout", "render")),
+        *(HERE / "tables" / f"{name}.py" for name in ("__init__", "comparisons", "counts", "layout", "render")),
         HERE / "values.py",
         METRICS,
         *sorted(Path(families.__file__).parent.glob("*.py")),
