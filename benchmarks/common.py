@@ -1,4 +1,4 @@
-"""What the benchmarks share: processes that are ended in time, tables that are whole after every row, and the machine's name."""
+"""Helpers of the benchmarks: processes with a time limit, tables that are complete after every row, the name of the machine."""
 
 from __future__ import annotations
 

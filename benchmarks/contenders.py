@@ -1,4 +1,4 @@
-"""The sides that the benchmarks of training steps compare: what trains, on which images.
+"""The training steps that the benchmarks compare: our engines, eager PyTorch and the usual loop; and their images.
 
 Images are random: no step's time depends on their content; those that a loader decodes are JPEGs of 500 x 375.
 """

@@ -1,8 +1,10 @@
-"""How fast a training step is: ours, eager PyTorch with the data on the device, and the usual loop fed by a loader.
+"""Measure training steps: ours, eager PyTorch with the data on the device, and the usual loop fed by a loader.
 
     python benchmarks/engine.py                       (a CPU: 45 minutes; benchmarks/results/engine-cpu.md and .csv)
     python benchmarks/engine.py --device cuda         (a GPU: all networks; engine-cuda.md and .csv)
     python benchmarks/engine.py --networks ResNet-14 --regimes bn --rounds 1
+
+Expect 1.05 to 1.45 times eager PyTorch's images per second on a CPU in fp32, and 1.1 to 3.2 times the usual loop's.
 
 All sides train the same parameters of the same network, from the same initialisation, with the paper's batch size, augmentation
 and optimiser.  Every measurement is a process of its own; the sides take turns within a round, so that what else the machine

@@ -1,4 +1,4 @@
-"""Everything that a machine with a GPU is asked: first whether it is right, then how fast it is.
+"""Check and measure everything that needs a GPU: first whether the engines are right, then how fast they are.
 
     python benchmarks/gpu.py --out benchmarks/results --minutes 25                     everything, one part after the other
     python benchmarks/gpu.py --parts check runs --images FOLDER --minutes 9            some of it, where a call has ten minutes

@@ -1,4 +1,4 @@
-"""The Triton kernels: are they right, and how fast beside eager PyTorch and torch.compile.
+"""Check the Triton kernels, and measure them beside eager PyTorch and torch.compile.
 
     python benchmarks/kernels.py               on a CUDA GPU; writes benchmarks/results/kernels.md and kernels.csv (minutes)
     python benchmarks/kernels.py --interpret   no GPU: tiny checks in Triton's interpreter, every case below run once

@@ -1,1 +1,1 @@
-"""What a trained network looks like inside, from its weights file (Section 5)."""
+"""Analyses of trained networks, from their weights files (Section 5)."""

@@ -1,4 +1,4 @@
-"""How often each ReLU channel is exactly zero (Section 5, Figures 7 and 23-25)."""
+"""Measure how often each ReLU channel is exactly zero (Section 5, Figures 7 and 23-25)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def activations(model: nn.Module, source: Batches, batch_size: int, device: torc
     Returns
     -------
     dict
-        The columns of schema ``activations``; applications of one ReLU module are told apart as ``name#1``.
+        The columns of schema ``activations``; later applications of one ReLU module are named ``name#1``, ``name#2``.
     """
     model.eval()
     counter = _Counter(device)

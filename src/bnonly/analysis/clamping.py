@@ -1,4 +1,4 @@
-"""Clamping small gammas to zero (Section 5, Figure 6)."""
+"""Clamp small gammas to zero (Section 5, Figure 6)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ THRESHOLDS = (0.0, *SMALL)
 def clamping(model: nn.Module, source: Batches, batch_size: int, device: torch.device) -> dict[str, list[Any]]:
     """Score a network with every gamma of magnitude below a threshold set to 0.
 
-    beta stays, running statistics are not estimated again, all BatchNorm layers are meant.
+    In all BatchNorm layers; beta and the running statistics stay as they are.
 
     Returns
     -------

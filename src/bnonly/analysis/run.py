@@ -1,4 +1,4 @@
-"""Analysis of one trained cell, and confirmation of its weights file."""
+"""Analyse one trained cell, and verify its weights file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _open(
     source = open_source(found.recipe, data_root, device)
     if source.checksum != label["data_sha256"]:
         raise UserError(
-            f"{path}: was trained on other {found.recipe.dataset} data than those in {data_root}; restore them, or train again"
+            f"{path}: was trained on other {found.recipe.dataset} data than those in {data_root}; restore the data, or train again"
         )
     return model.to(device), found, source, device
 
@@ -45,7 +45,7 @@ def analyse_cell(folder: Path, cell: Cell | None, data_root: Path, device_name: 
     folder : Path
         The cell's folder.
     cell : Cell, optional
-        What it must be.
+        The cell that the folder must hold.
     data_root : Path
         Folder of prepared data.
     device_name, threads
@@ -59,7 +59,7 @@ def analyse_cell(folder: Path, cell: Cell | None, data_root: Path, device_name: 
 
 @dataclass(frozen=True)
 class Verified:
-    """What `verify_cell` measured: the recorded scores, those of the rebuilt network, and the file's size in bytes."""
+    """Scores as recorded and of the rebuilt network, and the size of the weights file in bytes."""
 
     recorded: Scores
     rebuilt: Scores
@@ -69,7 +69,7 @@ class Verified:
 
     @property
     def agrees(self) -> bool:
-        """Equal, or within a few images of the test set, since another machine may round another way.
+        """Whether the scores agree within a few images of the test set, because machines round differently.
 
         Two images in fp32; in a lower precision, where rounding is coarser, two in a thousand if that is more.
         """

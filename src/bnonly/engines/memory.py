@@ -1,4 +1,4 @@
-"""Whether a batch fits the device, before anything is trained; and what would."""
+"""Check that a batch fits the device before training starts, and name one that would."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from bnonly.cost.training import count_training
 from bnonly.errors import UserError
 from bnonly.grid.cell import Cell
 
-#: Share of a GPU's memory above which outputs are made again instead of kept: the rest is workspaces and what lies between blocks.
+#: Share of a GPU's memory above which outputs are recomputed instead of kept: the rest is workspaces and activations between blocks.
 CROWDED = 0.85
-#: Where the system tells of itself.
+#: Folder of /proc and /sys.
 ROOT = Path("/")
-#: How PyTorch says that a CPU's memory is used up; a GPU's has a type of its own.
+#: PyTorch's messages for a CPU out of memory; a GPU out of memory has an exception of its own.
 WORDS = ("can't allocate memory", "not enough memory", "bad_alloc")
 
 
 def needed(cell: Cell) -> int:
-    """Return the bytes that training a cell takes on its device, as estimated; of one GPU's share of the batch."""
+    """Estimate the bytes that training a cell takes on one device, with its share of the batch."""
     return count_training(cell).memory_bytes
 
 
@@ -42,7 +42,7 @@ def _addresses() -> list[int]:
 
 
 def _groups() -> Iterator[int]:
-    """Yield the limits of the control groups that this process is in: a container's, a cluster's for a job."""
+    """Yield the memory limits of this process's control groups, such as a container's or a cluster job's."""
     try:
         lines = (ROOT / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -64,7 +64,7 @@ def _groups() -> Iterator[int]:
 
 
 def left(device: torch.device) -> int:
-    """Return the bytes of a device that are this process's or nobody's."""
+    """Return the bytes of a device that are free or already used by this process."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free + torch.cuda.memory_reserved(device))
@@ -86,14 +86,14 @@ def _facts(name: str) -> dict[str, int]:
 
 
 def lacked(problem: BaseException) -> bool:
-    """Whether an error says that memory was used up, a GPU's or a CPU's."""
+    """Whether an error means that a GPU or a CPU is out of memory."""
     if isinstance(problem, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(problem, RuntimeError) and any(words in str(problem) for words in WORDS)
 
 
 def check(cell: Cell, device: torch.device, replicates: int = 1) -> None:
-    """Refuse a batch that cannot fit, or so many replicates of one.
+    """Refuse a batch, or a number of replicates, that cannot fit the device.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def check(cell: Cell, device: torch.device, replicates: int = 1) -> None:
 
 
 def too_little(cell: Cell, has: int) -> UserError:
-    """Return the error of a cell for which a device of so many bytes is too small."""
+    """Return the error for a cell that does not fit a device of so many bytes."""
     recipe = cell.recipe
     batch = 1 << (recipe.batch_size.bit_length() - 1)
 
@@ -138,5 +138,5 @@ def too_little(cell: Cell, has: int) -> UserError:
 
 
 def crowded(cell: Cell, device: torch.device) -> bool:
-    """Whether a GPU is so full with this cell that outputs should be made again instead of kept."""
+    """Whether a GPU is so full with this cell that outputs should be recomputed instead of kept."""
     return device.type == "cuda" and needed(cell) > CROWDED * size(device)

@@ -1,4 +1,4 @@
-"""Where the batches inside a CUDA graph come from: memory that is filled outside of it and read at every replay."""
+"""Batches for a CUDA graph: memory that is filled outside the graph and read at every replay."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Feed(Protocol):
     """A cell's batches, epoch by epoch."""
 
     def begin(self, epoch: int, first: int) -> None:
-        """Make ready for an epoch, from this batch on."""
+        """Prepare an epoch, from this batch on."""
 
     def receive(self) -> None:
-        """Make ready for the next batch; before each replay."""
+        """Prepare the next batch; called before each replay."""
 
     def batch(self, place: torch.Tensor, images: int) -> Batch:
-        """Return a batch; inside of the graph.
+        """Return a batch; called inside the graph.
 
         Parameters
         ----------
@@ -38,7 +38,7 @@ class Feed(Protocol):
 
 
 def make_feed(cell: Cell, source: Batches, device: torch.device, dtype: torch.dtype, backend: str) -> Feed:
-    """Return what feeds a cell's training: images in `dtype`, of a data set on the device or of one that streams."""
+    """Return the feed of a cell's training, with images in `dtype`, for a data set on the device or a streamed one."""
     if not isinstance(source, ArraySource):
         return _Streamed(cell, source)
     if backend == "triton":
@@ -77,7 +77,7 @@ class _Epoch:
 
 
 class _Drawn:
-    """An epoch's draws; a batch is made of them by one launch of `bnonly.engines.triton.augment`."""
+    """An epoch's random draws, from which one launch of `bnonly.engines.triton.augment` makes a batch."""
 
     def __init__(self, cell: Cell, source: ArraySource, device: torch.device, dtype: torch.dtype) -> None:
         self._cell, self._source, self._dtype = cell, source, dtype
@@ -108,7 +108,7 @@ class _Drawn:
 
 
 class _Streamed:
-    """Batches that arrive one by one, each in the same memory as the last of its size."""
+    """Batches that arrive one by one, each in the same memory as the previous one of its size."""
 
     def __init__(self, cell: Cell, source: Batches) -> None:
         self._cell, self._source = cell, source

@@ -1,4 +1,4 @@
-"""Work captured once as a CUDA graph and replayed: one launch instead of thousands."""
+"""CUDA graphs: work captured once and replayed with one launch instead of thousands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WARM_UP = 2
 
 
 def warm_up(body: Callable[[], None], state: Sequence[torch.Tensor]) -> None:
-    """Run a body a few times, each time from the same state, and leave that as it was.
+    """Run a body a few times from the same state, and restore that state.
 
     Not from where the last run ended: behind the last batch of an epoch there is no other.
     """
@@ -79,12 +79,12 @@ class Captured:
                 recover(self.pool)
 
     def __call__(self) -> None:
-        """Run it once; the host does not wait."""
+        """Run the function once, without waiting for it."""
         self._graph.replay()
 
 
 def recover(pool: Any) -> None:
-    """Undo what a capture that failed leaves behind in torch, of which nothing else would end it.
+    """Undo what a failed capture leaves behind in torch.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def recover(pool: Any) -> None:
 
 
 def _warmed_up(body: Callable[[], None], state: Sequence[torch.Tensor]) -> bool:
-    """Say whether there was room for `warm_up`; what it had is free again."""
+    """Whether there was memory for `warm_up`; it is free again."""
     try:
         warm_up(body, state)
     except torch.OutOfMemoryError:

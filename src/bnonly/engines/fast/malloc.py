@@ -1,4 +1,4 @@
-"""How the C library gives memory back, which costs a CPU training a sixth of its time."""
+"""Keep the C library from returning freed memory, which costs a CPU training a sixth of its time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 
 @cache
 def keep_memory() -> None:
-    """Ask the C library to keep freed memory for the next activations instead of returning it to the system.
+    """Tell the C library to keep freed memory for the next activations instead of returning it to the system.
 
     By default every activation of some megabytes is fresh memory, which the system clears page by page.  Another C
     library than GNU's has no such switch, and goes without.

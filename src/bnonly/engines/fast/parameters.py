@@ -1,4 +1,4 @@
-"""All that trains as one float32 vector: one momentum, one optimiser step, one gradient to exchange."""
+"""All trainable parameters as one float32 vector: one momentum, one optimiser step, one gradient to exchange."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _T = TypeVar("_T")
 
 
 class Parameters:
-    """The trainable parameters of a network, and the weights of its convolutions in the precision computed in.
+    """The trainable parameters of a network, and the weights of its convolutions in the precision of the computation.
 
     The network's own parameters become views of `values`, so the network is up to date after every step.  Of several replicates
     of a network, what belongs together lies side by side: a parameter of the first, the same one of the second, ...
@@ -26,14 +26,14 @@ class Parameters:
     models : torch.nn.Module or sequence of torch.nn.Module
         From `bnonly.networks.regimes.make`, on their device; several are replicates of one cell.
     dtype : torch.dtype
-        What convolutions compute in.
+        Precision of the convolutions.
     backend : str
         "triton": a step is one launch of `bnonly.engines.triton.sgd_step`.
 
     Attributes
     ----------
     replicates : int
-        How many networks' parameters these are.
+        Number of networks.
     values, momentum : float32 tensor (trainable,)
         Laid out as: whole convolutions, channels last; BatchNorm and output layer; random weights.
     leaves : list of tensor
@@ -96,7 +96,7 @@ class Parameters:
             place += parameter.numel()
 
     def _spread(self, scattered: list[nn.Conv2d]) -> None:
-        """Lay out the frozen weights of which some entries train behind each other, with one index for all entries."""
+        """Lay out the frozen weights with trainable entries one behind the other, with one index for all entries."""
         self._whole = torch.empty(
             sum(_chosen(c)[1].frozen.numel() for c in scattered),
             dtype=self._dtype,
@@ -119,7 +119,7 @@ class Parameters:
 
     @property
     def copies(self) -> list[torch.Tensor]:
-        """What `refresh` writes."""
+        """The tensors that `refresh` writes."""
         return [t for t in (self._low, self._whole) if t is not None]
 
     def of(self, conv: nn.Conv2d) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -130,13 +130,13 @@ class Parameters:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Bring the copies that are computed with up to the values: after a step, and after a checkpoint was read."""
+        """Update the copies in `dtype` from the values, after a step and after a checkpoint was read."""
         if self._low is not None and self._low.numel():
             self._low.copy_(self._dense)
         self._scatter()
 
     def _scatter(self) -> None:
-        """Write the random weights that train into the weights that are computed with."""
+        """Write the trainable random weights into the weights that convolutions use."""
         if self._index is not None:
             # No place occurs twice, so the order does not matter; deterministic torch would sort them all, every time.
             mode = torch.get_deterministic_debug_mode()
@@ -158,7 +158,7 @@ class Parameters:
 
     @torch.no_grad()
     def step(self, gradient: torch.Tensor, lr: float | torch.Tensor, momentum: float, weight_decay: float) -> None:
-        """Take one step of SGD, in the order of operations of `torch.optim.SGD`; `gradient` is used up.
+        """Take one step of SGD, in the order of operations of `torch.optim.SGD`; `gradient` is overwritten.
 
         Parameters
         ----------
@@ -186,7 +186,7 @@ class Parameters:
         self.refresh()
 
     def named(self, vector: torch.Tensor, replicate: int = 0) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield a replicate's parts of a vector laid out as `values`, by the parameters' names, in their shapes."""
+        """Yield the name and part, in its shape, of each of a replicate's parameters in a vector laid out as `values`."""
         for name, (place, parameter) in self._places[replicate].items():
             yield name, _view(vector, place, parameter)
 
@@ -197,7 +197,7 @@ def _in_turn(lists: Iterable[list[_T]]) -> list[_T]:
 
 
 def _chosen(conv: nn.Conv2d) -> tuple[nn.Parameter, regimes.ScatteredWeight]:
-    """Return the random weights of a convolution that train, and how they lie in it."""
+    """Return the trainable random weights of a convolution, and their positions in it."""
     weight: Any = conv.parametrizations.weight  # type: ignore[union-attr]
     return weight.original, weight[0]
 
