@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
+# pip installs into .venv, whatever a person's pip.conf and environment say.
+export PIP_USER := 0
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT
 
+PROFILES := cifar demo quick slurm
 # Rooms whose tests train nothing, draw nothing and start no workflow.
 UNITS := $(addprefix tests/,config contract cost grid networks paper results verdicts workflow/test_plan.py workflow/test_progress.py)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo check test testcluster fuzz lint dryrun docs install lock clean
+.PHONY: help links demo check test testcluster fuzz lint dryrun docs install lock clean
 
 help: ## List the targets (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -45,7 +49,12 @@ dryrun: install ## Count the jobs of the paper's workflow without running any
 docs: install ## Build the documentation in site/; a link that leads nowhere is an error
 	$(BIN)/mkdocs build --quiet --strict
 
-install: $(VENV)/.installed ## Create .venv from envs/requirements.txt (again only when that changed)
+install: links $(VENV)/.installed ## Create .venv from envs/requirements.txt (again only when that changed)
+
+# A zip, or git with core.symlinks=false, makes text files of the links by which Snakemake finds profiles.
+links:
+	@for name in $(PROFILES); do [ -e $$name/config.yaml ] || { \
+	    echo "error: '$$name' must be a link to workflow/profiles/$$name; make it: ln -sfn workflow/profiles/$$name $$name" >&2; exit 1; }; done
 
 # The project itself: pyproject.toml has its entry points.
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
@@ -55,12 +64,12 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml
 # What it depends on. The lock is also the build constraint, so that a package that
 # comes as source is built with the setuptools that the lock names. Compiled now, once:
 # a cell of the demo trains for two seconds, and importing torch uncompiled takes two more.
-$(VENV)/.locked: envs/requirements.txt $(VENV)/.uv
+$(VENV)/.locked: envs/requirements.txt $(UV)
 	$(UV) pip install --python $(BIN)/python --require-hashes --compile-bytecode \
 	    --build-constraints envs/requirements.txt --requirements envs/requirements.txt
 	@touch $@
 
-$(VENV)/.uv: envs/bootstrap.txt
+$(UV): envs/bootstrap.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || \
 	    { echo "error: '$(PYTHON)' is not Python 3.11, 3.12 or 3.13; name one with: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
@@ -72,7 +81,7 @@ $(VENV)/.uv: envs/bootstrap.txt
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
     --no-emit-index-url --custom-compile-command "make lock" $(UPGRADE)
 
-lock: $(VENV)/.uv ## Compile envs/*.txt again (to the newest versions: make lock UPGRADE=--upgrade)
+lock: $(UV) ## Compile envs/*.txt again (to the newest versions: make lock UPGRADE=--upgrade)
 	$(COMPILE) --output-file envs/bootstrap.txt envs/bootstrap.in
 	$(COMPILE) --output-file envs/requirements.txt --extra dev pyproject.toml envs/requirements.in
 

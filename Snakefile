@@ -4,6 +4,7 @@
 #   snakemake figures/fig05.pdf   (or fig05)  one figure; trains only what it shows
 #   snakemake tables/table1.md    (or table1) one table
 #   snakemake report                          all of it, and report.html: verdict by verdict what held
+#   snakemake trainings       (or cifar-depth)  every training, or those of one experiment
 #   snakemake results/ResNet-110/bn/seed0/metrics.parquet          one cell
 #   snakemake --profile demo figures/all      the same in miniature on handwritten digits, in runs/demo
 #

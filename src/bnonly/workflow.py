@@ -95,6 +95,8 @@ class Plan:
         The same as rules name it.
     wanted : list of str
         The figures and tables of ``figures/all``.
+    left_out : dict of str
+        Why the grid lacks what others need, by name.
     requests : Requests or None
         What submissions to a cluster ask for; None where jobs run on this machine.
     gpus : list of Gpu
@@ -123,7 +125,6 @@ class Plan:
         self.resolved = needs.canonical({k: v for k, v in merged.items() if k not in ("cluster", "gpu_jobs")})
         # A file, for the commands that need all of it: a grid of many seeds is longer than an argument may be.
         self.configuration = paths.resolved(self.resolved)
-        self.paper = str(call.root / "config.yaml")
         self.data = os.path.abspath(call.root / Path(os.environ.get("BNONLY_DATA") or "data").expanduser())
         # Snakemake takes braces for wildcards; those above the clone are not in the path from the run's folder.
         self.data_files = os.path.relpath(self.data) if set("{}") & set(self.data) else self.data
@@ -131,7 +132,9 @@ class Plan:
             raise UserError(
                 f"{self.data}: the data's folder must have no braces in its path; name another in BNONLY_DATA"
             )
-        self.wanted = outputs.wanted(self.grid)
+        self._requests: dict[str, needs.Request] = {}
+        self.left_out = outputs.left_out(self.grid)
+        self.wanted = outputs.wanted(self.grid, self.left_out)
         cluster = self.grid.cluster
         if not cluster and not call.local:
             raise UserError(
@@ -181,7 +184,8 @@ class Plan:
         python = "python" if self._call.own_environments else shlex.quote(sys.executable)
         path = shlex.quote(str(self._call.root / "src")) + '"${PYTHONPATH:+:$PYTHONPATH}"'
         command = f'bnonly() {{ PYTHONPATH={path} {python} -m bnonly --data {shlex.quote(self.data)} "$@"; }}; '
-        command += f'bnonly_run() {{ bnonly --resolved {self.configuration} "$@"; }}; '
+        paper = shlex.quote(str(self._call.root / "config.yaml"))  # the report compares the run's cost with the paper's
+        command += f'bnonly_run() {{ bnonly --config {paper} --resolved {self.configuration} "$@"; }}; '
         return command.replace("{", "{{").replace("}", "}}")
 
     def start(self) -> None:
@@ -201,7 +205,9 @@ class Plan:
             problems = [f.text for f in preflight.check(self.grid, Path(self.data)) if f.is_problem]
             if problems:
                 raise UserError("\nbnonly: error: ".join(problems))
-        else:
+        for name, reason in self.left_out.items():
+            print(f"bnonly: {name} is left out of figures/all: {reason}", file=sys.stderr)
+        if not self.requests:
             print(
                 f"bnonly: {gpus.describe(self.gpus, self.grid.gpu_jobs, self.cores, self.threads)}",
                 file=sys.stderr,
@@ -317,6 +323,19 @@ class Plan:
         keys = {Key.parse(str(file.parent)) for file in self._files if file.name in paths.ANALYSED.values()}
         return {key for key in self.grid.cells if key in keys}
 
+    @property
+    def experiments(self) -> dict[str, list[Path]]:
+        """The files of the trainings of each experiment, and under "trainings" of all that figures/all needs."""
+        keys = {name: self.grid.keys_of(e) for name, e in self.grid.experiments.items()}
+        by_default = self.grid.on_default()
+        keys["trainings"] = (key for key in self.grid.cells if key in by_default)
+        return {name: [paths.metrics(key.folder) for key in dict.fromkeys(found)] for name, found in keys.items()}
+
+    @property
+    def targets(self) -> list[str]:
+        """What a person may name as a target, beside files."""
+        return [*outputs.names(), *self.grid.experiments, "trainings", "report", "all"]
+
     # What progress says
 
     @property
@@ -374,21 +393,27 @@ class Plan:
 
     # Figures, tables and what is made of all of them
 
+    def ask(self, name: str) -> needs.Request:
+        """Return what a figure or table shows."""
+        if name not in self._requests:
+            self._requests[name] = outputs.ask(self.grid, name)
+        return self._requests[name]
+
     def made_from(self, wildcards: Wildcards) -> str:
         """Return a digest of what a figure or table shows and of its code."""
-        return outputs.made_from(outputs.ask(self.grid, wildcards.name))
+        return outputs.made_from(self.ask(wildcards.name))
 
     def read_by(self, wildcards: Wildcards) -> str | list[Path]:
         """Return the files that a figure or table reads, or why the grid does not have them."""
         try:
-            return outputs.inputs(outputs.ask(self.grid, wildcards.name))
+            return outputs.inputs(self.ask(wildcards.name))
         except UserError as problem:
             return _missing(problem)
 
     def stale_drawing(self, wildcards: Wildcards) -> str | list[Path]:
         """Return `paths.NOW` if a figure or table is of other cells, by other code, or was changed since it was made."""
         try:
-            found = outputs.fault_of(outputs.ask(self.grid, wildcards.name))
+            found = outputs.fault_of(self.ask(wildcards.name))
             return [paths.NOW] if found and found.kind != "missing" else []
         except UserError as problem:
             return _missing(problem)
@@ -397,7 +422,7 @@ class Plan:
         """Return the files of every figure and table wanted, or why the grid cannot make one of them."""
         try:
             for name in self.wanted:
-                outputs.ask(self.grid, name)
+                self.ask(name)
         except UserError as problem:
             return _missing(problem)
         return list(self._promised())

@@ -7,6 +7,7 @@ Snakemake's own log file (.snakemake/log) stays whole.  Without a terminal there
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import time
@@ -22,10 +23,12 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from bnonly import paths
 from bnonly.console import duration, listed
+from bnonly.errors import accepted
+from bnonly.figures import outputs
 from bnonly.workflow import Plan
 
 #: Messages of Snakemake without an event that a person needs.
-SHOWN = ("Nothing to be done", "This was a dry-run", "Complete log", "Lock", "Unlocking")
+SHOWN = ("Nothing to be done", "This was a dry-run", "Complete log", "Unlocking", "Congratulations", "Lints for")
 #: What the last line counts, by rule.
 COUNTED = {"train": "training", "collect": "training", "analyse": "analysis", "figure": "figure", "table": "table"}
 #: Lines of a failed job's log that are shown.
@@ -112,7 +115,9 @@ class LogHandler(LogHandlerBase):
                 known(record)
             elif record.levelno >= WARNING or (not event and str(record.msg).startswith(SHOWN)):
                 self._plan_of_dry_run(record)
-                self._say(self.format(record))
+                text = self.format(record)
+                self._say(text)
+                self._suggest(text)
             self._bar()
         except Exception:
             self.handleError(record)
@@ -135,6 +140,12 @@ class LogHandler(LogHandlerBase):
         self._made.clear()
         self._failed.clear()
         super().close()
+
+    def _suggest(self, text: str) -> None:
+        """Say what a misspelt target may be."""
+        for target in re.findall(r"No rule to produce ([\w-]+)", text):
+            if self._plan:
+                self._say(f"bnonly: no target '{target}'; {accepted(outputs.respelt(target), self._plan.targets)}")
 
     def _started(self, record: Any) -> None:
         job = _Job(
@@ -186,6 +197,8 @@ class LogHandler(LogHandlerBase):
             seconds = sum(self._plan.seconds(j.rule, j.wildcards) for j in cells)
             if cells:
                 self._say(f"training: about {duration(seconds)} one after another on {self._plan.device}")
+        for name, reason in self._plan.left_out.items() if self._plan else ():
+            self._say(f"left out of figures/all: {name}: {reason}")
         for (rule, reason), count in sorted(self._reasons.items()):
             self._say(f"{count:>6} {rule}: {reason}")
         self._say("")

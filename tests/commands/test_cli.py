@@ -57,13 +57,48 @@ def test_help(command, capsys):
     assert "usage: bnonly" in text and len(text.splitlines()) > 3
 
 
-def test_show_prints_provenance_and_epochs(call):
+def test_show_prints_epochs_and_then_provenance(call):
     status, out, _ = call("show", "ResNet-8-c4", "bn")
-    assert status == 0
-    body, table = out.split("\nepoch")[0], out.splitlines()[-3:]
-    label = json.loads(body[: body.rindex("}") + 1])
+    table, body = out.split("\n\n", 1)
+    assert status == 0 and [row.split()[0] for row in table.splitlines()] == ["epoch", "0", "1", "2"]
+    label = json.loads(body)
     assert label["status"] == "finished" and label["cell"]["seed"] == 0
-    assert [row.split()[0] for row in table] == ["0", "1", "2"]
+    found = json.loads(call("show", "ResNet-8-c4", "bn", "--json")[1])
+    assert found["provenance"] == label and [e["epoch"] for e in found["epochs"]] == [0, 1, 2]
+
+
+def test_cells_for_programs(call):
+    found = json.loads(call("cells", "--json")[1])
+    assert len(found) == 6 and found["results/ResNet-8-c4/bn/seed0"] in call("cells")[1]
+
+
+@pytest.mark.parametrize(("given", "meant"), [("tarin", "train"), ("statsu", "status"), ("fig", "figure")])
+def test_a_misspelt_command_is_answered(call, given, meant):
+    status, _, err = call(given)
+    assert (status, err) == (2, f"bnonly: error: no command '{given}'; did you mean '{meant}'?\n")
+
+
+def test_the_version_and_what_the_help_leaves_out(capsys):
+    for arguments, said in ((["--version"], "bnonly 0."), (["--help"], "train")):
+        with pytest.raises(SystemExit) as done:
+            cli.main(arguments)
+        out = capsys.readouterr().out
+        assert done.value.code == 0 and said in out and "collect" not in out and "--spec" not in out
+
+
+@pytest.mark.parametrize("command", ["status", "prune", "report", "manifest"])
+def test_a_folder_that_is_not_there_is_a_mistake(call, command, tmp_path):
+    status, _, err = call("-C", str(tmp_path / "typo"), command)
+    assert status == 2 and f"-C {tmp_path}/typo: no such folder" in err and not (tmp_path / "typo").exists()
+
+
+def test_a_batch_trains_in_the_folder_it_is_given(call, tmp_path):
+    cell = resolve(mini()).cell("ResNet-8-c4", "bn", 0)
+    marker = tmp_path / "marker"
+    given = ("-C", str(tmp_path), "batch", "--cells", json.dumps([cell.canonical()]), "--marker", str(marker))
+    assert call(*given)[0] == 0
+    assert marker.exists()
+    assert (tmp_path / paths.finished(cell.digest())).exists()
 
 
 def test_verify_confirms_the_accuracy(call):

@@ -179,3 +179,26 @@ def test_null_on_the_command_line_takes_something_out(plan, nothing):
     over = {"architectures": {"ResNet-14-c4": nothing}}
     changes = {"experiments__cifar_depth__architectures": ["ResNet-8-c4"]}
     assert set(plan(over, changes).grid.architecture_labels) == {"ResNet-8-c4"}
+
+
+def test_figures_that_the_grid_cannot_draw_are_left_out_with_a_note(plan):
+    made = plan()
+    assert "fig05" in made.wanted and not set(made.wanted) & set(made.left_out)
+    assert "needs regime 'all_noaffine'" in made.left_out["fig01"]
+    assert not str(made.everything(None)).startswith("(bnonly: error")
+    listed = plan({"outputs": ["fig01"]})  # a person who names it wants to know
+    assert listed.left_out == {} and listed.everything(None).startswith("(bnonly: error")
+
+
+def test_an_experiment_and_all_trainings_are_targets(plan):
+    made = plan(changes={"experiments__cifar-depth__on_request": True})
+    assert len(made.experiments["cifar-depth"]) == 6 and made.experiments["trainings"] == []
+    assert plan().experiments["trainings"] == plan().experiments["cifar-depth"]
+
+
+def test_a_moved_clone_makes_nothing_again(plan, tmp_path):
+    """No parameter of a rule has the folder in it; the command has, which Snakemake does not compare."""
+    made = plan()
+    assert str(tmp_path) in made.shell_prefix and str(tmp_path) not in made.resolved
+    for path in (ROOT / "workflow/rules").glob("*.smk"):
+        assert "root" not in path.read_text().lower() and "PLAN.data}" not in path.read_text()

@@ -16,7 +16,7 @@ TRAIN = {"arch": "ResNet-14", "regime": "bn", "seed": "0"}
 class Plan:
     """A training takes 100 s, of which there are 2 at a time."""
 
-    at_a_time, device = 2, "cpu:2"
+    at_a_time, device, left_out, targets = 2, "cpu:2", {"fig17": "needs width"}, ["fig02", "cifar-depth"]
 
     def seconds(self, rule, wildcards):
         return 100.0 if rule == "train" else 1.0
@@ -117,7 +117,15 @@ def test_a_dry_run_says_what_how_long_and_why(handler, capsys):
     err = capsys.readouterr().err
     assert err.count("Job stats") == 1 and "training: about 60 min one after another on cpu:2" in err
     assert "36 train: missing output files, code has changed since last execution" in err
+    assert "left out of figures/all: fig17: needs width" in err
     assert len(err.splitlines()) < 10
+
+
+@pytest.mark.parametrize(("target", "meant"), [("fig2", "fig02"), ("figure2", "fig02"), ("cifar-dept", "cifar-depth")])
+def test_a_misspelt_target_is_answered(handler, capsys, target, meant):
+    made = handler()
+    say(made, None, ERROR, f"MissingRuleException:\nNo rule to produce {target} (if you use input functions ...)")
+    assert f"no target '{target}'; did you mean '{meant}'?" in capsys.readouterr().err
 
 
 def test_messages_that_matter_are_shown(handler, capsys):

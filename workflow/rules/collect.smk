@@ -44,3 +44,14 @@ for name in outputs.names():
             outputs.files(name),
         message:
             f"{name} is made"
+
+
+for name, files in PLAN.experiments.items():
+
+    rule:
+        name:
+            name
+        input:
+            files,
+        message:
+            f"{name} is trained"

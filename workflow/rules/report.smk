@@ -38,10 +38,9 @@ rule report:
     resources:
         **PLAN.draws,
     params:
-        paper=PLAN.paper,
         code=lambda wildcards: outputs.verdict_code("paper", "verdicts", "report"),
         resolved=lambda wildcards: PLAN.resolved,
     message:
         "Write {output}"
     shell:
-        "bnonly_run report --paper {params.paper:q} > {log:q} 2>&1"
+        "bnonly_run report > {log:q} 2>&1"

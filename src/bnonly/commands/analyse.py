@@ -28,7 +28,8 @@ def add(commands: Commands) -> None:
     setup.cell_command(
         commands, "verify", run_verify, "rebuild a network from its weights file and its seed, and confirm its accuracy"
     )
-    setup.cell_command(commands, "show", run_show, "print a cell's provenance and its epochs", computes=False)
+    show = setup.cell_command(commands, "show", run_show, "print a cell's epochs and its provenance", computes=False)
+    show.add_argument("--json", action="store_true", help="both as JSON")
 
 
 def run_analyse(options: argparse.Namespace) -> int:
@@ -69,12 +70,15 @@ def run_verify(options: argparse.Namespace) -> int:
 
 
 def run_show(options: argparse.Namespace) -> int:
-    """Print a cell's provenance and its epochs."""
+    """Print a cell's epochs and its provenance."""
     cell, folder, _ = setup.cell(options)
     from bnonly.results import parquet
 
     table, label = parquet.read(paths.metrics(folder), "metrics", cell=cell)
-    print(json.dumps({k: v for k, v in label.items() if k != "kind"}, indent=2, sort_keys=True))
+    provenance = {k: v for k, v in label.items() if k != "kind"}
+    if options.json:
+        print(json.dumps({"epochs": table.to_pylist(), "provenance": provenance}, indent=1, sort_keys=True))
+        return 0
     print(
         f"{'epoch':>5} {'lr':>8} {'train loss':>10} {'train':>7} {'test loss':>9} {'test':>7} {'top-5':>7} {'images/s':>9}"
     )
@@ -87,4 +91,5 @@ def run_show(options: argparse.Namespace) -> int:
             f"{r['epoch']:5d} {r['lr']:8.4g} {shown(r['train_loss'], '10.4f')} {shown(100 * r['train_top1'], '6.2f')}% "
             f"{r['test_loss']:9.4f} {100 * r['test_top1']:6.2f}% {100 * r['test_top5']:6.2f}% {r['images_per_second']:9.0f}"
         )
+    print("\n" + json.dumps(provenance, indent=2, sort_keys=True))
     return 0

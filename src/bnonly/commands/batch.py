@@ -49,7 +49,8 @@ def run_batch(options: argparse.Namespace) -> int:
     from bnonly.cost import measured
     from bnonly.cost.gpus import of_configuration
 
-    data = ["--data", options.data] if options.data else []
+    data = ["--data", str(setup.data_folder(options))]
+    setup.enter(options.directory)
     # A SLURM job does not hold its GPU for a cell that another process trains.
     wait = [] if slurm.SUBMISSION in os.environ else ["--wait"]
     how = ["--threads", str(options.threads), *wait, "--store"]
@@ -77,5 +78,6 @@ def run_collect(options: argparse.Namespace) -> int:
     """Put a finished cell's files from the cache into its folder."""
     from bnonly.cluster.batches import collect
 
+    setup.enter(options.directory)
     collect(parse_cell(options.spec), options.marker, options.analysis)
     return 0

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from bnonly import __version__
 from bnonly.commands import fork_server
-from bnonly.errors import UserError
+from bnonly.errors import UserError, accepted
 
 DESCRIPTION = """\
 Reproduce "Training BatchNorm and Only BatchNorm" (ICLR 2021), one step at a time.
@@ -67,6 +68,7 @@ def _general() -> argparse.ArgumentParser:
     )
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="change a configuration value: scale=0.05")
     add("--resolved", metavar="FILE", help=argparse.SUPPRESS)
+    add("--version", action="version", version=f"bnonly {__version__}")
     return parser
 
 
@@ -89,6 +91,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     options, rest = _general().parse_known_args(arguments)
     named = next((word for word in rest if not word.startswith("-")), None)
     files = [file for file, commands in FILES.items() if named in commands]
+    if named and not files:
+        known = [command for commands in FILES.values() for command in commands]
+        print(f"bnonly: error: no command '{named}'; {accepted(named, known)}", file=sys.stderr)
+        return 2
     _parser(files or FILES).parse_args(rest, options)
     options.call = run
     try:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 Command = Callable[[argparse.Namespace], int]
+#: The commands that begin a run, in a folder that need not be there.
+MAKES_FOLDER = ("train", "counts", "import", "preflight", "cells", "cost")
 
 
 def command(commands: Commands, name: str, run: Command, text: str, listed: bool = True) -> argparse.ArgumentParser:
@@ -120,6 +122,8 @@ def read(options: argparse.Namespace) -> Setup:
         layers.append((f"--set {text}", _assignment(text, Layers(*layers).merged())))
     merged = Layers(*layers).merged()
     setup = Setup(resolve(merged, Layers(*layers)), data, merged)
+    if options.directory and not Path(options.directory).exists() and options.command not in MAKES_FOLDER:
+        raise UserError(f"-C {options.directory}: no such folder; name that of a run")
     enter(folder)
     _tell_apart(setup)
     return setup

@@ -38,6 +38,7 @@ def add(commands: Commands) -> None:
     status.add_argument("--json", action="store_true", help="everything, cell by cell, as JSON")
     cells = setup.command(commands, "cells", run_cells, "list the cells of the grid with their digests")
     cells.add_argument("--figure", metavar="NAME", help="only those behind a figure or table, for example fig05")
+    cells.add_argument("--json", action="store_true", help="as JSON: digest by folder")
     cells.add_argument("--all", action="store_true", help="also those made on request only")
 
 
@@ -58,8 +59,12 @@ def run_cells(options: argparse.Namespace) -> int:
     else:
         chosen = run.grid.cells if options.all else run.grid.on_default()
         keys = [key for key in run.grid.cells if key in chosen]
-    for key in keys:
-        print(run.grid.cells[key].digest(), key.folder)
+    digests = {str(key.folder): run.grid.cells[key].digest() for key in keys}
+    if options.json:
+        print(json.dumps(digests, indent=1))
+        return 0
+    for folder, digest in digests.items():
+        print(digest, folder)
     print(f"{len(keys)} cells", file=sys.stderr)
     return 0
 

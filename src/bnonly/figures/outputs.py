@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,15 +36,19 @@ def _catalog(name: str) -> Catalog:
     for catalog in (TABLES, BEYOND):
         if name in catalog.names():
             return catalog
-    padded = re.sub(r"^fig\w*?(\d)$", r"fig0\1", name)  # fig5, figure5: nearer to fig05 than spelling says
-    raise UserError(f"no figure or table is called {name}; {accepted(padded, names())}")
+    raise UserError(f"no figure or table is called {name}; {accepted(respelt(name), names())}")
 
 
-def wanted(grid: Grid) -> list[str]:
+def respelt(name: str) -> str:
+    """Return fig05 for fig5 and figure5, which are nearer to it than their spelling says."""
+    return re.sub(r"^fig\D*0*(\d{1,2})$", lambda match: f"fig{int(match[1]):02}", name)
+
+
+def wanted(grid: Grid, lacking: Container[str] | None = None) -> list[str]:
     """Return the figures and tables of `figures/all`.
 
     They are those that the configuration lists; else all but the ones of whose experiments the grid has none, or has them
-    on request only.
+    on request only, and but those of `left_out`, which may be given as `lacking` where it is known.
 
     Raises
     ------
@@ -53,7 +57,23 @@ def wanted(grid: Grid) -> list[str]:
     """
     for name in grid.outputs:
         _catalog(name)
-    return list(grid.outputs) or [n for n in names() if n not in BEYOND.names() and _has_an_experiment(grid, n)]
+    lacking = left_out(grid) if lacking is None else lacking
+    return list(grid.outputs) or [n for n in _about(grid) if n not in lacking]
+
+
+def left_out(grid: Grid) -> dict[str, str]:
+    """Return the figures and tables that the grid has experiments for, but not all they need, and what is missing."""
+    found = {}
+    for name in _about(grid) if not grid.outputs else ():
+        try:
+            ask(grid, name)
+        except UserError as problem:
+            found[name] = str(problem)
+    return found
+
+
+def _about(grid: Grid) -> list[str]:
+    return [n for n in names() if n not in BEYOND.names() and _has_an_experiment(grid, n)]
 
 
 def beyond() -> list[str]:
