@@ -9,7 +9,7 @@ from bnonly.figures.needs import Need
 from bnonly.figures.values import Results
 
 NEEDS = tuple(
-    Need(experiment, ("all", "bn", "rand2", "bn_out", "out"))
+    Need(experiment, ("all", "bn", "rand2", "bn_out", "out"), also=True)
     for experiment in ("cifar-depth", "cifar-width", "imagenet")
 )
 

@@ -40,6 +40,8 @@ class Need:
         Only the experiment's case study instead of all architectures (Figure 4).
     among : str
         Only the architectures that this other experiment has as well (a reference for it); empty: all.
+    also : bool
+        Whether regimes of one's own (``also`` of the experiment) are shown beside them.
     """
 
     experiment: str
@@ -47,6 +49,11 @@ class Need:
     files: tuple[str, ...] = ("metrics",)
     case_study: bool = False
     among: str = ""
+    also: bool = False
+
+    def series(self, experiment: Experiment) -> tuple[str, ...]:
+        """Return the regimes that the panel shows."""
+        return tuple(dict.fromkeys((*self.regimes, *(experiment.also if self.also else ()))))
 
 
 @dataclass(frozen=True)
@@ -213,7 +220,7 @@ def _panel(grid: Grid, name: str, need: Need) -> Panel:
     architectures = []
     for arch in names:
         folder = grid.aliases.get(arch, arch)
-        for regime in need.regimes if need.files else ():
+        for regime in need.series(experiment) if need.files else ():
             cells.setdefault(folder, {})[regime] = {s: grid.cell(folder, regime, s).digest() for s in experiment.seeds}
         spec = grid.cell(folder, experiment.regimes[0], experiment.seeds[0]).architecture
         label = grid.architecture_labels[arch]
@@ -226,7 +233,7 @@ def _panel(grid: Grid, name: str, need: Need) -> Panel:
         data.title,
         data.paper,
         data.classes,
-        need.regimes,
+        need.series(experiment),
         need.files,
         tuple(architectures),
         cells,

@@ -26,7 +26,7 @@ class Experiment:
 
     In `title`, ``{data}`` stands for the name of the data set: no other data are ever called CIFAR-10.
     `case_study` is the architecture shown alone (Figure 4), or empty; `on_request` keeps the experiment out of the
-    figures, its cells behind targets of their own.
+    figures, its cells behind targets of their own; `also` are those of the regimes that Figure 2 shows beside the paper's.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Experiment:
     seeds: tuple[int, ...]
     on_request: bool
     case_study: str
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -163,8 +164,9 @@ def resolve(config: Mapping[str, Any], source: str | Layers = "config.yaml") -> 
     for name, experiment in read.experiments.items():
         here = top.child("experiments", name)
         datasets: dict[str, Node] = {}
+        trained = tuple(dict.fromkeys((*experiment.regimes, *experiment.also)))
         for arch in (archs[aliases.get(a, a)] for a in experiment.architectures):
-            for regime in (regimes[r] for r in experiment.regimes):
+            for regime in (regimes[r] for r in trained):
                 node = top.child("recipes", experiment.recipe).laid_over(
                     top.child("architectures", arch.name, "override"),
                     top.child("regimes", regime.name, "override"),
@@ -195,10 +197,11 @@ def resolve(config: Mapping[str, Any], source: str | Layers = "config.yaml") -> 
             (experiment.title or name).replace("{data}", DATASETS[dataset].title),
             dataset,
             experiment.architectures,
-            experiment.regimes,
+            trained,
             experiment.seeds,
             experiment.on_request,
             experiment.case_study,
+            experiment.also,
         )
     return Grid(
         files,

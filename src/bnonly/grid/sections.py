@@ -200,6 +200,8 @@ class Experiment(_Section):
     """The series."""
     seeds: Seeds
     """Replicates."""
+    also: Annotated[tuple[str, ...], AfterValidator(each_once)] = ()
+    """Regimes of one's own: trained as well, and shown in Figure 2."""
     title: str = ""
     """Title of the panel, {data} in it the name of the data set; unless given, the experiment's name."""
     on_request: bool = False
@@ -338,7 +340,8 @@ class Configuration(_Section):
         for name, experiment in self.experiments.items():
             at = "experiments", name
             OneOf(self.recipes).check(experiment.recipe, *at, "recipe")
-            for key, known in (("architectures", self.architectures), ("regimes", self.regimes)):
+            lists = (("architectures", self.architectures), ("regimes", self.regimes), ("also", self.regimes))
+            for key, known in lists:
                 for i, word in enumerate(getattr(experiment, key)):
                     OneOf(known).check(word, *at, key, i)
             if experiment.case_study:
