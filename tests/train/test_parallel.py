@@ -94,6 +94,18 @@ def test_each_process_has_batchnorm_statistics_of_its_own_images(tmp_path):
     check_close(found, {**{n: p.detach() for n, p in trained.items()}, **firsts}, 0.02)
 
 
+@pytest.mark.slow
+def test_groups_of_images_are_those_of_as_many_processes(tmp_path):
+    """Two processes with statistics of their own, and one with two groups: three steps, to what training makes of rounding."""
+    schedule = {"recipes__digits__epochs": 0.25, "recipes__digits__milestones": []}
+    two = train(cell_of("all", recipes__digits__gpus=2, **schedule), tmp_path / "two")
+    one = train(cell_of("all", recipes__digits__batchnorm_images=64, **schedule), tmp_path / "one")
+    plain = train(cell_of("all", **schedule), tmp_path / "plain")
+    check_close(one, two, 0.01)
+    with pytest.raises(AssertionError):
+        check_close(plain, two, 0.01)
+
+
 def start(folder, config):
     command = ["train", "ResNet-8-c4", "bn", "--device", "cpu", "--threads", "1", "--checkpoint-seconds", "0"]
     return subprocess.Popen(
