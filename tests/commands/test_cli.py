@@ -1,6 +1,7 @@
 """The command line: help, mistakes in one line, and what each command prints."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,30 @@ def test_show_prints_epochs_and_then_provenance(call):
 def test_cells_for_programs(call):
     found = json.loads(call("cells", "--json")[1])
     assert len(found) == 6 and found["results/ResNet-8-c4/bn/seed0"] in call("cells")[1]
+
+
+def test_a_point_of_a_figure_is_traced_to_its_cells_files_and_code(call):
+    found = json.loads(call("trace", "fig05", "ResNet-8-c4", "bn", "--json")[1])
+    (training,) = found["trainings"]
+    assert training["cell"] == "ResNet-8-c4/bn/seed0" and training["state"] == "done"
+    assert training["digest"] == resolve(mini()).cell("ResNet-8-c4", "bn", 0).digest()
+    assert training["files"] and all(Path(f).exists() for f in training["files"])
+    assert found["made"][0] == "figures/fig05.pdf" and Path(found["code"]).name == "fig05.py"
+    assert len(call("trace", "fig05")[1].splitlines()) == 2 + 4
+    assert "fig05 does not show 'rand2'" in call("trace", "fig05", "ResNet-8-c4", "rand2")[2]
+
+
+def test_a_new_profile_trains_and_shows_a_question_of_ones_own(tmp_path, monkeypatch, capsys):
+    shutil.copy(ROOT / "config.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["new", "gammas"]) == 0 and "snakemake --profile gammas trainings" in capsys.readouterr().out
+    assert cli.main(["--profile", "gammas", "-C", str(tmp_path), "cells"]) == 0
+    assert capsys.readouterr().out.split()[1::2] == [
+        f"results/ResNet-14/{regime}/seed{seed}" for regime in ("mine", "bn") for seed in (0, 1)
+    ]
+    monkeypatch.chdir(tmp_path)
+    for name, said in (("gammas", "is there already"), ("../x", "must be letters"), ("vgg", "has this name")):
+        assert cli.main(["new", name]) == 2 and said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("given", "meant"), [("tarin", "train"), ("statsu", "status"), ("fig", "figure")])

@@ -294,7 +294,7 @@ def test_another_label_redraws_without_snakemakes_memory(made, tmp_path):
         # What is wrong with it stands in the demo's own file, below the overlay.
         (
             {"recipes__digits__epochs": 3},
-            "workflow/profiles/demo/grid.yaml with {overlay}: recipes.digits.milestones is [4, 6]; epochs below 3",
+            "workflow/profiles/demo/grid.yaml with {overlay}: recipes.digits.milestones must end before epochs",
         ),
         ({"outputs": ["fig26"]}, "no figure or table is called fig26"),
         ({"outputs": ["fig02"]}, "fig02 needs regime"),

@@ -31,7 +31,9 @@ examples:
 FILES = {
     "train": ["train"],
     "analyse": ["analyse", "verify", "show"],
+    "new": ["new"],
     "figure": ["figure", "counts", "manifest"],
+    "trace": ["trace"],
     "claims": ["claims", "report"],
     "status": ["status", "cells"],
     "cost": ["cost"],

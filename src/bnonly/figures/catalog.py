@@ -87,13 +87,17 @@ class Catalog:
         """Return what one shows, in one line: the first of its docstring."""
         return (self.module(name).__doc__ or name).strip().splitlines()[0]
 
+    def file(self, name: str) -> Path:
+        """Return the file of one figure or table, which says what it needs and draws it."""
+        self.module(name)
+        return self.folder / f"{name.removeprefix(self.prefix)}.py"
+
     def code_digest(self, name: str) -> str:
         """Return the SHA-256 of the code that makes one: its own file and what is shared.
 
         Editing one figure's file redraws that figure alone; editing the style redraws all of them.
         """
-        self.module(name)
-        own = [self.folder / f"{name.removeprefix(self.prefix)}.py"]
+        own = [self.file(name)]
         shared = [p for path in self.shared for p in (sources(path) if path.is_dir() else [path])]
         return digest_of(p for p in own + shared if p not in _ASKING)
 

@@ -118,6 +118,11 @@ def code_digest(name: str) -> str:
     return str(_catalog(name).code_digest(name))
 
 
+def code(name: str) -> Path:
+    """Return the file of a figure or table; what figures share is beside it."""
+    return _catalog(name).file(name)
+
+
 def verdict_code(*packages: str) -> str:
     """Return the SHA-256 of the code and the data of some rooms of the package: those behind the verdicts, or behind the report."""
     folders = [Path(__file__).parents[1] / package for package in packages]

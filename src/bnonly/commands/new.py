@@ -1,0 +1,72 @@
+"""``bnonly new``: begin a question of one's own, as a profile that is laid over the paper's configuration."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bnonly.commands import setup
+from bnonly.config.reader import NAME
+from bnonly.errors import UserError
+
+if TYPE_CHECKING:
+    from bnonly.commands.setup import Commands
+
+PROFILE = """\
+# snakemake --profile {name} trainings        what grid.yaml adds, in runs/{name}
+configfile: grid.yaml
+directory: runs/{name}
+cores: all
+"""
+
+GRID = """\
+# Laid over config.yaml: what is written here replaces the paper's value, all else stays (docs/configuration.md has every key).
+# See what it changes:  snakemake --profile {name} -n trainings        and what it takes:  bnonly --profile {name} cost {name}
+
+title: {name}
+
+regimes:
+  mine:                       # train what?  gamma, beta, conv, shortcut, output
+    label: gamma alone
+    train: [gamma]
+
+experiments:
+  {name}:
+    title: "{name}, {{data}}"
+    recipe: cifar10
+    architectures: [ResNet-14]
+    case_study: ResNet-14
+    regimes: [mine, bn]
+    seeds: [0, 1]
+  # The paper's own experiments; take away a line to have one of them as well.
+{others}
+"""
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = setup.command(
+        commands, "new", run_new, "begin a profile of your own: a folder with config.yaml and grid.yaml"
+    )
+    parser.add_argument("name", help="of the profile, its folder and its experiment")
+
+
+def run_new(options: argparse.Namespace) -> int:
+    """Write a profile."""
+    name = options.name
+    if not re.fullmatch(NAME, name):
+        raise UserError(f"{name}: a profile's name must be letters, digits, '.', '_' and '-'")
+    folder = Path(name)
+    if folder.exists() or folder.is_symlink():
+        raise UserError(f"{folder} is there already; choose another name")
+    experiments = setup.read(options).grid.experiments
+    if name in experiments:
+        raise UserError(f"{name}: an experiment of {options.config} has this name; choose another")
+    folder.mkdir()
+    (folder / "config.yaml").write_text(PROFILE.format(name=name))
+    others = "\n".join(f"  {other}: null" for other in experiments)
+    (folder / "grid.yaml").write_text(GRID.format(name=name, others=others))
+    print(f"{folder}/grid.yaml: write there what you want to know, then: snakemake --profile {name} trainings")
+    return 0

@@ -1,0 +1,64 @@
+"""``bnonly trace``: from a point of a figure to its trainings, their files and the code that draws it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from bnonly.commands import setup
+from bnonly.errors import UserError, accepted
+from bnonly.figures import outputs
+from bnonly.grid.cell import Key
+from bnonly.results.state import state_of
+
+if TYPE_CHECKING:
+    from bnonly.commands.setup import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = setup.command(
+        commands, "trace", run_trace, "say which trainings, files and code a figure or one of its points is made from"
+    )
+    parser.add_argument("name", help="of a figure or table, for example fig02")
+    parser.add_argument("architecture", nargs="?", help="only the points of this one, for example ResNet-14")
+    parser.add_argument("regime", nargs="?", help="and of this one, for example bn")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def run_trace(options: argparse.Namespace) -> int:
+    """Print where a figure comes from."""
+    grid = setup.read(options).grid
+    asked = outputs.ask(grid, options.name)
+    given = options.architecture and grid.aliases.get(options.architecture, options.architecture)
+    for word, known in ((given, {k.architecture for k in asked.cells()}), (options.regime, {k.regime for k in asked.cells()})):  # fmt: skip
+        if word and word not in known:
+            raise UserError(f"{options.name} does not show '{word}'; {accepted(word, sorted(known))}")
+    cells = {k: d for k, d in asked.cells().items() if given in (None, k.architecture)}
+    cells = {k: d for k, d in cells.items() if options.regime in (None, k.regime)}
+    read = [file for file in outputs.inputs(asked) if (key := Key.parse(str(file.parent))) is None or key in cells]
+    found: dict[str, Any] = {
+        "made": outputs.files(options.name),
+        "code": str(outputs.code(options.name)),
+        "trainings": [
+            {
+                "cell": str(key),
+                "digest": digest,
+                "state": state_of(grid.cells[key]),
+                "files": [str(file) for file in read if file.parent == key.folder],
+                "log": str(key.log("train")),
+            }
+            for key, digest in cells.items()
+        ],
+        "tables": [str(file) for file in read if Key.parse(str(file.parent)) is None],
+    }
+    if options.json:
+        print(json.dumps(found, indent=1))
+        return 0
+    print(f"{options.name}: {', '.join(found['made'])}\ncode: {found['code']}")
+    for entry in found["trainings"]:
+        print(f"{entry['digest']}  {entry['state']:<8}  {' '.join(entry['files'])}")
+    if found["tables"]:
+        print(f"and {', '.join(found['tables'])}")
+    return 0
