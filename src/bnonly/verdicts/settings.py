@@ -9,7 +9,7 @@ from typing import Any
 from bnonly.grid.cell import Cell, Key
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid
-from bnonly.paper.claim import Catalog, Claim, Selector
+from bnonly.paper.claim import Claim, Selector
 from bnonly.paper.vocabulary import NORMALISATION
 from bnonly.verdicts.measure import Measurements
 from bnonly.verdicts.verdict import FAILS, HOLDS, NOT_APPLICABLE, NOT_RUN, Decision, Evidence
@@ -70,20 +70,6 @@ def _keys(experiment: str, grid: Grid) -> list[Key]:
     if experiment not in grid.experiments:
         return []
     return list(grid.keys_of(grid.experiments[experiment]))
-
-
-def protocol(catalog: Catalog) -> dict[str, dict[str, Any]]:
-    """Return the paper's settings by experiment, from the claims that state them; not the number of replicates."""
-    found: dict[str, dict[str, Any]] = {}
-    for claim in catalog.claims:
-        for test in claim.tests:
-            if test.rule == "setting" and test.key.startswith("recipe."):
-                for selector in test.of:
-                    found.setdefault(selector.experiment, {})[test.key] = test.expected
-    for varied, base in (("text-depth", "cifar-depth"), ("text-width", "cifar-width")):
-        if base in found:
-            found.setdefault(varied, found[base])
-    return found
 
 
 def setting_of(cell: Cell, grid: Grid, experiment: str, key: str) -> Any:
