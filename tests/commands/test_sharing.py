@@ -268,3 +268,22 @@ def test_figures_that_are_not_of_the_results_are_not_published(made, call, tmp_p
     assert call("manifest")[0] == 2
     said = json.loads(call("status", "--json")[1])["outputs"]["fig05"]["state"]
     assert said == ("stale" if change in ("learning rate", "record") else "damaged")
+
+
+def test_verdicts_and_report_are_published_as_long_as_they_are_of_the_results(made, call):
+    shutil.copytree(made / "results", "results")
+    shutil.copytree(made / "figures", "figures")
+    shutil.rmtree(TRAINED)  # on other data than the invented ones
+    assert call("claims")[2] == "" and call("report")[2] == ""
+    assert call("export", "now.zip")[0] == 0
+    with zipfile.ZipFile("now.zip") as found:
+        names = set(found.namelist())
+    assert {"published/report.html", "published/results/claims.parquet", "published/tables/claims.md"} <= names
+    page = paths.REPORT.read_text()
+    paths.REPORT.write_text(page.replace("undecided", "reproduced"))
+    shutil.rmtree(Path("results/ResNet-14-c4/bn"))
+    out = call("export", "later.zip")[1]
+    assert "claims (claims was made from other results, or by other code)" in out
+    assert "report (report was made from other results, or by other code)" in out
+    with zipfile.ZipFile("later.zip") as found:
+        assert not [n for n in found.namelist() if "claims" in n or "report" in n]
