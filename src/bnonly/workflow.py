@@ -29,6 +29,7 @@ from bnonly.figures import manifest, needs, outputs
 from bnonly.grid.cell import Cell, Key
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import resolve
+from bnonly.paper import deviations
 from bnonly.results import atomic, cache
 
 #: Of a rule's job: the values of the names in braces in its outputs.
@@ -444,5 +445,4 @@ class Plan:
 
     def made_on_request(self) -> int:
         """Return how many trainings made on request are there: the claims use them, and nothing of figures/all does."""
-        keys = set(self.grid.cells) - self.grid.on_default()
-        return sum(paths.metrics(key.folder).exists() for key in keys)
+        return sum(paths.metrics(key.folder).exists() for key in deviations.on_request(self.grid))

@@ -96,6 +96,10 @@ def small_config() -> dict[str, Any]:
         "text-width": ["WRN-8-2"],
         "ends": ["ResNet-20", "WRN-8-2", "VGG-11"],
         "ends-imagenet": ["ImageNet-ResNet-18"],
+        "beyond-affine": ["ResNet-8"],
+        "beyond-decay": ["ResNet-8"],
+        "beyond-rates": ["ResNet-8", "ResNet-14"],
+        "beyond-rates-no-decay": ["ResNet-8", "ResNet-20"],
     }
     # Titles that were not adapted to the data: no figure may repeat what they claim.
     titles = {

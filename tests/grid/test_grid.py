@@ -10,6 +10,7 @@ from bnonly.errors import UserError
 from bnonly.figures import outputs
 from bnonly.grid.cell import Key, differences, parse_cell
 from bnonly.grid.resolve import load_grid, resolve
+from bnonly.paper.deviations import on_request
 
 ROOT = Path(__file__).parents[2]
 PAPER = load_grid(ROOT / "config.yaml")
@@ -26,9 +27,13 @@ def test_the_paper_is_266_trainings_and_1220_runs():
 
 
 def test_the_text_only_cells_are_on_request():
-    extra = set(PAPER.cells) - PAPER.on_default()
+    extra = on_request(PAPER)
     assert {k[1] for k in extra} == {
         "all_affine_frozen", "bn_he_uniform", "bn_binary", "bn_orthogonal", "bn_gamma_one", "bn_gamma_centred", "rand2_layer",
+    }  # fmt: skip
+    beyond = set(PAPER.cells) - PAPER.on_default() - extra
+    assert {name for name, e in PAPER.experiments.items() if beyond & set(PAPER.keys_of(e))} == {
+        "beyond-affine", "beyond-decay", "beyond-rates", "beyond-rates-no-decay",
     }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from bnonly.config.layers import read_yaml
 from bnonly.console import listed
-from bnonly.grid.cell import Cell, Recipe, Regime
+from bnonly.grid.cell import Cell, Key, Recipe, Regime
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid, resolve
 
@@ -97,6 +97,14 @@ def deviations(grid: Grid, places: Iterable[Place], whole: Iterable[str] = ()) -
     return [deviation for _, deviation in sorted(out, key=lambda pair: pair[0])]
 
 
+def on_request(grid: Grid) -> set[Key]:
+    """Return the cells behind what the paper states without a figure, which no figure or table of `figures/all` asks for."""
+    found = {
+        key for name in paper().experiments if name in grid.experiments for key in grid.keys_of(grid.experiments[name])
+    }
+    return found - grid.on_default()
+
+
 def in_words(found: Iterable[Deviation]) -> str:
     """Join differences: those of everything first, then those of each place under its name."""
     by_place: dict[str, list[str]] = {}
@@ -116,6 +124,8 @@ def _differences(grid: Grid, place: Place) -> Iterator[tuple[int, str, bool]]:
     mine = grid.cell(architecture, regime, seeds[0])
     wanted = paper().experiments.get(experiment)
     if wanted is None:
+        if grid.experiments[experiment].on_request:  # beyond the paper, and said so wherever it is shown
+            return
         yield _DATA, "an experiment of this project, not of the paper", True
         return
     # A network that the paper does not have is still compared in everything else.

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from bnonly.grid.resolve import Grid
-from bnonly.paper.deviations import deviations, paper
+from bnonly.paper.deviations import deviations, on_request, paper
 from bnonly.verdicts.measure import Measurements
 
 Difference = tuple[str, list[str]]
@@ -31,10 +31,9 @@ def differences(grid: Grid, measured: Measurements) -> list[Difference]:
 
 
 def _missing(grid: Grid, measured: Measurements) -> Iterator[str]:
-    shown = grid.on_default()
     for keys, what in (
-        (shown, "behind the figures and tables"),
-        (set(grid.cells) - shown, "for what the paper states without a figure (tables/text_only.md)"),
+        (grid.on_default(), "behind the figures and tables"),
+        (on_request(grid), "for what the paper states without a figure (tables/text_only.md)"),
     ):
         if absent := len(keys - set(measured.labels)):
             yield f"{absent:,} of the {len(keys):,} trainings {what}"

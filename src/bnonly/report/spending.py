@@ -13,6 +13,7 @@ from bnonly.cost.measured import scan
 from bnonly.cost.total import costs, default_kinds
 from bnonly.grid.cell import Key
 from bnonly.grid.resolve import Grid
+from bnonly.paper.deviations import on_request
 from bnonly.verdicts.measure import Measurements
 
 
@@ -85,8 +86,8 @@ def _plans(grid: Grid, paper: Grid | None, measured: Measurements) -> list[dict[
     missing = [k for k in grid.cells if k in grid.on_default() and k not in measured.labels]
     plans = [("What this run still misses", grid, missing)]
     if paper:
-        shown = paper.on_default()
-        everything, asked = ([k for k in paper.cells if (k in shown) == wanted] for wanted in (True, False))
+        shown, stated = paper.on_default(), on_request(paper)
+        everything, asked = ([k for k in paper.cells if k in keys] for keys in (shown, stated))
         if missing == everything:
             plans.clear()
         plans.append(("The whole paper (Figures 1 to 25)", paper, everything))

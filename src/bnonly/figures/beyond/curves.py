@@ -3,12 +3,17 @@
 Test accuracy after every epoch, mean over replicates; the band is one standard deviation.
 """
 
-import pandas as pd
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from bnonly.figures.drawing.sheet import COLUMN, Sheet
 from bnonly.figures.drawing.style import of_regimes
 from bnonly.figures.needs import Architecture, Need, Panel
 from bnonly.figures.values import Results
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NEEDS = tuple(
     Need(experiment, ("all", "bn", "rand2", "bn_out", "out"), case_study=True)
@@ -41,6 +46,8 @@ def draw(sheet: Sheet, data: Results) -> None:
 
 
 def _curve(data: Results, panel: Panel, architecture: Architecture, regime: str) -> pd.DataFrame:
+    import pandas as pd
+
     runs = [data.table("metrics", panel, key)[0] for key in panel.replicates(architecture, regime)]
     frame = pd.concat([run.select(["epoch", "test_top1"]).to_pandas() for run in runs])
     points = frame.assign(value=100 * frame["test_top1"]).groupby("epoch")["value"]

@@ -3,16 +3,19 @@
 The case study layer by layer, by the layer's place in its block; mean over replicates.
 """
 
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
-import pandas as pd
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from bnonly.figures.drawing.sheet import COLUMN, Sheet
 from bnonly.figures.drawing.style import of_regimes
 from bnonly.figures.needs import Need, Panel
 from bnonly.figures.values import Results
 from bnonly.grid.cell import SMALL
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NEEDS = (Need("cifar-depth", ("all", "bn"), ("metrics", "batchnorm", "activations"), case_study=True),)
 
@@ -46,7 +49,9 @@ def draw(sheet: Sheet, data: Results) -> None:
         sheet.find(f"{data.labels['bn']}, {label.removesuffix(' (%)')}: {said} (mean over layers).")
 
 
-def _by_layer(data: Results, panel: Panel, source: tuple[str, str, str], chosen) -> pd.DataFrame:  # type: ignore[no-untyped-def]
+def _by_layer(data: Results, panel: Panel, source: tuple[str, str, str], chosen: Callable[[Any], Any]) -> pd.DataFrame:
+    import pandas as pd
+
     kind, layer, column = source
     rows = []
     for regime in panel.regimes:
@@ -66,7 +71,7 @@ def _by_layer(data: Results, panel: Panel, source: tuple[str, str, str], chosen)
                     str(name),
                     place(str(name)),
                     x,
-                    np.mean(values),
+                    float(values.mean()),
                     len(keys),
                 )
             )

@@ -119,6 +119,9 @@ REGIMES: dict[str, Style] = {
     "rand4": Style("#039172", "v", (0, (2, 1))),
     "rand8": Style("#096a53", "D", (0, (5, 1.2, 1, 1.2))),
     "rand16": Style("#02382a", "P", (0, (1, 1))),
+    "gamma_only": Style("#a265c9", "^", (0, (4, 1.4))),
+    "beta_only": Style("#02382a", "v", (0, (2, 1))),
+    "bn_no_decay": Style("#0b4c8c", "^", (0, (4, 1.4))),
     "rand2_out": Style("#809b26", "<", (0, (2, 1))),
 }
 
