@@ -14,6 +14,7 @@ from bnonly.figures.catalog import BEYOND, FIGURES
 from bnonly.figures.drawing.sheet import Sheet
 from bnonly.figures.drawing.style import RC
 from bnonly.figures.needs import Request
+from bnonly.figures.tables.layout import not_a_formula
 from bnonly.figures.values import Results
 from bnonly.results import atomic
 
@@ -99,7 +100,8 @@ def render(request: Request, folder: Path = paths.FIGURES, root: Path = Path("."
         for path in made:
             with atomic.writing(path) as stream:
                 if path.suffix == ".csv":
-                    stream.write(sheet.numbers.to_csv(index=False, float_format="%.10g").encode())
+                    numbers = sheet.numbers.map(lambda v: not_a_formula(v) if isinstance(v, str) else v)
+                    stream.write(numbers.to_csv(index=False, float_format="%.10g").encode())
                 elif path.suffix == ".pdf":
                     # Without dates and versions, so that equal figures are equal files.
                     metadata = {

@@ -60,6 +60,7 @@ def headline(grid: Grid, measured: Measurements, decisions: Sequence[Decision]) 
             f"the paper trained on {_papers_data()}. Comparisons (which of two is more) and trends (which way it goes) can "
             "still be looked at."
         )
+        lead += _few_seeds(grid, own)
     else:
         headline = f"None of the {total} claims about training can be decided yet"
     exact = counts[verdict.HOLDS] + counts[verdict.FAILS]
@@ -69,6 +70,19 @@ def headline(grid: Grid, measured: Measurements, decisions: Sequence[Decision]) 
     if n := sum(d.verdict == verdict.INCONSISTENT for d in decisions):
         lead.append(f"The paper's own numbers contradict {n} statements; each is shown with the arithmetic.")
     return headline, lead
+
+
+def _few_seeds(grid: Grid, found: Sequence[str]) -> list[str]:
+    """Say why most comparisons and trends are open, where two seeds are why."""
+    seeds = min(len(e.seeds) for e in grid.experiments.values())
+    if seeds > 2 or found.count(verdict.UNDECIDED) <= len(found) / 2:
+        return []
+    width = (
+        "A single seed has no interval."
+        if seeds < 2
+        else ("With two seeds, a 95 % interval reaches 12.7 standard errors to either side; with three, 4.3.")
+    )
+    return [f"{width} Undecided means that the interval contains both answers, not that the paper is wrong."]
 
 
 def _papers_data() -> str:

@@ -7,7 +7,10 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
+
+from bnonly.console import plain
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -25,6 +28,10 @@ _LATEX = {
     "²": r"$^2$",
 }
 
+#: What starts an element or a character by name in HTML, and so in Markdown.
+_HTML = re.compile(r"<(?=[A-Za-z/!?])|&(?=#?\w+;)")
+#: A number as programs write it, which starts like a formula where it is negative.
+_PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _NUMBER = re.compile(r"[−+]?\d[\d.]*[KM%]?( ± [\d.]+)?( \(\d+ diverged\))?")
 
 
@@ -73,7 +80,8 @@ def markdown(table: Table) -> str:
     Markdown has no cell over several columns: the headings of groups are the first row, in each of their columns.
     """
     grouped = [[table.grouped_by, *(text for text, n in table.groups for _ in range(n))]] if table.groups else []
-    cells = [[c.replace("|", "\\|") for c in row] for row in (table.columns, *grouped, *table.rows)]
+    # Markdown lets HTML through: what others wrote is text.
+    cells = [[_text(c).replace("|", "\\|") for c in row] for row in (table.columns, *grouped, *table.rows)]
     widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(table.columns))]
     right = [False, *(_numeric(row[i] for row in table.rows) for i in range(1, len(table.columns)))]
     rule = [("-" * (w - 1) + ":" if r else "-" * w) for w, r in zip(widths, right, strict=True)]
@@ -81,7 +89,11 @@ def markdown(table: Table) -> str:
     for row in (cells[0], rule, *cells[1:]):
         aligned = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
         lines.append("| " + " | ".join(aligned) + " |")
-    parts = [f"**{table.title}**", "\n".join(lines), *table.notes]
+    parts = [
+        f"**{_text(table.title)}**",
+        "\n".join(lines),
+        *(_text(n) for n in table.notes),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -164,7 +176,18 @@ def comma_separated(table: Table) -> str:
 def _number(value: Any) -> Any:
     if isinstance(value, float):
         return "" if value != value else f"{value:.10g}"
-    return value
+    return not_a_formula(value) if isinstance(value, str) else value
+
+
+def not_a_formula(text: str) -> str:
+    """Return a text, whoever wrote it, in one line that a spreadsheet shows and does not compute."""
+    shown = plain(text)
+    return f"'{shown}" if shown.startswith(("=", "+", "-", "@")) and not _PLAIN.fullmatch(shown) else shown
+
+
+def _text(text: str) -> str:
+    """Return a text in which Markdown finds no HTML."""
+    return _HTML.sub(lambda found: escape(found[0]), text)
 
 
 def _numeric(cells: Iterable[str]) -> bool:
