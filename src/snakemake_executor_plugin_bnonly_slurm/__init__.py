@@ -176,7 +176,7 @@ class Executor(RemoteExecutor):
             return
         if self._silent_since:
             self._notice("controller", "")
-            self.logger.info(f"SLURM's controller answers again, after {time.time() - self._silent_since:.0f} s")
+            self.logger.warning(f"SLURM's controller answers again, after {time.time() - self._silent_since:.0f} s")
             self._silent_since, self._submit_at = 0.0, 0.0
         self._queue = {e.number: e for e in found}
 
@@ -199,7 +199,7 @@ class Executor(RemoteExecutor):
         left = mine.file("again")
         if entry.state in slurm.INNOCENT or left.exists():
             why = left.read_text().strip() if left.exists() else f"{entry.state.lower().replace('_', ' ')}"
-            self.logger.info(f"SLURM job {mine.number} ({mine.what}): {why}; it is submitted again")
+            self.logger.warning(f"SLURM job {mine.number} ({mine.what}): {why}; it is submitted again")
             mine.number, mine.stuck = "", ""
             return False
         if entry.state == "COMPLETED":
@@ -260,14 +260,14 @@ class Executor(RemoteExecutor):
         if alive and alive.number not in self._numbers:
             self._numbers.add(alive.number)
             mine.number = alive.number
-            self.logger.info(f"Job {info.job.jobid} is SLURM job {mine.number} of an earlier run, which goes on.")
+            self.logger.warning(f"Job {info.job.jobid} is SLURM job {mine.number} of an earlier run, which goes on.")
             return True
         rule, cells = queue.job_of(mine.comment)
         holder = batches.holder(cells)
         if holder != mine.holder:
             mine.holder = holder
             if holder:
-                self.logger.info(
+                self.logger.warning(
                     f"Job {info.job.jobid} ({rule}) is submitted when {holder} ends, which trains its cells."
                 )
         if holder:

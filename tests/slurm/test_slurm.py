@@ -46,6 +46,16 @@ SMALL = {
 }  # fmt: skip
 CLUSTER = {"partition": "gpu", "gpu": "fake", "gpu_kind": "a100", "cpus": 1, "memory_gb": 1,
            "max_hours": 1 / 6, "warning_seconds": 5, "attempts": 6}  # fmt: skip
+#: The default profile without its logger: the checks read Snakemake's own words.
+SNAKEMAKES_WORDS = [
+    "--workflow-profile",
+    "none",
+    "--rerun-triggers",
+    "params",
+    "mtime",
+    "--rerun-incomplete",
+    "--keep-going",
+]
 FAILS, NEIGHBOUR = "VGG-11-c16/all/seed0", "VGG-11-c16/all/seed1"
 SLOW, CANCELLED, KEPT = "ResNet-8-c4/bn/seed0", "ResNet-8-c4/all/seed0", "VGG-11-c16/all_noaffine/seed0"
 
@@ -82,7 +92,7 @@ class Run:
         (self.faults / "plan.json").write_text(json.dumps(plan))
 
     def snakemake(self, log: str, *arguments: str, target: str = "figures/all") -> subprocess.Popen:
-        command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "--directory", self.folder, "--configfile", ROOT / "slurm/cluster.yaml", ROOT / "demo/grid.yaml", self.overlay,
+        command = [sys.executable, "-m", "snakemake", "--profile", "slurm", *SNAKEMAKES_WORDS, "--directory", self.folder, "--configfile", ROOT / "slurm/cluster.yaml", ROOT / "demo/grid.yaml", self.overlay,
                    "--bnonly-slurm-poll", "2", "--latency-wait", "10", *arguments, "--", target]  # fmt: skip
         with (self.folder / log).open("w") as out:
             return subprocess.Popen(
