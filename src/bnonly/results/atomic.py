@@ -99,7 +99,7 @@ def read(path: Path, largest: int = LARGEST) -> bytes:
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         if found.st_size > largest:
             raise OSError(errno.EFBIG, f"larger than {largest:,} bytes", str(path))
-        return stream.read(largest)
+        return stream.read(min(largest, found.st_size + 1))  # memory of that size is taken at once
 
 
 def read_json(path: Path) -> dict[str, Any]:
