@@ -25,7 +25,10 @@ rule figure:
         PLAN.read_by,
         stale=PLAN.stale_drawing,
     output:
-        multiext("figures/{name}", ".pdf", ".png", ".csv"),
+        "figures/{name}.pdf",
+        # For `snakemake --report`, beside our own page.
+        report("figures/{name}.png", caption="../report/figure.rst", category="Figures", labels={"figure": "{name}"}),
+        "figures/{name}.csv",
     log:
         "logs/figures/{name}.log",
     wildcard_constraints:
