@@ -5,9 +5,10 @@ their work to a process that has done it; the first of them starts it, and it en
 forks is the command: same arguments, folder, environment, output, exit status, and it gets the caller's signals.  It
 computes what a process of its own would.
 
-The workflow sets the variable for local runs of configurations with `warm: true`; nothing depends on it.  Batches as a cluster's,
-which hold replicates of one cell, do not replace it: eight cells of the demo took 25 s of processor time with it and 29 s as two
-`bnonly batch` of four without Snakemake, and each of the demo's batches would hold only two.
+The workflow sets the variable for local runs of configurations with `warm: true`; nothing depends on it.  Batches, as on a
+cluster, do not replace it.  Eight cells of the demo took 25 s of processor time through Snakemake with this process; as two batches of
+four that import torch once they took 22 s without Snakemake, whose share is 3 s: no less.  But a batch holds replicates of one
+cell, of which the demo has two: torch would be imported 113 times (one run each, two cores).
 """
 
 from __future__ import annotations
