@@ -299,7 +299,7 @@ def test_another_label_redraws_without_snakemakes_memory(made, tmp_path):
         ({"outputs": ["fig26"]}, "no figure or table is called fig26"),
         ({"outputs": ["fig02"]}, "fig02 needs regime"),
         ({"outputs": ["fig17"]}, "fig17 needs experiments.cifar-width"),
-        ({"experiments__vgg__seeds": []}, "experiments.vgg.seeds is []"),
+        ({"experiments__vgg__seeds": []}, "experiments.vgg.seeds must list at least one item (got [])"),
     ],
 )
 def test_mistakes_stop_before_anything_runs(change, message, tmp_path):

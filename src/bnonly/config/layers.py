@@ -162,7 +162,7 @@ _ABSENT = object()
 
 
 class Layers:
-    """Mappings laid over one another as `merge` does, each with a name, so that a mistake is put down to the one that has it.
+    """Mappings laid over one another as `merge` does, each with a name: an error names the one that has the mistake.
 
     Parameters
     ----------
