@@ -33,6 +33,19 @@ def test_a_figure_beyond_the_paper_says_what_it_shows_and_that_it_is_not_the_pap
     assert sheet.warnings[0].startswith("Beyond the paper")
 
 
-def test_the_place_of_a_layer_is_in_its_name():
-    found = [layers.place(name) for name in ("bn1", "blocks.0.bn1", "blocks.0.bn2", "blocks.1.downsample.1", "blocks.2.relu", "blocks.2.relu#1")]  # fmt: skip
-    assert found == ["stem", *["first in a block", "later in a block", "shortcut", "first in a block", "later in a block"]]  # fmt: skip
+@pytest.mark.parametrize(
+    ("layer", "place"),
+    [
+        ("bn1", "stem"),
+        ("relu", "stem"),
+        ("blocks.0.bn1", "first in a block"),
+        ("blocks.2.relu1", "first in a block"),
+        ("layer1.0.relu", "first in a block"),
+        ("blocks.0.bn2", "later in a block"),
+        ("blocks.2.relu2", "later in a block"),
+        ("layer1.0.relu#1", "later in a block"),
+        ("blocks.1.downsample.1", "shortcut"),
+    ],
+)
+def test_the_place_of_a_layer_is_in_its_name(layer, place):
+    assert layers.place(layer) == place

@@ -85,4 +85,4 @@ def place(layer: str) -> str:
         return "shortcut"
     if "." not in layer:
         return "stem"
-    return "first in a block" if layer.rsplit(".", 1)[1] in ("bn1", "relu") else "later in a block"
+    return "first in a block" if layer.rsplit(".", 1)[1] in ("bn1", "relu", "relu1") else "later in a block"
