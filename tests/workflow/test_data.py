@@ -49,7 +49,7 @@ def test_prepared_data_are_neither_deleted_nor_prepared_again(tree, tmp_path, mo
 
 def test_an_empty_variable_is_none(tree, tmp_path, monkeypatch):
     monkeypatch.setenv("BNONLY_DATA", "")
-    done = snakemake(tmp_path, "--dry-run", *SHORT, "--", TARGET, tree=tree)
+    done = snakemake(tmp_path, "--summary", *SHORT, "--", TARGET, tree=tree)
     assert f"{tree}/data/cifar10/.prepared" in done.stdout + done.stderr
 
 
