@@ -33,7 +33,8 @@ test: install ## Install, then run the tests
 testcluster: install ## Run the tests of a SLURM that misbehaves (as root, minutes)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
-fuzz: install ## Read mutated configurations for ten minutes; a traceback, a hang or 500 MB end it
+fuzz: install ## Damage configurations, command lines, result files and archives for 20 minutes; a traceback or a hang ends it
+	$(BIN)/python -m tests.fuzz.fuzz --cases 1000
 	$(BIN)/python -m tests.config.fuzz --seed $$(date +%s)
 
 lint: install ## Check style and types of the package and of the workflow
