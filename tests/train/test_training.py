@@ -171,7 +171,7 @@ for moment in json.loads(sys.argv[3]):
     [
         ("bn", 6, 0.1, Keep.IN_FOLDER),
         ("rand2", 5.4, 0.1, Keep.IN_CACHE),
-        ("all", 6, 1e30, Keep.IN_FOLDER_AND_CACHE),
+        ("all", 6, 1e9, Keep.IN_FOLDER_AND_CACHE),
     ],
 )
 def test_killed_at_any_moment_it_continues_to_the_same_result(regime, epochs, lr, keep, tmp_path, monkeypatch):
@@ -241,7 +241,7 @@ def test_two_runs_of_one_cell_at_once(tmp_path, bnonly):
 
 
 def test_when_checkpoints_are_written_makes_no_difference(tmp_path):
-    for regime, lr in (("bn", 0.1), ("all", 1e30)):
+    for regime, lr in (("bn", 0.1), ("all", 1e9)):
         cell = cell_of(regime, recipes__digits__lr=lr)
         never = results(train(cell, tmp_path / regime / "never", checkpoint_seconds=1e9))
         for seconds in (0, 0.01, 0.03):
@@ -249,7 +249,7 @@ def test_when_checkpoints_are_written_makes_no_difference(tmp_path):
 
 
 def test_diverged_is_a_result(tmp_path):
-    cell = cell_of("all", recipes__digits__lr=1e30, recipes__digits__epochs=5)
+    cell = cell_of("all", recipes__digits__lr=1e9, recipes__digits__epochs=5)
     folder = train(cell, tmp_path)
     table, label = parquet.read(paths.metrics(folder), "metrics", cell=cell)
     assert label["status"] == "diverged" and "in epoch 1" in label["reason"]
@@ -266,7 +266,7 @@ def test_divergence_in_the_last_iteration_is_noticed(engine, tmp_path):
     one = {"recipes__digits__epochs": 1 / 12, "recipes__digits__milestones": [], "engine": engine}
     for seconds in (1e9, 0):
         folder = train(
-            cell_of("all", recipes__digits__lr=1e38, **one), tmp_path / str(seconds), checkpoint_seconds=seconds
+            cell_of("all", recipes__digits__lr=1e9, **one), tmp_path / str(seconds), checkpoint_seconds=seconds
         )
         table, label = parquet.read(paths.metrics(folder), "metrics")
         assert table.column("iteration").to_pylist() == [0, 1]
@@ -448,7 +448,7 @@ def test_unreadable_is_not_called_damaged(finished, monkeypatch):
     def refuse(*arguments, **options):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(parquet.pq, "read_table", refuse)
+    monkeypatch.setattr(parquet.pq, "ParquetFile", refuse)
     with pytest.raises(UserError, match="metrics.parquet: cannot be read: Permission denied$"):
         parquet.read(paths.metrics(finished), "metrics")
 
