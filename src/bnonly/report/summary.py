@@ -60,7 +60,7 @@ def headline(grid: Grid, measured: Measurements, decisions: Sequence[Decision]) 
             f"the paper trained on {_papers_data()}. Comparisons (which of two is more) and trends (which way it goes) can "
             "still be looked at."
         )
-        lead += _few_seeds(grid, own)
+        lead += _few_seeds(decisions)
     else:
         headline = f"None of the {total} claims about training can be decided yet"
     exact = counts[verdict.HOLDS] + counts[verdict.FAILS]
@@ -72,17 +72,18 @@ def headline(grid: Grid, measured: Measurements, decisions: Sequence[Decision]) 
     return headline, lead
 
 
-def _few_seeds(grid: Grid, found: Sequence[str]) -> list[str]:
-    """Say why most comparisons and trends are open, where two seeds are why."""
-    seeds = min(len(e.seeds) for e in grid.experiments.values())
-    if seeds > 2 or found.count(verdict.UNDECIDED) <= len(found) / 2:
+def _few_seeds(decisions: Sequence[Decision]) -> list[str]:
+    """Say why most comparisons and trends are open, where few seeds are why."""
+    undecided = [d for d in decisions if d.claim.counted and _own(d) == verdict.UNDECIDED]
+    seeds = Counter(e.n for d in undecided for e in d.evidence if e.n)
+    if not seeds or (most := seeds.most_common(1)[0][0]) > 2:
         return []
-    width = (
+    reason = (
         "A single seed has no interval."
-        if seeds < 2
-        else ("With two seeds, a 95 % interval reaches 12.7 standard errors to either side; with three, 4.3.")
+        if most < 2
+        else "With two seeds, a 95 % interval reaches 12.7 standard errors to either side; with three, 4.3."
     )
-    return [f"{width} Undecided means that the interval contains both answers, not that the paper is wrong."]
+    return [f"{reason} Undecided means that the interval contains both answers, not that the paper is wrong."]
 
 
 def _papers_data() -> str:
