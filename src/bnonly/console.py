@@ -11,16 +11,16 @@ from unicodedata import category
 
 
 class Meter:
-    """Progress on standard error, until the block ends in which it is used.
+    """Progress on standard error; a context manager.
 
     Parameters
     ----------
     what : str
         Named in every line.
     total : int
-        How much there is to do.
+        The amount of work.
     unit : str
-        Of what.
+        Unit of the amount.
     quiet : bool
         Say nothing.
     """
@@ -35,12 +35,12 @@ class Meter:
         return self
 
     def __exit__(self, *problem: object) -> None:
-        """Clear the live line, after which the result, or what went wrong, would stand otherwise."""
+        """Clear the live line, so that a result or an error does not follow it on the same line."""
         if self._live and not self._quiet:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     def add(self, amount: int) -> None:
-        """Count what was done."""
+        """Count an amount as done."""
         self._done += amount
         now = time.monotonic()
         if self._quiet or now - self._said < (0.2 if self._live else 15):
@@ -64,14 +64,14 @@ class Progress:
     cell : object
         Named in every line: a `Cell`.
     epochs : int
-        How many there will be.
+        Total number of epochs.
     quiet : bool
         Say nothing.
     """
 
     def __init__(self, cell: object, epochs: int, quiet: bool = False) -> None:
         self._cell, self.epochs, self._quiet = cell, epochs, quiet
-        #: Seconds to the end, as the epochs of this process were; None before it has finished one.
+        #: Seconds to the end, estimated from the epochs of this process; None before the first ends.
         self.seconds_left: float | None = None
         self._live = sys.stderr.isatty()
         self._began = time.monotonic()
@@ -123,7 +123,7 @@ class Progress:
 
     def _print(self, text: str, end: str = "\n") -> None:
         clear = "\r\x1b[K" if self._live else ""
-        with suppress(OSError):  # no training ends because its log is on a full disk
+        with suppress(OSError):  # a full disk under the log must not end the training
             print(f"{clear}{self._cell}: {text}", end=end, file=sys.stderr, flush=True)
 
 
@@ -156,7 +156,7 @@ _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def plain(text: str) -> str:
-    """Return a text that others wrote with what a terminal or a page would obey spelt out."""
+    """Return untrusted text with control characters escaped, so that neither a terminal nor a page obeys them."""
     return "".join(f"\\x{ord(c):02x}" if category(c) in _UNSEEN else c for c in text)
 
 

@@ -1,4 +1,4 @@
-"""The one exception a user is meant to see, and how a misspelt word is answered."""
+"""The exception for errors that users can fix, and suggestions for misspelt words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the user can put right: a file, a key, a value.
+    """An error that the user can fix: a file, a key, a value.
 
     The message is one line that names the offender and says what would be right.  The command line prints it
     after ``bnonly: error:`` and exits with 2; the workflow prints it and stops.
@@ -15,14 +15,14 @@ class UserError(Exception):
 
 
 def accepted(word: str, known: Iterable[str]) -> str:
-    """Say what would have been accepted instead of `word`, the nearest spelling first.
+    """Return a suggestion for a word that was not accepted: the nearest spelling, or the accepted words.
 
     Parameters
     ----------
     word : str
-        What was given.
+        The word that was not accepted.
     known : iterable of str
-        What is accepted.
+        The accepted words.
 
     Returns
     -------

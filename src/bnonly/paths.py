@@ -12,8 +12,8 @@ MANIFEST = FIGURES / "all"
 REPORT = Path("report.html")
 CLAIMS = RESULTS / "claims.parquet"
 
-#: A file that is there, on every node, and newer than every result: the kernel makes it when this process first looks.  As an
-#: input it has a job run again that Snakemake, its own records lost, would take for up to date, and leaves no trace on the disk.
+#: A file that exists on every node and is newer than every result: the kernel creates it when this process first looks.  A rule
+#: with this input runs even if Snakemake has lost its records and takes the outputs for up to date.  It leaves no trace on disk.
 NOW = Path("/proc/self/stat")
 
 #: The files of a cell by what they hold.  A training writes `metrics` last: it says that the training is done.
@@ -45,7 +45,7 @@ def batchnorm(folder: Path) -> Path:
 
 
 def weights(folder: Path) -> Path:
-    """What was trained, the buffers and the seed: enough to rebuild the network (Section 6)."""
+    """Trained parameters, buffers and the seed: enough to rebuild the network (Section 6)."""
     return folder / TRAINED["weights"]
 
 
@@ -60,7 +60,7 @@ def activations(folder: Path) -> Path:
 
 
 def checkpoint(folder: Path, digest: str) -> Path:
-    """Private to one configuration of the cell and not an output of the workflow, so no failure deletes it."""
+    """Checkpoint of one configuration of the cell.  Not an output of the workflow, so no failure deletes it."""
     return folder / f".checkpoint-{digest}.pt"
 
 
@@ -70,7 +70,7 @@ def lock(folder: Path) -> Path:
 
 
 def owner(folder: Path) -> Path:
-    """Who trains the cell, and on which node; touched while it lives."""
+    """Names the process that trains the cell, and its node; touched while the process lives."""
     return folder / ".owner"
 
 
@@ -85,12 +85,12 @@ def failure(folder: Path) -> Path:
 
 
 def finished(digest: str) -> Path:
-    """Where a finished cell's files are kept, under the digest of what was asked for (`bnonly.results.cache`)."""
+    """Cached files of a finished cell, under the digest of its configuration (`bnonly.results.cache`)."""
     return RESULTS / ".finished" / digest
 
 
 def batch(name: str) -> Path:
-    """Marks a batch of cells as attempted, until each of them is collected (`bnonly.cluster.batches`)."""
+    """Marks a batch of cells as attempted until all its cells are collected (`bnonly.cluster.batches`)."""
     return RESULTS / ".batches" / name
 
 
@@ -100,7 +100,7 @@ def counts() -> Path:
 
 
 def throughputs() -> Path:
-    """What is kept of the throughputs of finished runs, so that not all of them are read again."""
+    """Cached throughputs of finished runs, so that the runs need not be read again."""
     return RESULTS / "throughputs.json"
 
 
@@ -110,7 +110,7 @@ def figure(name: str, suffix: str = "pdf") -> Path:
 
 
 def drawn_from(name: str) -> Path:
-    """Checksum of what a figure or table was made from: what it shows and its code."""
+    """Checksum of the data and the code of a figure or table."""
     return RESULTS / ".drawn" / name
 
 

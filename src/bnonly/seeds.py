@@ -4,16 +4,16 @@
 stream     decides                                      a function of
 ========== ============================================ =========================================
 weights    initial weights, biases, gamma and beta      (seed, name of the tensor)
-mask       which k weights per channel or layer train   (seed, name of the convolution)
-order      in which order images are seen               (seed, epoch)
+mask       the k trainable weights per channel or layer (seed, name of the convolution)
+order      order of the images                          (seed, epoch)
 augment    flips, shifts and crops                      (seed, epoch, image)
 ========== ============================================ =========================================
 
 Weights and masks come from NumPy's Philox generator on the CPU, keyed by SHA-256.  Order and augmentation come from
 Philox4x32-10 (Salmon et al. 2011) in integer arithmetic on tensors, so they can be drawn on any device, in any order,
-for any epoch: a resumed run needs no generator state.  Nothing here touches a global generator.  One exception: orthogonal
-weights (Appendix E.1) go through LAPACK's SVD, whose last bit depends on the kind of CPU; a weights file made on another
-kind is refused, not silently rebuilt to another network.
+for any epoch.  A resumed run needs no generator state, and no global generator is used.  One exception: orthogonal
+weights (Appendix E.1) come from LAPACK's SVD, whose last bit depends on the kind of CPU.  A weights file from another kind
+of CPU is rejected; rebuilding it would give a different network.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _key(seed: int, stream: str, name: str = "") -> bytes:
 
 
 def generator(seed: int, stream: str, name: str) -> np.random.Generator:
-    """Return NumPy's generator of one tensor.
+    """Return the NumPy generator for one tensor.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def philox(counter: tuple[torch.Tensor | int, ...], key: tuple[int, int], device
     list of four int64 tensors
         Independent words in [0, 2**32).
     """
-    # Made on the device: a number that is copied there would make the host wait.
+    # Created on the device: copying a number from the host would make the host wait.
     c = [v if isinstance(v, torch.Tensor) else torch.full((), v, dtype=torch.int64, device=device) for v in counter]
     c = list(torch.broadcast_tensors(*c))
     k0, k1 = key
@@ -80,11 +80,11 @@ def words(seed: int, stream: str, epoch: int, images: torch.Tensor, block: int =
     Parameters
     ----------
     seed, stream, epoch
-        Which draw.
+        Key of the draw.
     images : int64 tensor (n,)
         Indices in the training set.
     block : int
-        Further independent groups of four.
+        Index of the group of four words; groups are independent.
 
     Returns
     -------

@@ -84,8 +84,8 @@ def test_limits_are_read_as_sacctmgr_prints_them(monkeypatch):
     ]
     assert found[1].most == {"mem": 8192, "gres/gpu": 4}
     assert list(limits.too_much(found, {"cpu": 4, "mem": 16_000, "gres/gpu": 2})) == [
-        "gres/gpu=2 is asked for, but account lab allows 1; the job would wait for ever",
-        "mem=16000 is asked for, but QOS short allows 8192; the job would wait for ever",
+        "the job requests gres/gpu=2, but account lab allows 1; it would wait for ever",
+        "the job requests mem=16000, but QOS short allows 8192; it would wait for ever",
     ]
 
 

@@ -147,7 +147,7 @@ def test_results_of_another_configuration_are_refused(tmp_path, small):
     root, grid = small
     config = synthetic.small_config()
     config["recipes"]["cifar10"]["lr"] = 0.2
-    with pytest.raises(UserError, match=r"metrics\.parquet: was made by another configuration"):
+    with pytest.raises(UserError, match=r"metrics\.parquet: was made with another configuration"):
         render.render(asked(resolve(config), "fig02"), root=root)
     with pytest.raises(UserError, match="no such file"):
         render.render(asked(grid, "fig02"), root=tmp_path)

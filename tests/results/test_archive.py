@@ -143,7 +143,7 @@ def test_a_name_twice_is_refused(made, call, tmp_path):
 def test_another_cells_file_is_refused(made, call, tmp_path):
     content = (made / "results/ResNet-14-c4/bn/seed0/metrics.parquet").read_bytes()
     bad = rewritten(made / "all.zip", tmp_path / "bad.zip", swap(METRICS, content))
-    assert "ResNet-8-c4/bn/seed0/metrics.parquet was made by another configuration" in call("import", bad)[2]
+    assert "ResNet-8-c4/bn/seed0/metrics.parquet was made with another configuration" in call("import", bad)[2]
     assert list(Path().rglob("*")) == []
 
 
@@ -152,7 +152,7 @@ def test_half_a_download_is_refused(made, call, tmp_path, keep):
     whole = (made / "all.zip").read_bytes()
     (tmp_path / "half.zip").write_bytes(whole[: int(len(whole) * keep)])
     status, _, err = call("import", tmp_path / "half.zip")
-    assert status == 2 and "half.zip: is not a whole zip archive" in err and err.count("\n") == 1
+    assert status == 2 and "half.zip: is not a complete zip archive" in err and err.count("\n") == 1
 
 
 def test_what_is_no_archive_or_of_another_checksum(made, call, tmp_path):
@@ -186,7 +186,7 @@ def test_members_that_overlap_are_refused(made, tmp_path):
             one.filelist.append(info)
             one.NameToInfo[info.filename] = info
             one._didModify = True
-    with pytest.raises(UserError, match="its members overlap|has no SHA256SUMS|is not a whole zip"):
+    with pytest.raises(UserError, match="its members overlap|has no SHA256SUMS|is not a complete zip"):
         archive.Archive(tmp_path / "one.zip")
 
 

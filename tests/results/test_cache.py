@@ -132,8 +132,8 @@ def test_a_deeper_network_asks_for_more():
         ({"partition": "a b"}, "cluster.partition must be a name as SLURM has it"),
         ({"cpus": 0}, "cluster.cpus must be at least 1 (got 0)"),
         ({"max_hours": 0.05}, "cluster.max_hours must be at least 0.058: a job needs"),
-        ({"gpu": "a1000"}, "cluster.gpu is 'a1000', whose speed is not known"),
-        ({"gpu": "blue", "gpu_kind": "a1000"}, "cluster.gpu_kind is 'a1000', whose speed is not known"),
+        ({"gpu": "a1000"}, "cluster.gpu is 'a1000', whose speed is unknown"),
+        ({"gpu": "blue", "gpu_kind": "a1000"}, "cluster.gpu_kind is 'a1000', whose speed is unknown"),
     ],
 )
 def test_settings_that_cannot_be(settings, message):

@@ -75,7 +75,7 @@ def test_a_later_format_says_who_can_read_it(label, message):
     assert f"and {paths.finished(CELL.digest())} and run" in str(problem.value)
 
 
-def test_a_column_less_is_refused_with_what_makes_it_anew():
+def test_a_missing_column_is_refused_with_the_remedy():
     path = one()
     rewrite(path, lambda table: table.drop_columns(["gamma_end"]))
     with pytest.raises(
@@ -95,7 +95,7 @@ def test_advice_leads_nowhere_twice():
         (folder / name).unlink()
     with pytest.raises(
         UserError,
-        match=f"{paths.finished(CELL.digest())}: this version cannot read what is kept there .*delete that folder",
+        match=f"{paths.finished(CELL.digest())}: this version cannot read the cached files .*delete that folder",
     ):
         claim._restored(CELL, folder)
     cache.forget(CELL.digest())

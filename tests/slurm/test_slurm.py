@@ -337,7 +337,7 @@ def preflight(run: Run, *settings: str, options: tuple[str, ...] = ()) -> subpro
 WRONG = [
     ("partition=gpuu", "cluster.partition is 'gpuu', which is no partition; did you mean 'gpu'?"),
     ("gpu=fakes", "cluster.gpu is 'fakes', which partition gpu does not have; did you mean 'fake'?"),
-    ("gpu_kind=a1000", "cluster.gpu_kind is 'a1000', whose speed is not known"),
+    ("gpu_kind=a1000", "cluster.gpu_kind is 'a1000', whose speed is unknown"),
     ("warning_seconds=900", "cluster.max_hours must be at least 0.26: a job needs warning_seconds and 30 seconds"),
     ("max_hours=100", "cluster.max_hours is 100, but partition gpu ends jobs after 24 hours; give that at most"),
     ("cpus=64", "SLURM refuses a training (--partition=gpu"),

@@ -98,14 +98,14 @@ def test_preflight_knows_the_limits_of_accounts(cluster, run):
     try:
         limit("MaxSubmitJobs=3", "MaxWall=00:05:00", "MaxTRES=cpu=2")
         done = preflight(run)
-        assert "SLURM takes 3 jobs of yours at a time" in done.stdout and "--jobs 3" in done.stdout
+        assert "SLURM accepts 3 of your jobs at a time" in done.stdout and "--jobs 3" in done.stdout
         assert (
             "cluster.max_hours is 0.166667, but account lab ends jobs after 0.0833 hours; give that at most"
             in done.stderr
         )
         done = preflight(run, "cluster.cpus=4", "cluster.max_hours=0.08", "cluster.warning_seconds=5")
         assert (
-            "a training is too large: cpu=4 is asked for, but account lab allows 2; the job would wait for ever"
+            "a training is too large: the job requests cpu=4, but account lab allows 2; it would wait for ever"
             in done.stderr
         )
     finally:

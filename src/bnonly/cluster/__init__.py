@@ -1,1 +1,1 @@
-"""The workflow on a cluster: requests, cells that share a submission, what to look at before, what is going on."""
+"""The workflow on a cluster: requests, batches of cells, preflight checks, the queue."""

@@ -1,8 +1,8 @@
-"""Batches: replicates of one cell that share a submission, each attempted whatever becomes of its neighbours.
+"""Batches: replicates of one cell that share a submission; one failure does not stop the others.
 
-A batch is named by what it makes, ``ARCHITECTURE+REGIME+SEED-SEED-...``, so that the job on the node needs to know nothing else; a seed
-with an ``a`` is analysed as well, where the GPU is warm.  Its
-results go to the cells' folders and to the cache; the workflow's `collect` then takes each from there, or says why it is not there.
+The name of a batch, ``ARCHITECTURE+REGIME+SEED-SEED-...``, tells the job on the node everything.  A seed followed by
+``a`` is also analysed on the same GPU.  The
+results go to the cells' folders and to the cache.  The workflow's `collect` then takes them from there, or reports why they are missing.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from bnonly.grid.cell import Cell, Key
 from bnonly.grid.resolve import Grid
 from bnonly.results import atomic, cache, lock
 
-#: Of a batch's name, for the workflow's wildcards.
+#: Pattern of a batch's name, for the workflow's wildcards.
 PATTERN = rf"{NAME}\+{NAME}\+\d+a?(-\d+a?)*"
-#: A cell that fails of itself is tried so often in a row before it is left to a person.
+#: Attempts in a row at a failing cell before a person must look at it.
 TRIES = 3
-#: Exit status of a batch that is to be submitted again.
+#: Exit status that asks for another submission of the batch.
 AGAIN = 75
 
 
 def name(cells: Sequence[Cell], analysed: Collection[Key] = ()) -> str:
-    """Return the name of a batch of replicates, some of which are analysed."""
+    """Return the name of a batch of replicates; `analysed` lists those to analyse."""
     architecture, regime, _ = cells[0].key
     return f"{architecture}+{regime}+{'-'.join(f'{c.seed}a' if c.key in analysed else str(c.seed) for c in cells)}"
 
@@ -47,7 +47,7 @@ def members(text: str) -> list[Key]:
 
 
 def analysed(text: str) -> list[int]:
-    """Return the seeds that are analysed, from a batch's name."""
+    """Return the seeds to analyse, from a batch's name."""
     return [int(s.removesuffix("a")) for s in text.rpartition("+")[2].split("-") if s.endswith("a")]
 
 
@@ -59,21 +59,21 @@ def run(
     attempts: int,
     together: Callable[[Sequence[Cell]], int] | None = None,
 ) -> int:
-    """Train cells one after another, each in a process of its own, and say what became of them.
+    """Train cells one after another, each in its own process, and report the outcomes.
 
-    A cell that another process trains comes last; a SLURM job does not wait for it with a GPU, but leaves, and is submitted again.
-    Where they train side by side first, what then is not finished is attempted alone.
+    A cell that another process trains comes last.  A SLURM job does not wait for it with an idle GPU, but leaves and is submitted again.
+    If the cells first train side by side, those left unfinished then train alone.
 
     Parameters
     ----------
     cells : sequence of Cell
-        What to train; what is finished takes no time.
+        The cells to train.  Finished cells are skipped.
     train : callable
-        Trains a cell, and analyses it; called in a child process, returns its exit status.
+        Trains and analyses a cell; called in a child process, returns its exit status.
     marker : Path
-        Written when the batch is not to be submitted again: all are finished, or their failures are for a person.
+        Written when the batch needs no further submission: all cells are finished, or a person must look at the failures.
     attempt, attempts : int
-        Which this is, and how many the workflow makes.
+        Number of this attempt, and the workflow's maximum.
     together : callable, optional
         Trains several cells in one process; called in a child process, returns its exit status.
 
@@ -114,7 +114,7 @@ def run(
         status = _wait(child)
         child = 0
         if status and not stopped:
-            _say(f"together they ended with status {status}; now one after another")
+            _say(f"training together ended with status {status}; now one after another")
 
     ends: dict[Cell, str] = {}
     for cell in sorted(cells, key=_is_held):
@@ -127,7 +127,7 @@ def run(
         child = os.fork()
         if child == 0:
             _become(train, cell)
-        if stopped:  # as it was forked
+        if stopped:  # a signal came during the fork
             os.kill(child, stopped[-1])
         status = _wait(child)
         child = 0
@@ -136,7 +136,7 @@ def run(
             ends[cell] = "finished"
         elif status > 128 and stopped:
             ends[cell] = "paused"
-        elif mine and _is_held(cell):  # since it was looked at
+        elif mine and _is_held(cell):  # another process has taken it
             ends[cell] = "held"
         else:
             if status > 128:
@@ -156,24 +156,24 @@ def run(
     tries = {c: (failure.read(c.key.folder) or {"times": 0})["times"] for c in cells}
     if attempt == 1:
         tries = dict.fromkeys(cells, 1)
-    # An attempt more for what was stopped, and for what may go better another time.
+    # Another attempt for stopped cells, and for failures that may pass.
     again = [
         c for c in cells if ends.get(c) in (None, "paused") or (ends[c] == "failed" and tries[c] < min(TRIES, attempts))
     ]
     if again and attempt < attempts:
-        _say(f"to be submitted again for {', '.join(map(str, again))}")
+        _say(f"needs another submission for {', '.join(map(str, again))}")
         return AGAIN
     atomic.replace(marker, json.dumps({str(c): ends.get(c, "paused") for c in cells}).encode())
     return 0
 
 
 def collect(cell: Cell, marker: Path | None, analysis: bool = False) -> None:
-    """Put the files of a cell's training, or those of its analysis, where the workflow wants them.
+    """Put the files of a cell's training or analysis where the workflow expects them.
 
     Raises
     ------
     UserError
-        If it is not finished, with the reason and where its log is; its batch is then forgotten, so that asking again trains it.
+        If it is not finished, with the reason and the log.  The batch's marker is then removed, so that the next call trains it.
     """
     folder = cell.key.folder
     if cache.restore(cell.digest(), folder, tuple((paths.ANALYSED if analysis else paths.TRAINED).values())):
@@ -195,7 +195,7 @@ def collect(cell: Cell, marker: Path | None, analysis: bool = False) -> None:
 
 
 def forget_collected(grid: Grid) -> None:
-    """Remove the markers of batches whose cells are all in the cache: a Snakemake that was killed leaves them."""
+    """Remove markers that a killed Snakemake left: those of batches whose cells are all in the cache."""
     for marker in paths.batch("").glob("*"):
         if re.fullmatch(PATTERN, marker.name):
             cells = [grid.cells.get(key) for key in members(marker.name)]
@@ -204,7 +204,7 @@ def forget_collected(grid: Grid) -> None:
 
 
 def _wait(child: int) -> int:
-    """Return the status of a child as a shell does: 128 and the number of a signal that ended it."""
+    """Return a child's status as a shell does: 128 plus the signal's number if a signal ended it."""
     while True:
         try:
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -214,7 +214,7 @@ def _wait(child: int) -> int:
 
 
 def holder(keys: Iterable[Key]) -> str:
-    """Return who trains one of some cells; "" if nobody does, or this SLURM job did on a node that was lost."""
+    """Return the process that trains any of the cells; "" if none, or if it was this SLURM job on a lost node."""
     for key in keys:
         found = lock.owner_of(key.folder)
         requeued = found and found.job and found.job == os.environ.get("SLURM_JOB_ID")
@@ -228,7 +228,7 @@ def _is_held(cell: Cell) -> bool:
 
 
 def _become(work: Callable[[Cell], int], cell: Cell) -> None:
-    """Be the training of a cell, in the forked child, with its own log; does not return."""
+    """Train a cell in the forked child, with its own log; does not return."""
     status = 1
     try:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
@@ -238,7 +238,7 @@ def _become(work: Callable[[Cell], int], cell: Cell) -> None:
             os.dup2(stream.fileno(), 1)
             os.dup2(stream.fileno(), 2)
         status = work(cell)
-    except BaseException:  # a fault of the program: the log must have it
+    except BaseException:  # a bug: the log must show it
         import traceback
 
         traceback.print_exc()
@@ -251,7 +251,7 @@ def _become(work: Callable[[Cell], int], cell: Cell) -> None:
 
 
 def _write_log(cell: Cell, text: str) -> None:
-    """Begin an attempt in a training's log."""
+    """Write the heading of an attempt to a training's log."""
     log = cell.key.log("train")
     log.parent.mkdir(parents=True, exist_ok=True)
     job = os.environ.get("SLURM_JOB_ID")

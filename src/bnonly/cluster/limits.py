@@ -1,4 +1,4 @@
-"""What SLURM's accounting allows a user: limits that a job meets when it is submitted, or that let it wait for ever (standard library only)."""
+"""Limits of SLURM's accounting: a job above one is rejected or stays pending for ever (standard library only)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Limits:
     Attributes
     ----------
     whose : str
-        For messages: "account lab", "QOS short".
+        Name for messages: "account lab", "QOS short".
     submissions : int or None
-        How many jobs of the user there may be at a time.
+        Most jobs of the user at a time.
     hours : float
         Longest time limit of a job.
     most : dict
-        What a job, or all jobs of the user, may have, by SLURM's name: cpu, mem (MB), gres/gpu.
+        Most resources of a job, or of all jobs of the user, by SLURM's name: cpu, mem (MB), gres/gpu.
     """
 
     whose: str
@@ -35,7 +35,7 @@ class Limits:
 
 
 def find(account: str, qos: str, partition: str) -> list[Limits]:
-    """Return the limits that hold for the user's jobs; none where there is no accounting, or it does not answer."""
+    """Return the limits of the user's jobs; none if there is no accounting or it does not answer."""
     found = []
     names = {qos} if qos else set()
     for row in _show(
@@ -52,11 +52,11 @@ def find(account: str, qos: str, partition: str) -> list[Limits]:
 
 
 def too_much(limits: list[Limits], asked: Mapping[str, float]) -> Iterator[str]:
-    """Yield why a job that asks for so much would never start."""
+    """Yield the reasons why a job with this request would never start."""
     for limit in limits:
         for name, most in limit.most.items():
             if asked.get(name, 0) > most:
-                yield f"{name}={asked[name]:g} is asked for, but {limit.whose} allows {most:g}; the job would wait for ever"
+                yield f"the job requests {name}={asked[name]:g}, but {limit.whose} allows {most:g}; it would wait for ever"
 
 
 def seconds(limit: str) -> float:

@@ -1,4 +1,4 @@
-"""What would stop the workflow on this cluster, found before anything is submitted (standard library and yaml only)."""
+"""Checks before the first submission to a cluster (standard library and yaml only)."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid
 from bnonly.grid.sections import Cluster
 
-#: File systems that other nodes see as well.
+#: Types of file systems that other nodes share.
 SHARED = {"nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "fuse.ceph", "cephfs", "panfs", "afs", "9p", "wekafs", "pvfs2", "orangefs",
           "glusterfs", "fuse.glusterfs", "cifs", "smb3", "ocfs2", "gfs2", "vast", "virtiofs", "fuse.sshfs", "fhgfs"}  # fmt: skip
-#: Spare room wanted beside what the results need.
+#: Free bytes required beyond the size of the results.
 SPARE_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: a problem stops the workflow, a note does not."""
+    """The result of one check: a problem stops the workflow, a note does not."""
 
     is_problem: bool
     text: str
 
 
 def check(grid: Grid, data: Path) -> list[Finding]:
-    """Look at everything that can be seen from here; nothing is submitted.
+    """Run all checks that need no job.
 
     Parameters
     ----------
     grid : Grid
-        With its `cluster`.
+        The grid, with its `cluster`.
     data : Path
         Folder of prepared data.
 
     Returns
     -------
     list of Finding
-        Problems first; each one line.
+        Problems first; one line each.
     """
     found: list[Finding] = []
     try:
@@ -79,7 +79,7 @@ def check(grid: Grid, data: Path) -> list[Finding]:
         }
         problems = [*_partition_problems(grid, cluster, asked), *_account_problems(grid, cluster)]
         found += (Finding(True, text) for text in problems)
-        # SLURM's own word comes last: it says less well what is wrong.
+        # SLURM's answer comes last, because it is the least clear.
         found += [] if problems else _refusals(requests, cells)
         found += _not_shared()
         found += (Finding(False, text) for text in _notes(cluster))
@@ -88,7 +88,7 @@ def check(grid: Grid, data: Path) -> list[Finding]:
 
 
 def preflight(grid: Grid, data: Path, probe: bool) -> int:
-    """Print what `check` finds, and with `probe` what a job on a compute node sees; return an exit status."""
+    """Print the findings of `check`, and with `probe` those of a job on a compute node; return an exit status."""
     found = check(grid, data)
     if probe and not any(f.is_problem for f in found):
         found += _probe(grid, data)
@@ -153,7 +153,7 @@ def _account_problems(grid: Grid, cluster: Cluster) -> Iterator[str]:
 
 
 def _refusals(requests: Requests, cells: list[Cell]) -> Iterator[Finding]:
-    """Yield what SLURM says against a training's request and against a drawing's; what may pass, as a limit on submissions does, is a note."""
+    """Yield SLURM's objections to the requests of a training and of a figure; those that may pass are notes."""
     gpus = max((c.recipe.gpus for c in cells), default=1)
     minutes = max((requests.minutes([c]) for c in cells), default=60)
     asked = {
@@ -167,12 +167,12 @@ def _refusals(requests: Requests, cells: list[Cell]) -> Iterator[Finding]:
 
 
 def _asked(options: str, minutes: int, memory_mb: int) -> list[str]:
-    """Return sbatch's options for a job, as the executor gives them."""
+    """Return sbatch's options for a job, as the executor passes them."""
     return [*shlex.split(options), f"--time={minutes}", f"--mem={memory_mb}"]
 
 
 def _tested(options: list[str]) -> str | None:
-    """Return what SLURM says against a request; None if it would take it."""
+    """Return SLURM's objection to a request; None if it accepts."""
     import subprocess
 
     try:
@@ -187,12 +187,12 @@ def _tested(options: list[str]) -> str | None:
 
 
 def _folder_problems(cells: list[Cell]) -> Iterator[str]:
-    """Yield why results could not be written."""
+    """Yield the reasons why results cannot be written."""
     here = Path.cwd()
     needed = sum(count_training(c).disk_bytes for c in cells if not paths.metrics(c.key.folder).exists())
     try:
         paths.RESULTS.mkdir(parents=True, exist_ok=True)
-        # A quota is met in writing; what is free does not show it.
+        # Only writing shows a quota; the free space does not.
         with tempfile.NamedTemporaryFile(dir=paths.RESULTS, prefix=".preflight.") as stream:
             stream.write(os.urandom(2_000_000))
             stream.flush()
@@ -203,13 +203,13 @@ def _folder_problems(cells: list[Cell]) -> Iterator[str]:
     free = shutil.disk_usage(paths.RESULTS).free
     if free < needed + SPARE_BYTES:
         yield (
-            f"{here / paths.RESULTS}: {free / 1e9:.1f} GB are free, {(needed + SPARE_BYTES) / 1e9:.1f} GB are wanted for results and "
+            f"{here / paths.RESULTS}: {free / 1e9:.1f} GB are free, {(needed + SPARE_BYTES) / 1e9:.1f} GB are needed for results and "
             "checkpoints; free some space, or run in a folder that has it (--directory)"
         )
 
 
 def _not_shared() -> Iterator[Finding]:
-    """Doubt that other nodes see the results, if they are on a disk of this one: it may be exported to them."""
+    """Warn if the results are on a local disk, which other nodes see only if it is exported."""
     nodes = set((slurm.call("sinfo", "--noheader", "--Node", "--format=%N") or "").split())
     kind = _file_system(Path.cwd())
     if nodes - {os.uname().nodename.split(".")[0]} and kind and kind not in SHARED:
@@ -218,7 +218,7 @@ def _not_shared() -> Iterator[Finding]:
 
 
 def _file_system(folder: Path) -> str:
-    """Return the kind of file system that a folder is on, "" if it cannot be told."""
+    """Return the type of a folder's file system; "" if unknown."""
     best, kind = "", ""
     try:
         for line in Path("/proc/mounts").read_text().splitlines():
@@ -239,7 +239,7 @@ def _notes(cluster: Cluster) -> Iterator[str]:
     allowed = limits.find(cluster.account, cluster.qos, cluster.partition)
     most = min((a.submissions for a in allowed if a.submissions is not None), default=None)
     if most is not None:
-        yield f"SLURM takes {most} jobs of yours at a time; more wait in Snakemake, which then tries again: --jobs {most} (in slurm/config.yaml) fits"
+        yield f"SLURM accepts {most} of your jobs at a time; Snakemake keeps the rest and tries again; --jobs {most} (in slurm/config.yaml) fits"
 
 
 def _data(cells: list[Cell], data: Path) -> Iterator[Finding]:
@@ -253,7 +253,7 @@ def _data(cells: list[Cell], data: Path) -> Iterator[Finding]:
 
 
 def _probe(grid: Grid, data: Path) -> list[Finding]:
-    """Run a job of a minute on a compute node, and say what it does not see."""
+    """Run a one-minute job on a compute node, and return what it cannot reach."""
     import subprocess
 
     requests = Requests(grid)
@@ -270,7 +270,7 @@ def _probe(grid: Grid, data: Path) -> list[Finding]:
             script += f"test -d {shlex.quote(str(data))} || {{ echo 'does not see {data}: set BNONLY_DATA to a shared folder'; exit 1; }}; "
         if grid.cluster and grid.cluster.gpu != "none":
             script += '[ -n "${CUDA_VISIBLE_DEVICES:-}" ] || { echo "was given no GPU"; exit 1; }; '
-        # What every job begins with; it writes to the home folder and to /tmp.
+        # Every job starts like this; it writes to the home folder and to /tmp.
         script += f"cd {shlex.quote(folder)} && exec {shlex.quote(sys.executable)} -m snakemake --snakefile {shlex.quote(str(snakefile))} --cores 1 probe 2>&1"
         command = [
             "srun",

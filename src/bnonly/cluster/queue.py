@@ -1,4 +1,4 @@
-"""What SLURM knows of this run's jobs (standard library only)."""
+"""SLURM's queue, for the jobs of one run folder (standard library only)."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Job:
     Attributes
     ----------
     number : str
-        SLURM's.
+        SLURM's number.
     state : str
         RUNNING, PENDING, ...
     reason : str
-        Why it is pending.
+        SLURM's reason for a pending job.
     rule : str
-        The workflow's.
+        The workflow's rule.
     cells : tuple
-        Keys of the cells that it trains, if it is a batch.
+        Keys of the cells of a batch; else empty.
     """
 
     number: str
@@ -36,14 +36,14 @@ class Job:
     cells: tuple[Key, ...]
 
     def why(self) -> str:
-        """Return its state in words: SLURM's reason if it waits, and whether that will pass."""
+        """Return its state in words; if pending, with SLURM's reason and whether that will pass."""
         if self.state != "PENDING":
             return self.state.lower()
         return f"pending: {self.reason}{', which will not pass' if slurm.will_not_pass(self.reason) else ''}"
 
 
 def jobs() -> list[Job]:
-    """Return the jobs of this run's folder that are in the queue; none where there is no SLURM, or it does not answer."""
+    """Return the queued jobs of this run's folder; none if there is no SLURM or it does not answer."""
     if not shutil.which("squeue"):
         return []
     found = []
@@ -55,6 +55,6 @@ def jobs() -> list[Job]:
 
 
 def job_of(comment: str) -> tuple[str, tuple[Key, ...]]:
-    """Return rule and cells of a job, from the comment that the executor gives it."""
+    """Return a job's rule and cells, from the comment that the executor sets."""
     rule, wildcards = (*comment.split(" "), "")[:2]
     return rule, tuple(batches.members(wildcards)) if re.fullmatch(batches.PATTERN, wildcards) else ()

@@ -1,4 +1,4 @@
-"""What a submission asks SLURM for, from the cost of its cells (standard library and yaml only)."""
+"""The resources of a submission, from the cost of its cells (standard library and yaml only)."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from bnonly.grid.resolve import Grid
 from bnonly.grid.sections import Cluster
 from bnonly.results import cache
 
-#: What is asked for, over what is estimated: until a run of this kind has been measured, and at least afterwards.
+#: Requested time over estimated time: before a run of this kind has been measured, and the minimum afterwards.
 MARGIN, LEAST_MARGIN = 2.0, 1.3
-#: Every further attempt asks for so much more than the one before, up to this many times as much.
+#: Growth of a request from one attempt to the next, and the largest total factor.
 GROWTH, MOST = 1.5, 4.0
-#: Minutes a job may take to start, from a file system that is busy; an analysis, by whether it is of large images.
+#: Minutes to start a job on a busy file system; minutes of an analysis, by whether its images are large.
 START_MINUTES = 5
 ANALYSIS_MINUTES = {False: 5, True: 60}
-#: Estimated for where the kind of GPU is left to the cluster.
+#: Kind of GPU for estimates if the cluster may choose any.
 ANY = "v100"
 
 
 def setting(grid: Grid, key: str) -> str:
-    """Return file and name of a cluster's setting, for a message."""
+    """Return the file and name of a cluster setting, for messages."""
     return f"{grid.source.of(('cluster', key))}: cluster.{key}"
 
 
 def kind(cluster: Cluster, grid: Grid) -> cost.Gpu:
-    """Return the device that the cluster's trainings get, as the cost model knows it.
+    """Return the cost model's device for the cluster's trainings.
 
     Raises
     ------
     UserError
-        If the table of GPUs does not have it.
+        If the table of GPUs lacks it.
     """
     name = cluster.gpu_kind or {"any": ANY, "none": f"cpu:{cluster.cpus}"}.get(cluster.gpu, cluster.gpu)
     key = "gpu_kind" if cluster.gpu_kind else "gpu"
@@ -46,8 +46,8 @@ def kind(cluster: Cluster, grid: Grid) -> cost.Gpu:
         found = cost.find_gpu(name, kinds.of_configuration(grid.gpus))
     except UserError as problem:
         raise UserError(
-            f"{setting(grid, key)} is '{name}', whose speed is not known ({problem}); "
-            "if SLURM calls it so, name its kind in cluster.gpu_kind"
+            f"{setting(grid, key)} is '{name}', whose speed is unknown ({problem}); "
+            "if that is SLURM's name for it, set cluster.gpu_kind to its model"
         ) from None
     lacking = sorted({c.precision for c in grid.cells.values()} - {"fp32"})
     if found.name in kinds.OLD and lacking and cluster.gpu != "any":
@@ -59,12 +59,12 @@ def kind(cluster: Cluster, grid: Grid) -> cost.Gpu:
 
 
 class Requests:
-    """Time, memory and the like of submissions.
+    """Time, memory and other resources of submissions.
 
     Parameters
     ----------
     grid : Grid
-        With its `cluster`.
+        The grid, with its `cluster`.
     """
 
     def __init__(self, grid: Grid) -> None:
@@ -78,15 +78,15 @@ class Requests:
         self.seconds = lru_cache(maxsize=None)(self._seconds)
 
     def _seconds(self, cell: Cell) -> float:
-        """Return the time that a cell is expected to take, with a margin for what is not known of it."""
+        """Return the estimated seconds of a cell, with a safety margin."""
         found = cost.estimate(cell, self._kind, self._measured, self._cluster.cpus)
         margin = MARGIN if found.error_factor is None else max(LEAST_MARGIN, found.error_factor**2)
         return found.seconds * margin
 
     def minutes(self, cells: Sequence[Cell], attempt: int = 1, analyses: int = 0) -> int:
-        """Return the time limit of cells trained one after another, and of the analyses of some.
+        """Return the time limit, in minutes, of cells trained in sequence and of `analyses` analyses.
 
-        It is longer at every attempt, and never above the partition's.
+        It grows with every attempt, up to the partition's limit.
         """
         training = sum(self.seconds(c) for c in cells if not cache.holds(c.digest()))
         analysis = analyses * ANALYSIS_MINUTES[cells[0].architecture.family == "imagenet-resnet"]
@@ -94,18 +94,18 @@ class Requests:
         return max(1, min(math.ceil(asked), round(self._cluster.max_hours * 60)))
 
     def memory_mb(self, attempt: int = 1, gpus: int = 1) -> int:
-        """Return the host's memory; more at every attempt, because the last may have failed for want of it."""
+        """Return the host memory; it grows with every attempt, because the last may have run out of it."""
         return math.ceil(1000 * self._cluster.memory_gb * gpus * _growth(attempt))
 
     def options(self, computes: bool = True, gpus: int = 1) -> str:
-        """Return what does not depend on the attempt, as `sbatch` reads it: partition, account, GPUs and the cores that feed them.
+        """Return the `sbatch` options that do not depend on the attempt: partition, account, GPUs and their cores.
 
         Parameters
         ----------
         computes : bool
-            Whether it trains or analyses; else it draws.
+            Whether the job trains or analyses; else it draws figures.
         gpus : int
-            How many GPUs one training takes.
+            GPUs of one training.
         """
         cluster = self._cluster
         found = {
@@ -117,12 +117,12 @@ class Requests:
             found |= {"constraint": cluster.constraint, "qos": cluster.qos, "cpus-per-task": cluster.cpus * gpus}
             if cluster.gpu != "none":
                 found["gres"] = f"gpu:{gpus}" if cluster.gpu == "any" else f"gpu:{cluster.gpu}:{gpus}"
-            # To the job's steps: the training writes a checkpoint and ends, and the next attempt goes on.
+            # Sent to the job's steps: the training writes a checkpoint and ends, and the next attempt continues.
             found["signal"] = f"USR1@{cluster.warning_seconds}"
         return shlex.join(f"--{key}={value}" for key, value in found.items() if value != "")
 
     def group(self, cells: Sequence[Cell]) -> list[list[Cell]]:
-        """Divide replicates of a cell into submissions: as many in one as `batch_minutes` has room for, at least one."""
+        """Divide replicates of a cell into submissions of at most `batch_minutes`, with at least one cell each."""
         if not cells:
             return []
         room = int(60 * self._cluster.batch_minutes // max(map(self.seconds, cells)))

@@ -1,4 +1,4 @@
-"""SLURM's commands, and what their answers mean (standard library only)."""
+"""SLURM's commands and the meaning of their answers (standard library only)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Where the executor keeps logs, what it waits for, and why the last submission of a job failed (in the job's folder of logs).
+#: The executor's folder of logs, its list of waiting jobs, and the file with a job's last failure (in that job's logs).
 LOGS, NOTICES, FAILURE = Path(".snakemake/slurm_logs"), "waits_for.txt", "failure.json"
-#: Names the files of a submission to the job itself, without their suffixes.
+#: Environment variable that gives a job the path of its files, without suffix.
 SUBMISSION = "BNONLY_SUBMISSION"
 #: States of a job that has ended.
 ENDED = {
@@ -28,9 +28,9 @@ ENDED = {
     "REVOKED",
     "TIMEOUT",
 }
-#: Those for which the job is not to blame.
+#: End states that are not the job's fault.
 INNOCENT = {"BOOT_FAIL", "NODE_FAIL", "PREEMPTED", "REVOKED"}
-#: Refusals that no waiting mends.  Whatever else `sbatch` says may pass: the controller is away, a limit on submissions is reached, ...
+#: Rejections that are final.  Others may pass: the controller is down, a limit on submissions is reached, ...
 _FINAL = re.compile(
     r"invalid (partition|account|qos|feature|generic resource|job array|node name|wckey|job constraint|user|group)|unrecognized option|"
     r"(node|partition) configuration (is )?not available|requested time limit is invalid|cannot be satisfied|can not be satisfied|"
@@ -38,11 +38,11 @@ _FINAL = re.compile(
     r"MinCpu|MinGRES|Max\w*(PerJob|WallDuration\w*|PerNode)",
     re.IGNORECASE,
 )
-#: What srun and Snakemake say of every failure.
+#: Lines that srun and Snakemake print on every failure.
 _GENERAL = re.compile(
     r"srun:|WorkflowError:$|At least one job|Exiting because|\s*\(command exited|Error in rule|Removing output|Complete log|Shutting down"
 )
-#: Reasons for which a job waits that only a person can mend.
+#: Reasons of a pending job that only a person can fix.
 _STUCK = re.compile(
     r"Max\w*PerJob|MaxWallDuration|PartitionTimeLimit|PartitionNodeLimit|BadConstraints|InvalidAccount|InvalidQOS|AccountNotAllowed|QOSNotAllowed|"
     r"Assoc\w*NotAllowed|DependencyNeverSatisfied|JobHeld|JobHoldMaxRequeue|launch failed requeued held|MinCpus|QOSMinGRES|QOSUsageThreshold"
@@ -50,12 +50,12 @@ _STUCK = re.compile(
 
 
 class Refused(Exception):
-    """SLURM does not take a job.
+    """SLURM rejects a job.
 
     Attributes
     ----------
     is_final : bool
-        Whether it makes no sense to try again.
+        Whether another attempt cannot succeed.
     """
 
     def __init__(self, text: str) -> None:
@@ -65,14 +65,14 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Entry:
-    """A job as the controller knows it.
+    """A job as the controller reports it.
 
     Attributes
     ----------
     number, state, reason, node : str
-        SLURM's words.
+        As SLURM reports them.
     comment : str
-        Rule, wildcards and digest of what it does.
+        Rule, wildcards and digest of the job.
     """
 
     number: str
@@ -83,23 +83,23 @@ class Entry:
 
 
 def will_not_pass(reason: str) -> bool:
-    """Whether a job that waits for this reason waits for ever."""
+    """Whether a job that is pending for this reason will never start."""
     return bool(_STUCK.search(reason))
 
 
 def job_name(folder: Path) -> str:
-    """Return the name of all jobs of a run's folder, by which they are found with one question."""
+    """Return the common name of all jobs of a run's folder, so that one query finds them."""
     return f"bnonly-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]}"
 
 
 def queue(name: str) -> list[Entry] | None:
-    """Return the user's jobs of a name, those that ended a while ago included; None if the controller does not answer."""
+    """Return the user's jobs of a name, including recently ended ones; None if the controller does not answer."""
     text = call("squeue", "--me", f"--name={name}", "--states=all", "--noheader", "--format=%i|%T|%r|%N|%k")
     return None if text is None else [Entry(*line.split("|", 4)) for line in text.splitlines()]
 
 
 def last_state(number: str) -> str:
-    """Return the state in which a job ended that the controller has forgotten; "" where there is no accounting."""
+    """Return the final state of a job from the accounting records; "" without accounting."""
     text = call("sacct", "--allocations", "--noheader", "--parsable2", "--format=State", f"--jobs={number}")
     return (text or "").split(" ")[0].strip()
 
@@ -110,9 +110,9 @@ def submit(options: Sequence[str], script: str) -> str:
     Raises
     ------
     Refused
-        If SLURM does not take it.
+        If SLURM rejects it.
     """
-    # Not those of a job in which Snakemake itself may run.
+    # Drop the variables of a job in which Snakemake itself may run.
     environment = {
         k: v for k, v in os.environ.items() if k == "SLURM_CONF" or not k.startswith(("SLURM_", "SBATCH_", "SRUN_"))
     }
@@ -137,7 +137,7 @@ def cancel(numbers: Iterable[str]) -> bool:
 
 
 def notices() -> list[str]:
-    """Return what the executor of this run's folder waits for, as it has last said."""
+    """Return the executor's last list of waiting jobs in this run's folder."""
     try:
         return (LOGS / NOTICES).read_text().splitlines()
     except OSError:
@@ -145,12 +145,12 @@ def notices() -> list[str]:
 
 
 def failures() -> list[dict[str, str]]:
-    """Return the last failure of each job of this run's folder that has not succeeded since: job, comment, reason, log."""
+    """Return the last failure of each job in this run's folder without a later success: job, comment, reason, log."""
     return [json.loads(path.read_text()) for path in sorted(LOGS.glob(f"rule_*/*/{FAILURE}"))]
 
 
 def last_word(log: Path) -> str:
-    """Return the line of a job's log that says best why it ended; "" if there is none."""
+    """Return the line of a job's log that best explains its end; "" if there is none."""
     try:
         return telling(log.read_text(errors="replace"))
     except OSError:
@@ -158,7 +158,7 @@ def last_word(log: Path) -> str:
 
 
 def telling(text: str) -> str:
-    """Return the line of what a program said that says best why it ended."""
+    """Return the line of a program's output that best explains its end."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not _GENERAL.match(line)]
     worse = [
         line
@@ -169,7 +169,7 @@ def telling(text: str) -> str:
 
 
 def call(*command: str, timeout: float = 30) -> str | None:
-    """Return what a command of SLURM's says; None if it fails."""
+    """Return the output of a SLURM command; None if it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,1 +1,1 @@
-"""The files of a cell: written atomically, checked when read, kept, locked."""
+"""The files of a cell: written atomically, checked when read, cached, locked."""

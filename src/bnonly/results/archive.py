@@ -1,8 +1,8 @@
-"""An archive of results: its format, its writer, and a reader that trusts nothing in it.
+"""An archive of results: its format, its writer, and a reader that verifies everything.
 
-The archive is a zip: any tool opens it, and a member can be taken out alone.  ``SHA256SUMS`` has every member's checksum in the form
-that ``sha256sum --check`` reads, ``manifest.json`` the configuration and the digest of every cell.  What was made of the results is
-under ``published/``.
+The archive is a zip: any tool opens it and can extract a single member.  ``SHA256SUMS`` lists every member's checksum in the form
+that ``sha256sum --check`` reads.  ``manifest.json`` holds the configuration and the digest of every cell.  Figures, tables, verdicts
+and the report are under ``published/``.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from bnonly.grid.cell import Key
 FORMAT = "bnonly-results-1"
 SUMS, MANIFEST, CITATION, ABOUT = "SHA256SUMS", "manifest.json", "CITATION.cff", "README.txt"
 PREFIX = "published"
-#: Compressed already; compressing them again only costs time.
+#: Already compressed; compressing them again only costs time.
 STORED = {".parquet", ".safetensors", ".png", ".pdf"}
 CELL_FILES = {*paths.TRAINED.values(), *paths.ANALYSED.values()}
 _PUBLISHED = re.compile(rf"{PREFIX}/((figures|tables)/{NAME}|results/claims\.\w+|report\.html)", re.ASCII)
-#: Bytes of the largest member that is read whole and believed to be text.
+#: Largest member in bytes that is read whole as text.
 LARGEST_TEXT = 64_000_000
-#: Text packs to a fifth, JSON of a large grid to a fortieth; what packs more tightly than this was made to fill a disk.
+#: Text packs to a fifth, JSON of a large grid to a fortieth; a higher ratio means a zip bomb.
 TIGHTEST = 200
 #: Levels of lists and mappings in a manifest; a configuration has six.
 DEEPEST = 30
@@ -45,7 +45,7 @@ def sha256(path: Path) -> str:
 
 
 class Writer:
-    """Members with nothing in them that depends on when and where: sorted by the caller, dated 1980, mode 644."""
+    """Write members reproducibly: dated 1980, mode 644, in the caller's order."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._zip = zipfile.ZipFile(stream, "w")
@@ -80,7 +80,7 @@ class Archive:
     path : Path
         The file.
     checksum : str, optional
-        Its SHA-256, as published: only that tells who made it.
+        Its published SHA-256; nothing else proves its origin.
 
     Attributes
     ----------
@@ -89,14 +89,15 @@ class Archive:
     cells : dict
         The digest of every cell by its folder.
     configuration : dict
-        What the run was resolved from.
+        The run's configuration.
     left_out : int
-        How many weights files were too large for it.
+        Number of weights files that were too large for the archive.
 
     Raises
     ------
     UserError
-        If it is no such archive, has another checksum, is incomplete, unpacks to far more than it is, or has a member that no run has.
+        If it is not such an archive, its checksum differs, it is incomplete, it unpacks to far more than its size, or a member
+            belongs to no run.
     """
 
     def __init__(self, path: Path, checksum: str | None = None) -> None:
@@ -109,7 +110,7 @@ class Archive:
         try:
             self._zip = zipfile.ZipFile(path)
         except _ZIP_ERRORS as problem:
-            raise UserError(f"{path}: is not a whole zip archive ({problem}); get it again") from None
+            raise UserError(f"{path}: is not a complete zip archive ({problem}); get it again") from None
         self.infos: dict[str, zipfile.ZipInfo] = {}
         for info in self._zip.infolist():
             self._check_name(info)
@@ -142,7 +143,7 @@ class Archive:
             raise UserError(f"{self.path}: has {name} twice: the archive was changed; get it again")
 
     def _check_sizes(self) -> None:
-        """Look at sizes before any content: members that overlap or hold little but zeros fill disk and memory."""
+        """Check sizes before any content: members that overlap or hold mostly zeros could fill disk and memory."""
         for name, info in self.infos.items():
             text = PurePosixPath(name).suffix not in STORED
             if info.file_size > max(1_000_000, TIGHTEST * info.compress_size) or (
@@ -177,7 +178,7 @@ class Archive:
             raise UserError(f"{self.path}: its {MANIFEST} is not what bnonly export writes; get it again") from None
 
     def _check_places(self) -> None:
-        """Only files that a run has, of cells that the manifest lists, each with what makes it a finished one."""
+        """Accept only a run's files, of cells in the manifest; each cell needs all files of a finished one."""
         top = (SUMS, MANIFEST, CITATION, ABOUT, str(paths.counts()))
         for name in self.infos:
             folder, _, file = name.rpartition("/")
@@ -225,7 +226,7 @@ class Archive:
         Raises
         ------
         UserError
-            If they do not have their checksum.
+            If the checksum does not match.
         """
         content = self._content(name)
         self._check_sum(name, hashlib.sha256(content).hexdigest())
@@ -237,7 +238,7 @@ class Archive:
         Raises
         ------
         UserError
-            If it does not have its checksum, or `target` cannot be written.
+            If the checksum does not match, or `target` cannot be written.
         """
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -254,12 +255,12 @@ class Archive:
         self._check_sum(name, sha256(target))
 
     def size(self) -> int:
-        """Return the bytes of everything unpacked, as the archive states them."""
+        """Return the unpacked size of all members in bytes, as the archive states it."""
         return sum(info.file_size for info in self.infos.values())
 
 
 def _is_flat(value: Any, depth: int = 0) -> bool:
-    """Whether a manifest has few enough levels that no reader of configurations runs out of stack."""
+    """Whether a manifest is nested shallowly enough to be read without exhausting the stack."""
     if depth > DEEPEST:
         return False
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and small ones read as if a stranger had written them (standard library only)."""
+"""Write files atomically, and read small files without trusting them (standard library only)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import IO, Any
 
 from bnonly.errors import UserError
 
-#: Bytes of the largest file that is read as a small one.
+#: Largest size in bytes of a small file.
 LARGEST = 64_000_000
 
 
 @contextmanager
 def writing(path: Path, durable: bool = True) -> Iterator[IO[bytes]]:
-    """Open a file that appears under its name whole or not at all.
+    """Open a file for atomic writing: it appears under its name complete or not at all.
 
-    The bytes go to a private temporary file in the same folder, which is renamed.  The file gets the permissions that the umask leaves.
+    The bytes go to a private temporary file in the same folder, which is then renamed.  The umask sets its permissions.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def writing(path: Path, durable: bool = True) -> Iterator[IO[bytes]]:
                 os.fsync(stream.fileno())
             os.fchmod(stream.fileno(), 0o666 & ~_umask())
         os.replace(temporary, path)
-    except OSError as problem:  # that of a full disk names no file
+    except OSError as problem:  # the error for a full disk names no file
         _remove(temporary)
         raise UserError(f"{path}: cannot be written: {problem.strerror or problem}; nothing was changed") from None
     except BaseException:
@@ -56,7 +56,7 @@ def writing(path: Path, durable: bool = True) -> Iterator[IO[bytes]]:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write a small file whole or not at all, without waiting for the disk.
+    """Write a small file atomically, without waiting for the disk.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def _remove(name: str | None) -> None:
 
 
 def _umask() -> int:
-    """Return the umask without changing it, as another thread may be making a file."""
+    """Return the umask without changing it, since another thread may be creating a file."""
     with suppress(OSError, ValueError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("Umask:"):
@@ -90,7 +90,7 @@ def read(path: Path, largest: int = LARGEST) -> bytes:
     Raises
     ------
     OSError
-        If it is absent, no regular file (reading a FIFO would wait for ever) or larger than `largest` bytes.
+        If it is absent, not a regular file (reading a FIFO would block) or larger than `largest` bytes.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with open(handle, "rb") as stream:
@@ -99,7 +99,7 @@ def read(path: Path, largest: int = LARGEST) -> bytes:
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         if found.st_size > largest:
             raise OSError(errno.EFBIG, f"larger than {largest:,} bytes", str(path))
-        return stream.read(min(largest, found.st_size + 1))  # memory of that size is taken at once
+        return stream.read(min(largest, found.st_size + 1))  # read() allocates this much memory at once
 
 
 def read_json(path: Path) -> dict[str, Any]:

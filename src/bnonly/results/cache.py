@@ -1,8 +1,8 @@
-"""Finished results, kept by what was asked for (standard library only).
+"""Cache of finished results, keyed by the cell's digest (standard library only).
 
-Snakemake deletes a job's outputs before it runs and when it fails.  So that neither costs a training, the files of a finished cell are
-kept a second time, in ``results/.finished/DIGEST/``: hard links, which take no space; copies where the file system has no links.
-What is asked for again, because a setting was changed back or a neighbour failed, is taken from there, its checksums verified.
+Snakemake deletes a job's outputs before the job runs and when it fails.  To save the training, the cache keeps a finished cell's files
+a second time in ``results/.finished/DIGEST/``: as hard links, which take no space, or as copies where the file system has no links.
+A cell that is needed again, because a setting was changed back or another cell failed, comes from the cache after a checksum test.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _SUMS = "sha256.json"
 
 
 def holds(digest: str, names: Iterable[str] = tuple(paths.TRAINED.values())) -> bool:
-    """Whether the files of a cell are kept; only `restore` reads them."""
+    """Whether the cache has the files of a cell; only `restore` reads them."""
     return set(names) <= _sums(digest).keys()
 
 
 def keep(digest: str, files: Iterable[Path]) -> None:
-    """Keep a cell's files.
+    """Put a cell's files into the cache.
 
     Raises
     ------
     UserError
-        If they cannot be written; what was kept before stands.
+        If they cannot be written; the cache is then unchanged.
     """
     home = paths.finished(digest)
     try:
@@ -50,7 +50,7 @@ def keep(digest: str, files: Iterable[Path]) -> None:
 
 
 def restore(digest: str, folder: Path, names: Collection[str] = tuple(paths.TRAINED.values())) -> bool:
-    """Put a cell's files back into its folder, if they are kept and whole; say whether they were.
+    """Copy a cell's files from the cache into its folder; return whether they were there and intact.
 
     The file whose presence means "done" comes last, as in training.
 
@@ -70,7 +70,7 @@ def restore(digest: str, folder: Path, names: Collection[str] = tuple(paths.TRAI
         folder.mkdir(parents=True, exist_ok=True)
         for name in names:
             _link(home / name, folder / name)
-            os.utime(folder / name)  # newer than what it is made from
+            os.utime(folder / name)  # newer than its inputs
     except FileNotFoundError:
         forget(digest)
         return False
@@ -80,19 +80,19 @@ def restore(digest: str, folder: Path, names: Collection[str] = tuple(paths.TRAI
 
 
 def forget(digest: str) -> None:
-    """Remove what is kept of a cell; its results, if they are there, stay."""
+    """Remove a cell from the cache; files in the cell's folder stay."""
     shutil.rmtree(paths.finished(digest), ignore_errors=True)
 
 
 def digests() -> list[str]:
-    """Return the digests of all that is kept; what others put beside it is not ours to name or to remove."""
+    """Return the digests in the cache; other files in the folder are not ours to name or remove."""
     home = paths.finished("")
     found = home.iterdir() if home.is_dir() else ()
     return sorted(p.name for p in found if re.fullmatch("[0-9a-f]{16}", p.name) and p.is_dir())
 
 
 def size(digest: str) -> int:
-    """Return the bytes that `forget` would set free: those of files without another link."""
+    """Return the bytes that `forget` would free: those of files without another link."""
     stats = [p.stat() for p in paths.finished(digest).iterdir()]
     return sum(s.st_size for s in stats if s.st_nlink == 1)
 
@@ -100,10 +100,10 @@ def size(digest: str) -> int:
 def recorded_digest(path: Path) -> str | None:
     """Return the digest in one of a cell's Parquet files, read without pyarrow; None if there is none.
 
-    The footer, whose length stands before the last four bytes, holds our metadata as they are: JSON with sorted keys.
+    The footer holds our metadata uncompressed, as JSON with sorted keys.  Its length stands before the last four bytes.
     """
     try:
-        if not path.is_file():  # opening a FIFO would wait for ever
+        if not path.is_file():  # opening a FIFO would block
             return None
         with path.open("rb") as stream:
             stream.seek(-8, os.SEEK_END)
@@ -128,7 +128,7 @@ def _sha256(path: Path) -> str:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Give a file a second name, in place of what had it."""
+    """Link (or copy) a file to a second name, replacing any file there."""
     if target.exists() and target.samefile(source):
         return
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -140,7 +140,7 @@ def _link(source: Path, target: Path) -> None:
             raise
         try:
             shutil.copyfile(source, temporary)
-        except OSError:  # half of it would keep a full disk full
+        except OSError:  # a partial copy would keep a full disk full
             temporary.unlink(missing_ok=True)
             raise
     os.replace(temporary, target)

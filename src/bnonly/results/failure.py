@@ -1,4 +1,4 @@
-"""What is remembered of a training that failed: for `bnonly status`, and for how often a batch tries again."""
+"""Records of failed trainings: `bnonly status` shows them, and a batch counts its attempts with them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from bnonly.results.lock import Held
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """Return why the last attempt at a cell failed: reason, log, job, time, digest, times; None if it did not."""
+    """Return the record of a cell's last failure: reason, log, job, time, digest, times; None if there is none."""
     found = atomic.read_json(paths.failure(folder))
     kinds = {"reason": str, "times": int, "digest": str}
     return found if all(isinstance(found.get(key), kind) for key, kind in kinds.items()) else None
 
 
 def record(cell: Cell, folder: Path, reason: str) -> None:
-    """Remember a failure; `times` counts those without a newer checkpoint between them."""
+    """Record a failure; `times` counts failures in a row without a newer checkpoint."""
     before = read(folder) or {}
     try:
         checkpoint = paths.checkpoint(folder, cell.digest()).stat().st_mtime
@@ -42,18 +42,18 @@ def record(cell: Cell, folder: Path, reason: str) -> None:
         "job": os.environ.get("SLURM_JOB_ID"),
         "time": time.time(),
     }
-    with suppress(UserError):  # where nothing can be written the message itself must do
+    with suppress(UserError):  # if the disk is full, only the message remains
         atomic.replace(paths.failure(folder), json.dumps(content).encode())
 
 
 def forget(folder: Path) -> None:
-    """Remember no failure."""
+    """Remove the record."""
     paths.failure(folder).unlink(missing_ok=True)
 
 
 @contextmanager
 def recorded(cell: Cell, folder: Path) -> Iterator[None]:
-    """Remember whatever ends a training, but for another process's hold on it and a signal's wish."""
+    """Record any error that ends a training, except another process's lock and a signal."""
     try:
         yield
     except Held:

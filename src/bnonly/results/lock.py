@@ -1,13 +1,13 @@
-"""One writer of a cell, on one node or on many (standard library only).
+"""A lock that allows one writer of a cell, on one node or many (standard library only).
 
-Two things hold a cell.  On a node it is the kernel's `flock`, which ends with the process however that ends.  Other nodes may not see it
-(Lustre mounted without ``flock``, NFS with ``local_lock``), so the holder also makes ``.owner``, which a file system makes only once
-(O_EXCL), and touches it every `BEAT` seconds.  A mark that was not touched for `LEASE` seconds is taken over.  If its maker lives after
-all, it finds another's mark before its next checkpoint and stops.  This relies on O_EXCL and rename being atomic, and on the file server
-stamping files: ages compare two of its stamps, never a node's clock.
+Two locks hold a cell.  Within a node it is the kernel's `flock`, which always ends with its process.  Other nodes may not see it
+(Lustre mounted without ``flock``, NFS with ``local_lock``).  So the holder also creates ``.owner`` exclusively
+(O_EXCL), and touches it every `BEAT` seconds.  Another process takes over a mark untouched for `LEASE` seconds.  A holder that was
+only asleep finds the new mark before its next checkpoint and stops.  This relies on atomic O_EXCL and rename, and on a file server that
+stamps files: ages compare two of its time stamps, never a node's clock.
 
-filelock's SoftFileLease (4.2.11) does not replace this: it takes over a mark only after watching it for a whole lease, however old the
-mark is; it never takes over an empty one, which a power cut leaves; and it knows no requeued job.  tests/results/test_lock.py tries all three.
+filelock's SoftFileLease (4.2.11) does not replace this.  It takes over a mark only after watching it for a whole lease, however old the
+mark is.  It never takes over an empty mark, which a power cut leaves.  It ignores requeued jobs.  tests/results/test_lock.py tests all three.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Held(UserError):
 
 @dataclass(frozen=True)
 class Owner:
-    """Who holds a cell; `started` tells a process from a later one that has its number."""
+    """The process that holds a cell; `started` tells it from a later process with the same number."""
 
     host: str
     process: int
@@ -53,7 +53,7 @@ class Owner:
 
 
 def owner_of(folder: Path) -> Owner | None:
-    """Return who holds a cell, or held it when it ended; None if nobody does."""
+    """Return the owner of a cell, alive or dead; None if there is none."""
     return _read(paths.owner(folder))
 
 
@@ -66,12 +66,12 @@ def _read(path: Path) -> Owner | None:
 
 
 def is_alive(folder: Path, owner: Owner) -> bool:
-    """Whether the holder of a folder lives, as far as can be seen from here."""
+    """Whether the owner of a folder lives, as far as this node can tell."""
     mine = _started(os.getpid())
     if owner.host != platform.node() or owner.started.partition(" ")[0] not in ("", mine.partition(" ")[0]):
         try:
             return _age(paths.owner(folder)) < LEASE
-        except OSError:  # let go a moment ago
+        except OSError:  # just released
             return False
     found = _started(owner.process)
     return bool(found) and owner.started in ("", found)
@@ -87,7 +87,7 @@ def _started(process: int) -> str:
 
 
 def _age(path: Path) -> float:
-    """Return seconds since a file was touched, by the clock that stamps files; by ours where no file can be made."""
+    """Return seconds since a file was touched, by the file server's clock; by ours if no file can be created."""
     probe = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         probe.touch()
@@ -101,7 +101,7 @@ def _age(path: Path) -> float:
 
 
 class Hold:
-    """A cell that is ours."""
+    """A cell that this process holds."""
 
     def __init__(self, folder: Path, what: str) -> None:
         self._folder, self._what = folder, what
@@ -110,12 +110,12 @@ class Hold:
         self.owner = Owner(platform.node(), process, job, uuid.uuid4().hex, _started(process))
 
     def check(self) -> None:
-        """Make sure that the cell is still ours: a process that slept for long may have been taken for dead.
+        """Check that the cell is still ours; others take over from a process that sleeps for too long.
 
         Raises
         ------
         Held
-            If it is not; nothing more may be written.
+            If it is not; the caller must write nothing more.
         """
         found = owner_of(self._folder)
         if not found or found.token != self.owner.token:
@@ -135,12 +135,12 @@ class Hold:
 
 @contextmanager
 def hold(folder: Path, what: str, wait: bool = False, poll: float = 2.0, doing: str = "trains") -> Iterator[Hold]:
-    """Hold a cell's folder, or another that only one process may write.
+    """Lock a cell's folder, or another that only one process may write.
 
     Parameters
     ----------
     folder : Path
-        Made if it is not there.
+        Created if absent.
     what : str
         Its name in messages.
     wait : bool
@@ -148,7 +148,7 @@ def hold(folder: Path, what: str, wait: bool = False, poll: float = 2.0, doing: 
     poll : float
         Seconds between looks.
     doing : str
-        What the holder does with it, in messages.
+        Verb for messages.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def hold(folder: Path, what: str, wait: bool = False, poll: float = 2.0, doing: 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    """Open the kernel's lock file; another user's, too, which may only be read."""
+    """Open the file for `flock`; read-only if it belongs to another user."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         readable = path.exists() and not os.access(path, os.W_OK)
@@ -198,7 +198,7 @@ def _unwritable(path: Path, problem: OSError) -> UserError:
 
 
 def _take(handle: int, folder: Path, mine: Owner) -> str:
-    """Take both locks; return who has them, or nothing if they are ours now."""
+    """Take both locks; return their owner, or "" if they are ours now."""
     kernel, path = True, paths.owner(folder)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -216,10 +216,10 @@ def _take(handle: int, folder: Path, mine: Owner) -> str:
             found = _read(path)
         except OSError as problem:
             raise _unwritable(path, problem) from None
-        with contextlib.suppress(FileNotFoundError):  # just let go
+        with contextlib.suppress(FileNotFoundError):  # just released
             if found and not _has_ended(folder, found, mine, kernel):
                 break
-            if not found and _age(path) < BEAT:  # being made, or cut short as it was made
+            if not found and _age(path) < BEAT:  # its owner is writing it, or died while writing
                 time.sleep(0.2)
             else:
                 _clear(path, found)
@@ -229,7 +229,7 @@ def _take(handle: int, folder: Path, mine: Owner) -> str:
 
 
 def _has_ended(folder: Path, owner: Owner, mine: Owner, kernel: bool) -> bool:
-    """Whether the maker of a mark has ended: the kernel gave us its lock, it is gone or silent, or we are its job, requeued."""
+    """Whether the owner in a mark has ended: we got its `flock`, it is gone or silent, or we are its requeued job."""
     requeued = owner.job != "" and owner.job == mine.job
     return (kernel and owner.host == mine.host) or requeued or not is_alive(folder, owner)
 
@@ -239,17 +239,17 @@ def _mark(path: Path, owner: Owner) -> None:
     try:
         with os.fdopen(handle, "w") as out:
             json.dump(asdict(owner), out)
-    except OSError:  # the disk is full; an empty mark would be taken for one that another is just making
+    except OSError:  # the disk is full; an empty mark would look like one being written
         path.unlink(missing_ok=True)
         raise
 
 
 def _clear(path: Path, owner: Owner | None) -> None:
-    """Remove the mark of a process that has ended; of two that do it at once, neither removes a third's."""
+    """Remove the mark of an ended process, without removing a newer mark in a race."""
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         os.rename(path, aside)
-        if _read(aside) != owner:  # another was quicker, and this is its new mark
+        if _read(aside) != owner:  # another process was quicker; this is its mark
             os.link(aside, path)
     except PermissionError as problem:
         raise _unwritable(path, problem) from None

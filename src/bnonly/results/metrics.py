@@ -1,4 +1,4 @@
-"""What is measured of a run: each metric with the file and the columns it is computed from.  Figures and verdicts share this table."""
+"""The metrics of a run, each with its file and columns.  Figures and verdicts share this table."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Metric:
     columns : tuple of str
         The columns of that file.
     compute : callable
-        From the columns, a threshold and bounds to a number, or to an array where the statistic is over several runs' channels.
+        Maps columns, threshold and bounds to a number, or to an array for statistics over the channels of several runs.
     """
 
     kind: str
@@ -47,7 +47,7 @@ def finite(column: np.ndarray) -> np.ndarray:
 
 
 def _final(column: str) -> Metric:
-    """Return percent at the end of training, whether it diverged or not."""
+    """Return a percentage at the end of training, diverged or not."""
     return Metric(
         "metrics",
         (column,),
@@ -56,14 +56,14 @@ def _final(column: str) -> Metric:
 
 
 def _channels(kind: str, column: str, compute: Callable[[np.ndarray, float, Bounds], Value]) -> Metric:
-    """Return a metric of a file's channels with finite values."""
+    """Return a metric over a file's channels with finite values."""
     return Metric(
         kind, (column,), lambda columns, threshold, bounds: compute(finite(columns[column]), threshold, bounds)
     )
 
 
 def _share(kind: str, column: str, chosen: Callable[[np.ndarray, float, Bounds], np.ndarray]) -> Metric:
-    """Return the percentage of the channels that are chosen."""
+    """Return a metric: the percentage of channels that `chosen` selects."""
     return _channels(
         kind,
         column,
@@ -76,7 +76,7 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _clamping_change(columns: Columns, threshold: float, bounds: Bounds) -> float:
-    """Return by how many points the accuracy changes if gammas below a threshold are set to 0."""
+    """Return the change of accuracy, in percentage points, if gammas below a threshold are set to 0."""
     top1 = dict(zip(columns["threshold"].tolist(), columns["test_top1"].tolist(), strict=True))
     for needed in (0.0, threshold):
         if needed not in top1:
@@ -112,9 +112,9 @@ def measure(name: str, columns: Columns, path: Path, threshold: float = 0.0, bou
     columns : mapping of str to numpy.ndarray
         At least the metric's columns.
     path : Path
-        Where they are from, for messages.
+        Their file, for messages.
     threshold, bounds : float, tuple of float
-        Of the metrics that have them.
+        Used by some metrics only.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """The Parquet files of a cell: declared columns, written whole, read with checks.
 
 Every file carries, under the key ``bnonly`` of its Parquet metadata, a JSON object with its kind, the cell's canonical
-specification and digest; ``metrics`` also carries the provenance of the run.  A reader refuses a file that is damaged, of
+specification and digest; ``metrics`` also carries the provenance of the run.  A reader rejects a file that is damaged, of
 another kind, or of another cell, and names it.
 """
 
@@ -26,11 +26,11 @@ from bnonly.results import atomic
 
 _KEY = b"bnonly"
 _REMEDY = "delete it and run the same command again"
-#: Raised when a reader of an older version would misread a file.  A column more is no such change.
+#: Increased when older readers would misread a file.  A new column does not count.
 FORMAT = 1
-#: Rows of the largest table: the widest networks have some 100,000 channels.  And bytes of all columns, unpacked.
+#: Most rows of a table (the widest networks have about 100,000 channels) and most bytes of all columns, unpacked.
 MOST_ROWS, MOST_BYTES = 2_000_000, 500_000_000
-#: Letters of the longest name of a layer.
+#: Longest name of a layer.
 LONGEST_NAME = 1_000
 
 
@@ -39,8 +39,8 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 
 
 SCHEMAS: dict[str, pa.Schema] = {
-    # One row an epoch.  Losses are mean cross-entropies in nats, top1 and top5 shares of 1, train_* over the augmented
-    # images as they were trained on; lr is that of the epoch's last iteration; seconds are of training alone.
+    # One row per epoch.  Losses are mean cross-entropies in nats; top1 and top5 are fractions; train_* is over the augmented
+    # training images; lr is from the epoch's last iteration; seconds count training only.
     "metrics": _schema(
         epoch=pa.int32(),
         iteration=pa.int64(),
@@ -53,7 +53,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         images_per_second=pa.float64(),
         seconds=pa.float64(),
     ),
-    # One row a BatchNorm channel, layers in the order of the forward definition.
+    # One row per BatchNorm channel, layers in the order of the forward definition.
     "batchnorm": _schema(
         layer=pa.string(),
         layer_index=pa.int32(),
@@ -67,7 +67,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         variance_start=pa.float32(),
         variance_end=pa.float32(),
     ),
-    # One row a threshold; threshold 0 is the untouched network.
+    # One row per threshold; threshold 0 is the unchanged network.
     "clamping": _schema(
         threshold=pa.float64(),
         gammas=pa.int64(),
@@ -76,7 +76,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         test_top1=pa.float64(),
         test_top5=pa.float64(),
     ),
-    # One row a ReLU channel; zero is the share of exact zeros over all test images and pixels.
+    # One row per ReLU channel; zero is the fraction of exact zeros over all test images and pixels.
     "activations": _schema(
         relu=pa.string(),
         relu_index=pa.int32(),
@@ -94,13 +94,13 @@ def write(
     Parameters
     ----------
     path : Path
-        Where.
+        The file.
     kind : str
         A key of `SCHEMAS`.
     columns : mapping of str to array-like
         Exactly the schema's columns.
     cell : Cell
-        Whose results these are.
+        The cell of the results.
     provenance : mapping, optional
         More metadata, as JSON.
 
@@ -132,7 +132,7 @@ def _checksum(table: pa.Table, label: Mapping[str, Any]) -> str:
 
 
 def _array(values: Any, kind: pa.DataType) -> pa.Array:
-    """Make a column without `pyarrow.array`, which imports pandas to ask whether it was given a Series: 0.7 s a cell."""
+    """Make a column without `pyarrow.array`, which imports pandas (0.7 s per cell) only to check for a Series."""
     if pa.types.is_string(kind):
         parts = [str(v).encode() for v in values]
         offsets = np.cumsum([0, *map(len, parts)], dtype=np.int32)
@@ -147,18 +147,18 @@ def read(path: Path, kind: str, digest: str | None = None, cell: Cell | None = N
     Parameters
     ----------
     path : Path
-        Which file.
+        The file.
     kind : str
         A key of `SCHEMAS`.
     digest : str, optional
-        Digest of the cell that it must be of.
+        Expected digest of the cell.
     cell : Cell, optional
-        The cell itself, instead of its digest; the message then says what differs.
+        Expected cell, instead of its digest; the message then lists the differences.
 
     Returns
     -------
     table : pyarrow.Table
-        The columns of the schema; others, which a later version may write, are left out.
+        The columns of the schema, without columns that later versions added.
     label : dict
         The metadata: kind, digest, cell and, for metrics, the provenance.
 
@@ -168,7 +168,7 @@ def read(path: Path, kind: str, digest: str | None = None, cell: Cell | None = N
         If the file is absent, damaged, foreign, too large for what it is, of another kind, of a later format, or of another
         configuration.
     """
-    # All of it in one: what a flipped bit has made of a name or a text is only met when that is decoded.
+    # One block for all steps: a flipped bit in a name or text shows only when it is decoded.
     with _refusing(path):
         names = [field.name for field in SCHEMAS[kind] if pa.types.is_string(field.type)]
         with pq.ParquetFile(path, page_checksum_verification=True, memory_map=False, read_dictionary=names) as stream:
@@ -185,14 +185,14 @@ def read(path: Path, kind: str, digest: str | None = None, cell: Cell | None = N
 
 
 def _check_size(about: Any) -> None:
-    """Look at sizes before values: few bytes may say that one value is there a thousand million times."""
+    """Check sizes before values: a few bytes can encode a thousand million repeats of a value."""
     size = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
     if about.num_rows > MOST_ROWS or size > MOST_BYTES:
         raise ValueError(f"{about.num_rows:,} rows in {size:,} bytes are too many")
 
 
 def _plain(table: pa.Table) -> pa.Table:
-    """Spell out columns of names, which were read as a dictionary to see how long the names are."""
+    """Decode columns of names, which are read as dictionaries to check the length of the names first."""
     for number, column in enumerate(table.columns):
         if column.null_count:
             raise ValueError("values are missing")
@@ -218,7 +218,7 @@ def _checked(path: Path, table: pa.Table, label: Mapping[str, Any]) -> pa.Table:
 
 
 def _other_version(label: Mapping[str, Any]) -> str:
-    """Say who can read a file, and what makes it anew: without what is kept of it in the cache, which would come back."""
+    """Return the remedy for a file of another version; its cached copy must go too, or it would come back."""
     version = label.get("bnonly") or dict(label.get("versions") or {}).get("bnonly")
     use = f"use bnonly {version}, which wrote it" if version else "use the bnonly that wrote it"
     return f"{use}, or delete it and {paths.finished(str(label.get('digest')))} and run the same command again"
@@ -238,7 +238,7 @@ def read_label(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _refusing(path: Path) -> Iterator[None]:
-    """Turn whatever a file that is absent or damaged causes into one line."""
+    """Turn any error from an absent or damaged file into one line."""
     try:
         if path.exists() and not path.is_file():
             raise UserError(f"{path}: is not a regular file; move it away and run the same command again")
@@ -263,12 +263,12 @@ def _label(path: Path, schema: pa.Schema) -> dict[str, Any]:
 
 
 def check_cell(path: Path, label: Mapping[str, Any], digest: str | None, cell: Cell | None) -> None:
-    """Refuse a file that was made by another configuration.
+    """Reject a file from another configuration.
 
     Raises
     ------
     UserError
-        Naming the file and, if the cell is given, what differs.
+        With the file and, if the cell is given, the differences.
     """
     wanted = cell.digest() if cell else digest
     if wanted is None or label.get("digest") == wanted:
@@ -276,5 +276,5 @@ def check_cell(path: Path, label: Mapping[str, Any], digest: str | None, cell: C
     theirs = json.dumps(label.get("cell", {}), sort_keys=True, separators=(",", ":"))
     what = differences(cell.canonical(), theirs) if cell else f"cell {label.get('digest')}, not {wanted}"
     raise UserError(
-        f"{path}: was made by another configuration ({what}); run the workflow to make it anew, or restore the configuration"
+        f"{path}: was made with another configuration ({what}); run the workflow to train it again, or restore the configuration"
     )

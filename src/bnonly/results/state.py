@@ -1,4 +1,4 @@
-"""What the files of a cell say about it: done, under way, paused, failed or outdated."""
+"""The state of a cell according to its files: done, running, paused, failed or stale."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bnonly.errors import UserError
 from bnonly.grid.cell import Cell
 from bnonly.results import atomic, cache, failure, lock, parquet
 
-#: In the order of the columns.  "diverged" is done, too; "paused" has a checkpoint; "stale" is of another configuration.
+#: In the order of the columns.  "diverged" counts as done; "paused" has a checkpoint; "stale" has another configuration.
 STATES = ("done", "diverged", "running", "queued", "paused", "failed", "stale", "damaged", "missing")
 FINISHED = ("done", "diverged")
 _IN_CACHE = "to be collected"
@@ -21,7 +21,7 @@ _IN_CACHE = "to be collected"
 
 @dataclass(frozen=True)
 class CellStatus:
-    """One cell.
+    """The status of one cell.
 
     Attributes
     ----------
@@ -30,15 +30,15 @@ class CellStatus:
     state : str
         One of `STATES`.
     epoch, epochs : int or None
-        How far it is, if it is under way.
+        Progress of a running cell.
     seconds_left : float or None
-        Of training; None if nothing is known of its speed.
+        Of training; None if its speed is unknown.
     job : str or None
-        SLURM's number of the job that trains it or will.
+        SLURM's number of the job that trains it, running or pending.
     detail : str
-        Who trains it, why it waits, or why it failed.
+        Its owner, or the reason that it waits or failed.
     log : str or None
-        What its training said.
+        The log of its training.
     """
 
     cell: str
@@ -52,7 +52,7 @@ class CellStatus:
 
 
 class Job(Protocol):
-    """A job of a queue, as `bnonly.cluster.queue` has it."""
+    """A job in the queue; `bnonly.cluster.queue.Job` is one."""
 
     @property
     def number(self) -> str:
@@ -63,20 +63,20 @@ class Job(Protocol):
         """RUNNING, PENDING, ..."""
 
     def why(self) -> str:
-        """Return its state in words, and why it waits."""
+        """Return its state in words, with the reason that it waits."""
 
 
 def look(cell: Cell, job: Job | None = None, whole: float | None = None) -> CellStatus:
-    """Tell how a cell is.
+    """Return the status of a cell.
 
     Parameters
     ----------
     cell : Cell
-        Which.
+        The cell.
     job : Job, optional
         Its job in the queue.
     whole : float, optional
-        Seconds of all its training, as estimated.
+        Estimated seconds of its whole training.
     """
     folder, digest, name = cell.key.folder, cell.digest(), str(cell)
     log = str(cell.key.log("train")) if cell.key.log("train").exists() else None
@@ -84,7 +84,7 @@ def look(cell: Cell, job: Job | None = None, whole: float | None = None) -> Cell
     if left is None and whole is not None:
         left = whole * (1 - epoch / epochs) if epoch is not None and epochs else whole
     owner = lock.owner_of(folder)
-    # A job whose node was lost waits again, and its training's mark stands there for a while.
+    # After a node failure the job is pending again, while the mark of its training is not yet stale.
     requeued = job and owner and job.number == owner.job and job.state == "PENDING"
     if owner and lock.is_alive(folder, owner) and not requeued:
         return CellStatus(name, "running", epoch, epochs, left, owner.job or None, str(owner), log)
@@ -98,7 +98,7 @@ def look(cell: Cell, job: Job | None = None, whole: float | None = None) -> Cell
             return CellStatus(name, _ended(label), detail=str(label.get("reason") or ""), log=log)
         outdated = True
     if cache.holds(digest):
-        with suppress(UserError):  # damaged: it is trained again
+        with suppress(UserError):  # damaged files are trained again
             label = parquet.read_label(paths.metrics(paths.finished(digest)))
             return CellStatus(name, _ended(label), detail=_IN_CACHE, log=log)
     if job:
@@ -118,13 +118,13 @@ def _ended(label: Mapping[str, Any]) -> str:
 
 
 def state_of(cell: Cell) -> str:
-    """Return one of `STATES`, as the files in the cell's folder tell it: "queued" is for the queue to say."""
+    """Return one of `STATES` from the files in the cell's folder; only the queue knows "queued"."""
     found = look(cell)
     return "missing" if found.detail == _IN_CACHE else found.state
 
 
 def _progress(folder: Path) -> tuple[int | None, int | None, float | None]:
-    """Return the epoch, the epochs and the seconds left that a training noted, as far as they are such."""
+    """Return the epoch, epochs and seconds left that a training recorded; None for each invalid value."""
     found = atomic.read_json(paths.progress(folder))
     epoch, epochs, left = (found.get(key) for key in ("epoch", "epochs", "seconds_left"))
     if not (isinstance(epoch, int) and isinstance(epochs, int) and 0 <= epoch <= epochs < 10**9):

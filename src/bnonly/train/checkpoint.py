@@ -1,4 +1,4 @@
-"""Write and read checkpoints: atomic, readable by their owner only, bound to one configuration of the cell."""
+"""Checkpoints: atomic, readable only by their owner, bound to one configuration of the cell."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bnonly.errors import UserError
 from bnonly.grid.cell import Cell
 from bnonly.results import atomic
 
-#: The entries of a checkpoint that a run reads.
+#: The keys of a checkpoint.
 KEYS = {"state", "rows", "iteration", "partial", "history", "data_sha256"}
 
 
@@ -28,7 +28,7 @@ def save(path: Path, cell: Cell, content: dict[str, Any]) -> None:
     UserError
         If the disk is full or the folder cannot be written.
     """
-    # In memory first: torch reports a full disk as an error of its own, and the checksum needs the bytes.
+    # Serialise in memory: torch has its own error for a full disk, and the checksum needs the bytes.
     body = io.BytesIO()
     torch.save({"digest": cell.digest(), "cell": cell.canonical(), **content}, body)
     with atomic.writing(path) as stream:

@@ -27,9 +27,9 @@ class Claim:
     folder : Path
         The cell's folder, with lock, checkpoint and progress.
     results : Path
-        Where the finished files go: that folder or one of the cache.
+        Folder of the finished files: the same, or one in the cache.
     token : str
-        Of the lock.
+        Token of the lock.
     check : function
         Raises `lock.Held` if another process has taken the lock; called before files are written.
     unfinished : bool
@@ -46,12 +46,12 @@ class Claim:
 
 @contextmanager
 def claimed(cell: Cell, folder: Path, options: Options) -> Iterator[Claim]:
-    """Lock a cell's folder; after the block has trained the cell, keep its files where `options.keep` says."""
+    """Lock a cell's folder, and store the files after training as `options.keep` says."""
     digest, keep = cell.digest(), options.keep
     with lock.hold(folder, str(cell), options.wait) as held:
         say = Progress(cell, 1, options.quiet).line
         results = paths.finished(digest) if keep is Keep.IN_CACHE else folder
-        for leftover in [*folder.glob(".*.tmp"), *results.glob(".*.tmp")]:  # of a process killed while it wrote
+        for leftover in [*folder.glob(".*.tmp"), *results.glob(".*.tmp")]:  # from a process killed while writing
             leftover.unlink(missing_ok=True)
         unfinished = False
         if (keep is Keep.IN_CACHE and cache.holds(digest)) or is_done(cell, results):
@@ -69,11 +69,11 @@ def claimed(cell: Cell, folder: Path, options: Options) -> Iterator[Claim]:
         except UserError as problem:
             if keep is Keep.IN_CACHE:
                 raise
-            say(f"not copied into the cache: {problem}")  # the results themselves are in the folder
+            say(f"not copied into the cache: {problem}")  # the folder has the results
 
 
 def _restored(cell: Cell, folder: Path) -> bool:
-    """Take a cell's files from the cache if they are there.
+    """Take a cell's files from the cache if it has them.
 
     Raises
     ------
@@ -85,13 +85,11 @@ def _restored(cell: Cell, folder: Path) -> bool:
     try:
         return is_done(cell, folder)
     except UserError as problem:
-        for (
-            name
-        ) in paths.TRAINED.values():  # or deleting the ones in the cache, as the message says, would not be enough
+        for name in paths.TRAINED.values():  # else the message's remedy, deleting the cached files, would not be enough
             (folder / name).unlink(missing_ok=True)
         kept, why = paths.finished(cell.digest()), str(problem).removeprefix(f"{folder}/").partition(";")[0]
         raise UserError(
-            f"{kept}: this version cannot read what is kept there ({why}); use the bnonly that wrote it, "
+            f"{kept}: this version cannot read the cached files ({why}); use the bnonly that wrote them, "
             "or delete that folder and run the same command again"
         ) from None
 

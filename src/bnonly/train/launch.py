@@ -1,4 +1,4 @@
-"""Train one cell on several GPUs of a node: one process a GPU, started by torch's own launcher."""
+"""Train one cell on several GPUs of a node: one process per GPU, started by torch's launcher."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from bnonly.train.stop import Stopped
 
 
 def launch(claim: Claim, options: Options, device: torch.device) -> None:
-    """Train a cell with `recipe.gpus` processes, and wait for them.
+    """Train a cell with `recipe.gpus` processes and wait for them.
 
     Parameters
     ----------
     claim : Claim
         The cell and its folder.
     options : Options
-        How.
+        Options of the train command.
     device : torch.device
         Whether the processes compute on GPUs or share the CPU.
 
@@ -54,10 +54,10 @@ def launch(claim: Claim, options: Options, device: torch.device) -> None:
             f"{cell}: recipe.gpus is {gpus}, but this machine shows {torch.cuda.device_count()}; "
             f"use a machine with {gpus}, or change gpus"
         )
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the one line below says it
-    # On these signals the launcher signals its processes; they write a checkpoint as a single process does.
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the single line below replaces its log
+    # The launcher forwards these signals to its processes, which write a checkpoint as a single process does.
     os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGTERM,SIGINT,SIGUSR1"
-    # Seconds for that before it kills them.
+    # Seconds before the launcher kills them.
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "150")
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
     with tempfile.TemporaryDirectory() as folder:
@@ -102,7 +102,7 @@ def launch(claim: Claim, options: Options, device: torch.device) -> None:
 
 
 def _task(claim: Claim, options: Options, device: torch.device, messages: Path) -> str:
-    """Return the argument of a process."""
+    """Return the argument for a process, as JSON."""
     return json.dumps(
         {
             "cell": claim.cell.canonical(),
@@ -123,7 +123,7 @@ def _task(claim: Claim, options: Options, device: torch.device, messages: Path) 
 
 
 def _message(folder: Path) -> dict[str, Any]:
-    """Return the message that the first process left, or else any process."""
+    """Return the message of the first process, or of another if it left none."""
     for path in sorted(folder.glob("rank*.json")):
         try:
             found: dict[str, Any] = json.loads(path.read_text())
@@ -134,7 +134,7 @@ def _message(folder: Path) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Train one process's share; leave a message for the launcher if the training stops or fails."""
+    """Train the share of one process; leave a message for the launcher if training stops or fails."""
     task = json.loads(sys.argv[1])
     cell, folder = parse_cell(task["cell"]), Path(task["folder"])
     options = Options(**{**task["options"], "data": Path(task["options"]["data"])})
@@ -150,7 +150,7 @@ def main() -> int:
         return status
 
     def check() -> None:
-        """Make sure that the launcher is alive and still holds the folder's lock."""
+        """Check that the launcher is alive and still holds the lock."""
         owner = owner_of(folder)
         if os.getppid() != task["launcher"] or owner is None or owner.token != task["token"]:
             raise Held(f"{folder}: the process that started the training of {cell} no longer holds it")

@@ -38,7 +38,7 @@ def train_share(claim: Claim, options: Options, device: torch.device, team: Team
     claim : Claim
         The cell and its folder.
     options : Options
-        How.
+        Options of the train command.
     device : torch.device
         Where this process computes.
     team : Team
@@ -53,7 +53,7 @@ def train_share(claim: Claim, options: Options, device: torch.device, team: Team
     except (MemoryError, RuntimeError) as problem:
         if not memory.lacked(problem):
             raise
-        # The estimate thought it would fit; another program may use part of the memory.
+        # The estimate said it would fit; another program may use part of the memory.
         raise memory.too_little(claim.cell, memory.left(device)) from None
 
 
@@ -69,7 +69,7 @@ class Run:
     device : torch.device
         Where this process computes.
     options : Options
-        How.
+        Options of the train command.
     team : Team
         The processes that share every batch.
     """
@@ -149,7 +149,7 @@ class Run:
         epoch, first, last = self.place()
         self.begin_step()
         reached = self.engine.train(epoch, first, last, self.pause(epoch, first, signals))
-        totals = self.engine.totals()  # which waits for the device
+        totals = self.engine.totals()  # waits for the device
         self.end_step(epoch, reached, totals, time.monotonic())
 
     def place(self) -> tuple[int, int, int]:
@@ -163,7 +163,7 @@ class Run:
         self.engine.set_totals(*self.sums[:3])
 
     def pause(self, epoch: int, first: int, signals: Signals) -> Callable[[], bool]:
-        """Return what an engine asks after every batch: whether to pause for a checkpoint or a signal."""
+        """Return the engine's callback after every batch: whether to pause for a checkpoint or a signal."""
         done = first
 
         def pause() -> bool:
@@ -193,7 +193,7 @@ class Run:
     def evaluate(self) -> None:
         """At the end of an epoch: score the test set, and find out whether the run has diverged.
 
-        Only there, so that results do not depend on when checkpoints are written.
+        Only at the end, so that the times of checkpoints do not change the results.
         """
         if not self.epoch_ended:
             return
@@ -216,7 +216,7 @@ class Run:
                 atomic.replace(paths.progress(self.claim.folder), json.dumps(report).encode())
 
     def _diverged_at_the_end(self) -> str | None:
-        """Return how the last steps diverged, which no later training loss would show; None if they did not."""
+        """Return how the last steps diverged, since no later training loss would show it; None if they did not."""
         loss = self.rows[-1]["test_loss"]
         if not math.isfinite(loss):
             return f"test loss is {loss} after the last iteration"
@@ -234,7 +234,7 @@ class Run:
         stop = max(self.requested - SIGNAL, 0)
         if stop or self.step_ended - self.saved >= (self.every / 6 if self.epoch_ended else self.every):
             self._save()
-        self.team.largest(0)  # all wait for the first process to write: the launcher ends them as soon as one leaves
+        self.team.largest(0)  # all wait until the first has written, because the launcher ends them when one leaves
         if stop and not self.ended:
             raise Stopped(stop, f"{self.cell} at epoch {self.iteration / self.schedule.per_epoch:.2f}")
 

@@ -1,4 +1,4 @@
-"""How a training is carried out, as opposed to what is trained (`bnonly.grid.cell.Cell`)."""
+"""How to train; `bnonly.grid.cell.Cell` says what to train."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Keep(Enum):
     IN_FOLDER = "folder"
     #: Also kept in the cache of this run's folder, and taken from there if the cell was finished before.
     IN_FOLDER_AND_CACHE = "folder and cache"
-    #: As a cluster's jobs do: the workflow copies them into the cell's folder.
+    #: For a cluster's jobs: the workflow copies the files into the cell's folder.
     IN_CACHE = "cache"
 
 

@@ -24,11 +24,11 @@ PACKAGES = ("torch", "numpy", "pyarrow", "safetensors", "torchvision", "triton")
 def code() -> dict[str, Any]:
     """Return the git commit of the source tree and whether it has uncommitted changes.
 
-    Where there is no commit (no checkout, the repository of something else around it, one that belongs to another user), the commit
+    Without a commit (no checkout, another project's repository around the source, or a repository of another user), the commit
     is None, ``git_unknown`` says why, and ``source_sha256`` is a digest of the source.
     """
     folder = Path(bnonly.__file__).parent
-    # GIT_DIR and its like name the repository of whoever set them, not that of this tree.
+    # GIT_DIR and similar variables may name a repository other than this tree's.
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -81,12 +81,12 @@ def describe_device(device: torch.device) -> dict[str, Any]:
 
 
 def backend(session: dict[str, Any]) -> str:
-    """Return what a session computes with: kind of device and backend, which decide how numbers are rounded."""
+    """Return a session's device type and backend; both affect rounding."""
     return session["device"] + (f" with backend {session['kernels']}" if "kernels" in session else "")
 
 
 def summary(session: dict[str, Any], cell: Cell) -> str:
-    """Return what a training's log begins with: device, threads, precision, engine and backend."""
+    """Return the first line of a training's log: device, threads, precision, engine and backend."""
     kernels = f" (backend {session['kernels']})" if "kernels" in session else ""
     threads = f"{session['threads']} CPU thread{'s' if session['threads'] > 1 else ''}"
     device = f"{session['device']} ({session['device_name']})"

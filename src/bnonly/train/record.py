@@ -1,4 +1,4 @@
-"""What a training leaves: rows of the metrics, BatchNorm values, the label with its provenance."""
+"""The results of a training: rows of the metrics, BatchNorm values, the label with its provenance."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def row(epoch: int, iteration: int, lr: float, sums: list[Any], scores: Scores) 
 
 
 def session(device: torch.device) -> dict[str, Any]:
-    """Return when, where and with which code a process began its part of a training."""
+    """Return start time, machine and code of a process's part of a training."""
     return {
         "began": now(),
         **provenance.code(),
@@ -70,7 +70,7 @@ def write_batchnorm(path: Path, cell: Cell, start: Norms, end: Norms) -> None:
 
 
 def label(model: torch.nn.Module, source: Batches, dataset: str, history: dict[str, Any]) -> dict[str, Any]:
-    """Return what the metrics file says besides its rows: parameters, data, code, machine, sessions."""
+    """Return the metadata of the metrics file: parameters, data, code, machine, sessions."""
     return {
         "parameters": regimes.count(model),
         "data": {
@@ -83,7 +83,7 @@ def label(model: torch.nn.Module, source: Batches, dataset: str, history: dict[s
             "std": list(map(float, source.std)),
         },
         "ended": now(),
-        # The last session's code, versions and device at the top, those of all sessions under "sessions".
+        # The top level has the code, versions and device of the last session; "sessions" has those of all.
         **{k: v for k, v in history["sessions"][-1].items() if k != "began"},
         **history,
     }

@@ -23,7 +23,7 @@ def train_cell(cell: Cell, folder: Path, options: Options) -> None:
     folder : Path
         The cell's folder.
     options : Options
-        How.
+        Options of the train command.
 
     Raises
     ------

@@ -17,7 +17,7 @@ class Stopped(Exception):
 
 
 class Signals:
-    """Remembers SIGTERM, SIGINT and SIGUSR1 (SLURM's warning before a time limit) instead of dying of them.
+    """Remembers SIGTERM, SIGINT and SIGUSR1 (SLURM's warning before a time limit) instead of ending the process.
 
     Attributes
     ----------

@@ -21,14 +21,14 @@ from bnonly.train.stop import Signals, Stopped
 
 
 def train_together(cells: Sequence[Cell], options: Options) -> None:
-    """Train replicates of one cell side by side; the files of each are those of a training alone.
+    """Train replicates of one cell side by side; their files equal those of separate trainings.
 
     Parameters
     ----------
     cells : sequence of Cell
         They differ in their seeds only.  Finished replicates are skipped.  Replicates whose checkpoint is behind train first.
     options : Options
-        How.
+        Options of the train command.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def train_together(cells: Sequence[Cell], options: Options) -> None:
     be_reproducible(cells[0].precision)
     with ExitStack() as stack:
         claims: list[tuple[Claim, ExitStack]] = []
-        for cell in sorted(cells, key=lambda c: c.seed):  # in one order: two processes must not wait for each other
+        for cell in sorted(cells, key=lambda c: c.seed):  # a fixed order, so that two processes cannot deadlock
             own = stack.enter_context(ExitStack())
             claim = own.enter_context(claimed(cell, cell.key.folder, options))
             if claim.unfinished:
@@ -58,7 +58,7 @@ def train_together(cells: Sequence[Cell], options: Options) -> None:
         if not claims:
             return
         check_device(device)
-        # A CPU trains them in turns and holds the activations of one at a time.
+        # A CPU trains them in turns and holds the activations of only one at a time.
         memory.check(cells[0], device, len(claims) if device.type == "cuda" else 1)
         source = open_source(cells[0].recipe, options.data, device)
         try:
@@ -72,7 +72,7 @@ def train_together(cells: Sequence[Cell], options: Options) -> None:
 
 
 def _train_runs(unfinished: dict[Run, ExitStack]) -> None:
-    """Train runs of replicates; each leaves its folder as soon as it has ended."""
+    """Train runs of replicates; unlock each folder as soon as its run ends."""
     from bnonly.engines.fast.engine import FastEngine, Replicates
 
     def finish_if_ended(run: Run) -> None:
@@ -92,19 +92,19 @@ def _train_runs(unfinished: dict[Run, ExitStack]) -> None:
             behind = min(r.iteration for r in unfinished)
             group = [r for r in unfinished if r.iteration == behind]
             epoch, first, last = group[0].place()
-            # They stop where a checkpoint has put another run ahead, which then joins them.
+            # They stop at the iteration where a run that is ahead can join them.
             start = epoch * group[0].schedule.per_epoch
             last = min([last, *(r.iteration - start for r in unfinished if r not in group)])
             if engine is None or group != members:
                 engine = None  # frees the memory of its CUDA graphs before new ones are captured
                 engines = [r.engine for r in group if isinstance(r.engine, FastEngine)]
                 engine, members = Replicates(engines) if len(engines) > 1 else engines[0], group
-                for run in group:  # their checkpoints are due at the same time from here on
+                for run in group:  # from here on, their checkpoints are due at the same time
                     run.saved = group[0].saved
             for run in group:
                 run.begin_step()
             reached = engine.train(epoch, first, last, group[0].pause(epoch, first, signals))
-            totals = [run.engine.totals() for run in group]  # which waits for the device
+            totals = [run.engine.totals() for run in group]  # waits for the device
             now = time.monotonic()
             stopped = None
             for run, sums in zip(group, totals, strict=True):
@@ -113,10 +113,10 @@ def _train_runs(unfinished: dict[Run, ExitStack]) -> None:
                 run.evaluate()
                 try:
                     run.checkpoint()
-                except Stopped as stop:  # raised once the others have written their checkpoints
+                except Stopped as stop:  # raised after the others have written their checkpoints
                     stopped = stop
                 finish_if_ended(run)
-            if stopped:  # runs ahead of these still have the checkpoints that they started from
+            if stopped:  # runs further ahead still have their earlier checkpoints
                 raise stopped
             for run in group:
                 run.saved = max(r.saved for r in group)

@@ -169,4 +169,4 @@ def _stale(path: Path, cell: Cell, label: dict[str, Any]) -> str:
             "compared: give each a folder of its own"
         )
     what = differences(cell.canonical(), json.dumps(theirs, sort_keys=True, separators=(",", ":")))
-    return f"{path}: was made by another configuration ({what})"
+    return f"{path}: was made with another configuration ({what})"
