@@ -1,9 +1,9 @@
-# Needs make, git and Python 3.11, 3.12 or 3.13 (another than python3: make PYTHON=python3.12 ...).
+# Needs make, git and Python 3.11, 3.12 or 3.13 (if python3 is another version: make PYTHON=python3.12 ...).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
-# pip installs into .venv, whatever a person's pip.conf and environment say.
+# pip installs into .venv, whatever pip.conf and the environment say.
 export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX PIP_ROOT
 
@@ -21,7 +21,7 @@ help: ## List the targets (the default)
 demo: install ## Install, then train small networks on this machine, draw every figure and write the report (runs/demo)
 	$(BIN)/snakemake --profile demo figures/all report
 
-check: install ## Check style and types, and run the unit and contract tests: what one runs all day
+check: install ## Check style and types, and run the unit and contract tests: the command for daily work
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -30,10 +30,10 @@ check: install ## Check style and types, and run the unit and contract tests: wh
 test: install ## Install, then run the tests
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not long"
 
-testcluster: install ## Run the tests of a SLURM that misbehaves (as root, minutes)
+testcluster: install ## Run the tests against a faulty SLURM (as root, minutes)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
-fuzz: install ## Damage configurations, command lines, result files and archives for 20 minutes; a traceback or a hang ends it
+fuzz: install ## Damage configurations, command lines, result files and archives for 20 minutes; stop at a traceback or a hang
 	$(BIN)/python -m tests.fuzz.fuzz --cases 1000
 	$(BIN)/python -m tests.config.fuzz --seed $$(date +%s)
 
@@ -47,12 +47,12 @@ lint: install ## Check style and types of the package and of the workflow
 dryrun: install ## Count the jobs of the paper's workflow without running any
 	$(BIN)/snakemake --quiet host rules reason --dry-run figures/all
 
-docs: install ## Build the documentation in site/; a link that leads nowhere is an error
+docs: install ## Build the documentation in site/; a broken link is an error
 	$(BIN)/mkdocs build --quiet --strict
 
-install: links $(VENV)/.installed ## Create .venv from envs/requirements.txt (again only when that changed)
+install: links $(VENV)/.installed ## Create .venv from envs/requirements.txt (again only after it changed)
 
-# A zip, or git with core.symlinks=false, makes text files of the links by which Snakemake finds profiles.
+# Snakemake finds profiles through links.  A zip, or git with core.symlinks=false, turns them into text files.
 links:
 	@for name in $(PROFILES); do [ -e $$name/config.yaml ] || { \
 	    echo "error: '$$name' must be a link to workflow/profiles/$$name; make it: ln -sfn workflow/profiles/$$name $$name" >&2; exit 1; }; done
@@ -62,9 +62,9 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# What it depends on. The lock is also the build constraint, so that a package that
-# comes as source is built with the setuptools that the lock names. Compiled now, once:
-# a cell of the demo trains for two seconds, and importing torch uncompiled takes two more.
+# Its dependencies. The lock is also the build constraint, so that packages that come
+# as source are built with the lock's setuptools. They are compiled once, now: a cell of
+# the demo trains for two seconds, and importing uncompiled torch takes two more.
 $(VENV)/.locked: envs/requirements.txt $(UV)
 	$(UV) pip install --python $(BIN)/python --require-hashes --compile-bytecode \
 	    --build-constraints envs/requirements.txt --requirements envs/requirements.txt
@@ -82,7 +82,7 @@ $(UV): envs/bootstrap.txt
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
     --no-emit-index-url --custom-compile-command "make lock" $(UPGRADE)
 
-lock: $(UV) ## Compile envs/*.txt again (to the newest versions: make lock UPGRADE=--upgrade)
+lock: $(UV) ## Compile envs/*.txt again (for the newest versions: make lock UPGRADE=--upgrade)
 	$(COMPILE) --output-file envs/bootstrap.txt envs/bootstrap.in
 	$(COMPILE) --output-file envs/requirements.txt --extra dev pyproject.toml envs/requirements.in
 

@@ -1,15 +1,15 @@
-# Training BatchNorm and Only BatchNorm (Frankle, Schwab, Morcos, ICLR 2021), all of it.
+# Reproduce "Training BatchNorm and Only BatchNorm" (Frankle, Schwab, Morcos, ICLR 2021).
 #
-#   snakemake figures/all                     everything config.yaml asks for, and a manifest of it
-#   snakemake figures/fig05.pdf   (or fig05)  one figure; trains only what it shows
+#   snakemake figures/all                     everything in config.yaml, and a manifest
+#   snakemake figures/fig05.pdf   (or fig05)  one figure; trains only the cells that it shows
 #   snakemake tables/table1.md    (or table1) one table
-#   snakemake report                          all of it, and report.html: verdict by verdict what held
+#   snakemake report                          everything, and report.html: a verdict on each claim of the paper
 #   snakemake trainings       (or cifar-depth)  every training, or those of one experiment
 #   snakemake results/ResNet-110/bn/seed0/metrics.parquet          one cell
-#   snakemake --profile demo figures/all      the same in miniature on handwritten digits, in runs/demo
+#   snakemake --profile demo figures/all      a small version on handwritten digits, in runs/demo
 #
-# The configuration is resolved once, here, into PLAN (src/bnonly/workflow.py).  A rule gets from it what it depends on, as a
-# parameter, so that a changed cell re-runs itself and what shows it, and nothing else.
+# The configuration is resolved once, here, into PLAN (src/bnonly/workflow.py).  Each rule takes the values that it depends on
+# as parameters, so that a changed cell re-runs itself and the figures that show it, and nothing else.
 
 import os
 import sys
@@ -45,7 +45,7 @@ try:
 except UserError as problem:
     raise WorkflowError(f"bnonly: error: {problem}") from None
 
-#: Those that tell a person how far the run is (src/snakemake_logger_plugin_bnonly).
+#: Loggers that show the run's progress (src/snakemake_logger_plugin_bnonly).
 FOLLOWERS = [h for h in workflow.logger_manager.plugin_handlers if hasattr(h, "follow")]
 for handler in FOLLOWERS:
     handler.follow(PLAN)
@@ -90,4 +90,4 @@ rule all:
         "figures/all",
         "report.html",
     message:
-        "Everything is made: figures/all, report.html"
+        "Everything is done: figures/all, report.html"

@@ -1,7 +1,7 @@
-"""What the rules of the workflow ask: the grid, the data's folder, inputs and parameters as functions of wildcards.
+"""The workflow's plan for its rules: the grid, the data's folder, and inputs and parameters as functions of wildcards.
 
-The Snakefile makes one `Plan`, called PLAN; the files in workflow/rules hold rules only.  Nothing here imports torch, numpy or
-pandas: a dry run takes seconds.
+The Snakefile makes one `Plan`, called PLAN; the files in workflow/rules hold rules only.  This file does not import torch,
+numpy or pandas, so that a dry run takes seconds.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from bnonly.grid.resolve import resolve
 from bnonly.paper import deviations
 from bnonly.results import atomic, cache
 
-#: Of a rule's job: the values of the names in braces in its outputs.
+#: The wildcards of a job, by name.
 Wildcards = Any
 
 
@@ -47,17 +47,17 @@ class Call:
     config : mapping
         The configuration as Snakemake merged it, profiles, --configfile and --config included.
     files : tuple of str
-        Of profiles and --configfile.
+        Files of profiles and --configfile.
     command_line : mapping
-        What --config gave.
+        The values of --config.
     targets : callable
-        Returns what was asked for, none for the default; Snakemake knows it only after it has read the rules.
+        Returns the requested targets, empty for the default; Snakemake knows them only after reading the rules.
     cores : int or None
         CPU cores of this machine that jobs may use.
     local : bool
         Whether jobs run on this machine.
     main : bool
-        Whether this is the process that a person started, and not one of its jobs.
+        Whether this is the process that the user started, not one of its jobs.
     own_environments : bool
         Whether each job gets an environment of its own (--sdm conda).
     """
@@ -74,12 +74,12 @@ class Call:
 
 
 def _missing(problem: UserError) -> str:
-    """Return what Snakemake is to call the missing file: an exception in an input function comes with a traceback."""
+    """Return an error as the name of a missing file: an exception in an input function would print a traceback."""
     return f"(bnonly: error: {problem})"
 
 
 class Plan:
-    """The configuration, resolved once; rules get from it what they depend on.
+    """The configuration, resolved once; rules take their inputs and parameters from it.
 
     Parameters
     ----------
@@ -93,19 +93,19 @@ class Plan:
     data : str
         Folder of prepared data sets, shared by all runs of this clone.
     data_files : str
-        The same as rules name it.
+        The same folder, as rules name it.
     wanted : list of str
-        The figures and tables of ``figures/all``.
+        The requested figures and tables of ``figures/all``.
     left_out : dict of str
-        Why the grid lacks what others need, by name.
+        By name: the reason why the grid cannot make an output.
     requests : Requests or None
-        What submissions to a cluster ask for; None where jobs run on this machine.
+        Resource requests of cluster jobs; None if jobs run on this machine.
     gpus : list of Gpu
-        Of this machine.
+        GPUs of this machine.
     threads : int
         CPU threads of a training.
     attempts : int
-        How often a batch is submitted.
+        Number of submissions allowed for a batch.
 
     Raises
     ------
@@ -115,19 +115,19 @@ class Plan:
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        # Each layer is remembered, so that an error names the file that has the mistake.
+        # Remember each layer, so that an error can name its file.
         files = [call.root / "config.yaml", *map(Path, call.files)]
         layers = [(name_of(file, call.root), read_yaml(file)) for file in files]
         if call.command_line:
             layers.append(("--config", profile.command_line(call.command_line)))
         merged = merge(layers[0][1], profile.command_line(call.config))
         self.grid = resolve(merged, Layers(*layers))
-        # No result depends on where it was computed.
+        # No result depends on the machine.
         self.resolved = needs.canonical({k: v for k, v in merged.items() if k not in ("cluster", "gpu_jobs")})
-        # A file, for the commands that need all of it: a grid of many seeds is longer than an argument may be.
+        # Commands read the whole configuration from a file: an argument could not hold a grid of many seeds.
         self.configuration = paths.resolved(self.resolved)
         self.data = os.path.abspath(call.root / Path(os.environ.get("BNONLY_DATA") or "data").expanduser())
-        # Snakemake takes braces for wildcards; those above the clone are not in the path from the run's folder.
+        # Snakemake reads braces as wildcards.  The path is relative to the run's folder, so braces above the clone do no harm.
         self.data_files = os.path.relpath(self.data) if set("{}") & set(self.data) else self.data
         if set("{}") & set(self.data_files):
             raise UserError(
@@ -148,27 +148,27 @@ class Plan:
         self.cores = call.cores or 1
         if cluster:
             self.threads = cluster.cpus
-        elif self.gpus:  # they are divided among the trainings that run at a time
+        elif self.gpus:  # concurrent trainings share the cores
             self.threads = max(1, self.cores // (len(self.gpus) * self.grid.gpu_jobs))
         else:
             self.threads = self.grid.threads
 
     def threads_of(self, wildcards: Wildcards) -> int:
-        """Return the CPU threads of a cell's training: those of each of its GPUs."""
+        """Return the CPU threads of a cell's training, for all its GPUs together."""
         try:
             several = self.cell(wildcards).recipe.gpus if self.gpus else 1
-        except UserError:  # `data_of` says it
+        except UserError:  # `data_of` reports it
             several = 1
         return min(self.threads * several, max(self.threads, self.cores))
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that jobs get."""
+        """The environment variables of jobs."""
         found = {}
-        # Jobs run in the run's folder, which a profile may name.
+        # Jobs run in the run's folder; a profile may set it.
         if sources := os.environ.get("BNONLY_SOURCES"):
             found["BNONLY_SOURCES"] = os.path.abspath(self._call.root / Path(sources).expanduser())
-        # Cells of a second or two share a process that has imported torch, on this machine.
+        # On this machine, cells that take a second or two use the fork server.
         if self.grid.warm and self._call.local and not self.grid.cluster:
             found[fork_server.VARIABLE] = "1"
         if self.gpus:
@@ -178,9 +178,9 @@ class Plan:
 
     @property
     def shell_prefix(self) -> str:
-        """The commands of every rule, which Snakemake formats: the package from this tree, in the rule's environment or in its own.
+        """The shell functions of every rule, which run this tree's package; braces are doubled for Snakemake.
 
-        `bnonly`, and `bnonly_run` for what needs the whole configuration.
+        `bnonly` runs a command, with the rule's Python or the workflow's.  `bnonly_run` also passes the configuration.
         """
         python = "python" if self._call.own_environments else shlex.quote(sys.executable)
         path = shlex.quote(str(self._call.root / "src")) + '"${PYTHONPATH:+:$PYTHONPATH}"'
@@ -190,7 +190,7 @@ class Plan:
         return command.replace("{", "{{").replace("}", "}}")
 
     def start(self) -> None:
-        """Write what the jobs read and look for what would stop all of them, before the first of them starts.
+        """Write the jobs' input files, and check for problems that would stop all jobs.
 
         Raises
         ------
@@ -218,7 +218,7 @@ class Plan:
     # Cells
 
     def cell(self, wildcards: Wildcards) -> Cell:
-        """Return the cell of a folder: of its own folder, not that of an alias or of another way to write the seed."""
+        """Return the cell of a folder; refuse the folder of an alias or of another spelling of the seed."""
         cell = self.grid.cell(wildcards.arch, wildcards.regime, int(wildcards.seed))
         if cell.key != Key.parse(f"{wildcards.arch}/{wildcards.regime}/seed{wildcards.seed}"):
             raise UserError(f"this cell's folder is {cell.key.folder}")
@@ -229,7 +229,7 @@ class Plan:
         return self.cell(wildcards).canonical()
 
     def data_of(self, wildcards: Wildcards) -> str | list[str]:
-        """Return the manifest of a cell's data set, or the mark that it was prepared, or why there is no such cell."""
+        """Return the manifest of a cell's data set, the rule's mark if it must be prepared, or an error as a file name."""
         try:
             dataset = self.cell(wildcards).recipe.dataset
         except UserError as problem:
@@ -240,7 +240,7 @@ class Plan:
         return made if os.path.exists(made) else f"{self.data_files}/{dataset}/.prepared"
 
     def stale(self, wildcards: Wildcards) -> list[Path]:
-        """Return `paths.NOW` if a cell's results are another configuration's."""
+        """Return `paths.NOW` if a cell's results belong to another configuration."""
         cell = self.grid.cells.get(Key(wildcards.arch, wildcards.regime, int(wildcards.seed)))
         if not cell:
             return []
@@ -251,7 +251,7 @@ class Plan:
 
     @property
     def draws(self) -> dict[str, Any]:
-        """Resources of a job that draws."""
+        """Resources of a drawing job."""
         return {"slurm": self.requests.options(computes=False)} if self.requests else {}
 
     def batch_minutes(self, wildcards: Wildcards, attempt: int) -> int:
@@ -264,22 +264,22 @@ class Plan:
         return [self.grid.cell(*key) for key in batches.members(wildcards.batch)]
 
     def batch_data(self, wildcards: Wildcards) -> str | list[str]:
-        """Return what `data_of` returns, of a batch."""
+        """Return the same as `data_of`, for a batch."""
         architecture, regime, seed = batches.members(wildcards.batch)[0]
         return self.data_of(SimpleNamespace(arch=architecture, regime=regime, seed=seed))
 
     def batch_of(self, wildcards: Wildcards) -> str | list[Path]:
-        """Return the batch that trains a cell; none if it is in the cache of finished cells."""
+        """Return the batch that trains a cell; nothing if the cache holds the cell."""
         return self._batch(wildcards, paths.TRAINED)
 
     def analysing_batch_of(self, wildcards: Wildcards) -> str | list[Path]:
-        """Return the batch that analyses a cell, and trains it before if need be; none if the analysis is in the cache."""
+        """Return the batch that analyses a cell, after training it if necessary; nothing if the cache holds the analysis."""
         return self._batch(wildcards, paths.ANALYSED)
 
     def _batch(self, wildcards: Wildcards, files: Mapping[str, str]) -> str | list[Path]:
-        """Return the batch that makes files of a cell; none if they are in the cache.
+        """Return the batch that makes files of a cell; nothing if the cache holds them.
 
-        The batch has the cell's replicates as well, as far as something of them is asked for and not in the cache.
+        The batch includes the cell's other replicates that the targets need and the cache lacks.
         """
         assert self.requests
         try:
@@ -320,13 +320,13 @@ class Plan:
 
     @cached_property
     def _to_analyse(self) -> set[Key]:
-        """Those of them whose analysis is behind the targets."""
+        """Those cells whose analysis is behind the targets."""
         keys = {Key.parse(str(file.parent)) for file in self._files if file.name in paths.ANALYSED.values()}
         return {key for key in self.grid.cells if key in keys}
 
     @property
     def experiments(self) -> dict[str, list[Path]]:
-        """The files of the trainings of each experiment, and under "trainings" of all that figures/all needs."""
+        """The training files of each experiment; "trainings" has those of all that figures/all needs."""
         keys = {name: self.grid.keys_of(e) for name, e in self.grid.experiments.items()}
         by_default = self.grid.on_default()
         keys["trainings"] = (key for key in self.grid.cells if key in by_default)
@@ -334,25 +334,25 @@ class Plan:
 
     @property
     def targets(self) -> list[str]:
-        """What a person may name as a target, beside files."""
+        """The targets that are names, not files."""
         return [*outputs.names(), *self.grid.experiments, "trainings", "report", "all"]
 
-    # What progress says
+    # Progress
 
     @property
     def at_a_time(self) -> int:
-        """How many trainings run at a time on this machine."""
+        """The number of concurrent trainings on this machine."""
         return max(1, min(self.cores // self.threads, len(self.gpus) * self.grid.gpu_jobs or self.cores))
 
     @cached_property
     def device(self) -> str:
-        """The kind of device that trains, as the cost model calls it."""
+        """The training device, as the cost model names it."""
         own = of_configuration(self.grid.gpus)
         if self.grid.cluster:
             return kind(self.grid.cluster, self.grid).name
         try:
             return find_gpu(self.gpus[0].name, own).name if self.gpus else f"cpu:{self.threads}"
-        except UserError:  # a kind that the model does not know
+        except UserError:  # the model does not know this GPU
             return f"cpu:{self.threads}"
 
     @cached_property
@@ -370,7 +370,7 @@ class Plan:
         return seconds
 
     def seconds(self, rule: str, wildcards: Mapping[str, str]) -> float:
-        """Return the time that a job is expected to take, of one device: a training's by the cost model, a second for others."""
+        """Return a job's expected time on one device: by the cost model for a training, a second for other jobs."""
         if rule == "batch":
             keys = batches.members(wildcards["batch"])
         elif rule == "train":
@@ -380,7 +380,7 @@ class Plan:
         return sum(self._seconds(self.grid.cells[key]) for key in keys if key in self.grid.cells)
 
     def result(self, rule: str, wildcards: Mapping[str, str]) -> str:
-        """Return what a finished job's line says beside its name: the test accuracy of a training."""
+        """Return the result that a finished job's line adds to its name: the test accuracy of a training."""
         if rule not in ("train", "collect"):
             return ""
         from bnonly.results import parquet
@@ -392,27 +392,27 @@ class Plan:
             return ""
         return f": test accuracy {100 * last.column('test_top1')[-1].as_py():.2f}%"
 
-    # Figures, tables and what is made of all of them
+    # Figures, tables and their manifest
 
     def ask(self, name: str) -> needs.Request:
-        """Return what a figure or table shows."""
+        """Return the request of a figure or table."""
         if name not in self._requests:
             self._requests[name] = outputs.ask(self.grid, name)
         return self._requests[name]
 
     def made_from(self, wildcards: Wildcards) -> str:
-        """Return a digest of what a figure or table shows and of its code."""
+        """Return a digest of a figure's or table's content and code."""
         return outputs.made_from(self.ask(wildcards.name))
 
     def read_by(self, wildcards: Wildcards) -> str | list[Path]:
-        """Return the files that a figure or table reads, or why the grid does not have them."""
+        """Return the input files of a figure or table, or an error as a file name."""
         try:
             return outputs.inputs(self.ask(wildcards.name))
         except UserError as problem:
             return _missing(problem)
 
     def stale_drawing(self, wildcards: Wildcards) -> str | list[Path]:
-        """Return `paths.NOW` if a figure or table is of other cells, by other code, or was changed since it was made."""
+        """Return `paths.NOW` if the cells or the code of a figure or table changed, or its file was edited."""
         try:
             found = outputs.fault_of(self.ask(wildcards.name))
             return [paths.NOW] if found and found.kind != "missing" else []
@@ -420,7 +420,7 @@ class Plan:
             return _missing(problem)
 
     def everything(self, wildcards: Wildcards) -> str | list[str]:
-        """Return the files of every figure and table wanted, or why the grid cannot make one of them."""
+        """Return the files of all requested figures and tables, or an error as a file name if the grid cannot make one."""
         try:
             for name in self.wanted:
                 self.ask(name)
@@ -432,17 +432,17 @@ class Plan:
         return (file for name in self.wanted for file in outputs.files(name))
 
     def gone(self, wildcards: Wildcards) -> list[Path]:
-        """Return `paths.NOW` if something that the manifest promises is not there."""
+        """Return `paths.NOW` if a file of the manifest is missing."""
         return [] if all(map(os.path.exists, self._promised())) else [paths.NOW]
 
     def redrawn(self) -> int:
-        """Return how often the manifest has been written again because something it promises was gone.
+        """Return how often the manifest was rewritten because one of its files was missing.
 
-        Snakemake does not miss a deleted figure while the manifest stands, but it notices a changed parameter.
+        If the manifest exists, Snakemake does not miss a deleted figure, but it notices a changed parameter.
         """
         gone = paths.MANIFEST.exists() and not all(map(os.path.exists, self._promised()))
         return manifest.times_redrawn() + gone
 
     def made_on_request(self) -> int:
-        """Return how many trainings made on request are there: the claims use them, and nothing of figures/all does."""
+        """Return the number of finished trainings made on request: the claims use them, figures/all does not."""
         return sum(paths.metrics(key.folder).exists() for key in deviations.on_request(self.grid))

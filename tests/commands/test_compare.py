@@ -187,7 +187,7 @@ def test_a_mixture_on_one_side_is_refused(tmp_path, capsys, options, message):
         ),
         (
             lambda a: (results(a) / "results/ResNet-8-c4").rename(a / "results/ResNet-9"),
-            "is of ResNet-8-c4/all/seed0; move it",
+            "belongs to ResNet-8-c4/all/seed0; move it",
         ),
     ],
 )

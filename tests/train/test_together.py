@@ -225,7 +225,7 @@ def test_by_hand(tmp_path, bnonly):
     again = bnonly(*command, "--seeds", "0", "2")
     assert (again.stderr + again.stdout).count("nothing to do") == 2
     wrong = (
-        (("1", "1"), "--seeds 1 1: each of them once"),
+        (("1", "1"), "--seeds must list each seed once (got 1 1)"),
         (("0", "7"), "seed"),
         (("0", "--seed", "1"), "leave out --seed"),
     )

@@ -1,4 +1,4 @@
-# What a trained network looks like inside, from its weights file (Section 5; Figures 6, 7, 23-25).
+# Clamping and activations of a trained network, from its weights file (Section 5; Figures 6, 7, 23-25).
 
 
 rule analyse:

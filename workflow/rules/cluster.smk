@@ -1,12 +1,12 @@
-# On a cluster, instead of train.smk and analyse.smk: replicates of a cell share a submission (`batch`), which trains and
-# analyses them, and `collect`, where snakemake runs and in no time, puts each where its figures look for it.
+# On a cluster, these rules replace train.smk and analyse.smk.  Replicates of a cell share a submission: `batch` trains and
+# analyses them.  `collect` then copies each cell to where its figures look for it; it runs on the login node and takes no time.
 
 import signal
 
 from bnonly.figures import needs
 
-# The job on the node is a Snakemake of its own.  The warning before a time limit reaches all processes of the job and is for
-# the training alone.
+# The job on the node is a Snakemake process of its own.  All processes of the job receive the warning before a time limit,
+# but only the training acts on it.
 if not workflow.is_main_process:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 

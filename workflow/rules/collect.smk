@@ -1,4 +1,4 @@
-# Targets for people: everything, and every figure and table by its name.
+# Named targets: everything, and every figure, table and experiment.
 
 from bnonly.figures import outputs
 
@@ -32,7 +32,7 @@ rule:
     input:
         [file for name in outputs.beyond() for file in outputs.files(name)],
     message:
-        "The figures beyond the paper are made"
+        "Figures beyond the paper: done"
 
 
 for name in outputs.names():
@@ -43,7 +43,7 @@ for name in outputs.names():
         input:
             outputs.files(name),
         message:
-            f"{name} is made"
+            f"{name}: done"
 
 
 for name, files in PLAN.experiments.items():
@@ -54,4 +54,4 @@ for name, files in PLAN.experiments.items():
         input:
             files,
         message:
-            f"{name} is trained"
+            f"{name}: trained"

@@ -1,9 +1,9 @@
-# Data sets, prepared once for all runs, on the machine that has the network and the disk; trainings only open them.
-# Where they come from: the folder in BNONLY_SOURCES, each under its name, or a download (docs/data.md).
+# Data sets are prepared once for all runs, on a machine with network access and disk space; trainings only open them.
+# The source is BNONLY_SOURCES/NAME or a download (docs/data.md).
 #
-# Snakemake deletes a rule's outputs before it runs it, and after it was killed.  The data are hours of work and belong to all
-# runs, so the output is a mark beside them, `bnonly prepare` leaves alone what is prepared, and no rule is there for data
-# that are (`data_of`).
+# Snakemake deletes a rule's outputs before running it, and also after it was killed.  Preparing takes hours, and all runs
+# share the data.  So the output is a mark beside the data, `bnonly prepare` keeps prepared data, and cells depend on no
+# rule once their data are prepared (`data_of`).
 
 
 localrules:

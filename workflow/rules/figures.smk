@@ -1,4 +1,4 @@
-# Figures and tables.  `made_from` is a digest of what one shows, cell by cell, and of the code that draws it.
+# Figures and tables.  `made_from` is a digest of the content, cell by cell, and of the drawing code.
 
 from bnonly.figures import needs, outputs
 
@@ -26,7 +26,7 @@ rule figure:
         stale=PLAN.stale_drawing,
     output:
         "figures/{name}.pdf",
-        # For `snakemake --report`, beside our own page.
+        # For `snakemake --report`; our own report does not use it.
         report("figures/{name}.png", caption="../report/figure.rst", category="Figures", labels={"figure": "{name}"}),
         "figures/{name}.csv",
     log:

@@ -1,4 +1,4 @@
-# The verdict on every claim of the paper, and the report (docs/claims.md).  Of what is there now: bnonly claims, bnonly report.
+# The verdict on every claim of the paper, and the report (docs/claims.md).  For the results so far: bnonly claims, bnonly report.
 
 from bnonly.figures import outputs
 
@@ -20,7 +20,7 @@ rule claims:
         code=lambda wildcards: outputs.verdict_code("paper", "verdicts"),
         resolved=lambda wildcards: PLAN.resolved,
     message:
-        "Decide every claim of the paper by the results"
+        "Decide every claim of the paper from the results"
     shell:
         "bnonly_run claims > {log:q} 2>&1"
 

@@ -1,1 +1,1 @@
-"""The command line: ``bnonly NAME`` is in the file of that name."""
+"""The command line: the file NAME.py holds ``bnonly NAME``."""

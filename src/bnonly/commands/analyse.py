@@ -1,4 +1,4 @@
-"""``bnonly analyse``, ``verify`` and ``show``: look into a trained cell."""
+"""``bnonly analyse``, ``verify`` and ``show``: inspect a trained cell."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def add(commands: Commands) -> None:
 
 
 def run_analyse(options: argparse.Namespace) -> int:
-    """Measure clamping and activations of a trained cell, unless the cache has that."""
+    """Measure clamping and activations of a trained cell, unless the cache holds the analysis."""
     cell, folder, data = setup.cell(options)
     files = tuple(paths.ANALYSED.values())
     if options.store:

@@ -1,4 +1,4 @@
-"""``bnonly batch`` and ``bnonly collect``: a cluster's job, and what fetches a cell it trained.  The workflow calls them."""
+"""``bnonly batch`` and ``bnonly collect``: a cluster job, and the step that fetches a cell from it.  The workflow calls both."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def add(commands: Commands) -> None:
     batch.add_argument("--kinds", metavar="JSON", default="{}", help="the configuration's kinds of GPU")
     batch.add_argument("--threads", type=setup.threads, default=1, help="CPU threads")
     batch.add_argument(
-        "--analyse", type=int, nargs="*", default=[], metavar="SEED", help="replicates to analyse as well"
+        "--analyse", type=int, nargs="*", default=[], metavar="SEED", help="also analyse these replicates"
     )
     batch.add_argument("--together", action="store_true", help="train them side by side first")
-    batch.add_argument("--attempt", type=int, default=1, metavar="N", help="which attempt this is")
-    batch.add_argument("--attempts", type=int, default=1, metavar="N", help="how many there will be")
+    batch.add_argument("--attempt", type=int, default=1, metavar="N", help="number of this attempt")
+    batch.add_argument("--attempts", type=int, default=1, metavar="N", help="number of attempts allowed")
     collect = setup.command(
         commands, "collect", run_collect, "put a finished cell's files from the cache into its folder", listed=False
     )
     collect.add_argument("--spec", metavar="JSON", required=True, help="the cell's canonical specification")
-    collect.add_argument("--analysis", action="store_true", help="the files of its analysis")
+    collect.add_argument("--analysis", action="store_true", help="collect the files of its analysis")
     collect.add_argument("--marker", type=Path, metavar="FILE", help="of its batch")
 
 
 def run_batch(options: argparse.Namespace) -> int:
-    """Train a batch of cells, as a cluster's job."""
+    """Train a batch of cells, as a cluster job."""
     cells = [parse_cell(text) for text in setup.parse_json(options.cells, "--cells")]
     from bnonly.cluster import batches, slurm
     from bnonly.cost import measured
@@ -51,7 +51,7 @@ def run_batch(options: argparse.Namespace) -> int:
 
     data = ["--data", str(setup.data_folder(options))]
     setup.enter(options.directory)
-    # A SLURM job does not hold its GPU for a cell that another process trains.
+    # If another process trains a cell, a SLURM job must not hold its GPU and wait.
     wait = [] if slurm.SUBMISSION in os.environ else ["--wait"]
     how = ["--threads", str(options.threads), *wait, "--store"]
 
@@ -69,7 +69,7 @@ def run_batch(options: argparse.Namespace) -> int:
 
     joint = together if options.together and cells[0].engine != "reference" and cells[0].recipe.gpus == 1 else None
     status = batches.run(cells, train, options.marker, options.attempt, options.attempts, joint)
-    # The next start's requests know how fast the cells were that are collected by now.
+    # The measured speed of the cells collected so far improves the next start's requests.
     measured.scan(of_configuration(setup.parse_json(options.kinds, "--kinds")))
     return status
 

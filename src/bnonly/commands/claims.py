@@ -1,4 +1,4 @@
-"""``bnonly claims`` and ``report``: the paper's claims against the results."""
+"""``bnonly claims`` and ``report``: test the paper's claims against the results."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the commands."""
-    claims = setup.command(
-        commands, "claims", run_claims, "decide every claim of the paper by the results that are there"
-    )
+    claims = setup.command(commands, "claims", run_claims, "decide every claim of the paper from the results so far")
     report = setup.command(
         commands,
         "report",
@@ -28,12 +26,12 @@ def add(commands: Commands) -> None:
     report.add_argument("--paper", metavar="FILE", help="the paper's configuration (default: --config)")
     for parser in (claims, report):
         parser.add_argument(
-            "--file", type=Path, metavar="FILE", help="claims of your own instead of the paper's (docs/claims.md)"
+            "--file", type=Path, metavar="FILE", help="your own claims instead of the paper's (docs/claims.md)"
         )
 
 
 def run_claims(options: argparse.Namespace) -> int:
-    """Decide every claim by the results that are there."""
+    """Decide every claim from the results so far."""
     source = options.file and options.file.resolve()
     found = setup.read(options)
     from bnonly.verdicts import table
@@ -61,6 +59,6 @@ def run_report(options: argparse.Namespace) -> int:
 
 
 def _paper(options: argparse.Namespace) -> Grid | None:
-    """Return the configuration without anything laid over it, which has the paper's cells and so their cost."""
+    """Return the configuration without overrides: it has the paper's cells and so their cost."""
     source = Path(options.paper or options.config)
     return load_grid(source) if source.exists() else None

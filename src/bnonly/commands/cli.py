@@ -1,4 +1,4 @@
-"""``bnonly``: every step by hand, without Snakemake.  Each command is in the file of its name; this one collects them."""
+"""``bnonly``: every step by hand, without Snakemake.  Each command has its own file; this one collects them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ examples:
   bnonly --profile demo figure fig02                  draw a figure from the cells that are trained
   bnonly --profile demo verify ResNet-14 bn           rebuild the network from its small weights file, score it again
   bnonly cells --figure fig05                         list the trainings behind a figure of the paper
-  bnonly --profile demo status                        what is trained, missing or made by another configuration
+  bnonly --profile demo status                        list trained, missing and outdated cells
 """
 
-#: The files of the commands, in the order of the help.  Only the one that is asked for is imported.
+#: The files of the commands, in the order of the help.  Only the requested command is imported.
 FILES = {
     "train": ["train"],
     "analyse": ["analyse", "verify", "show"],
@@ -48,7 +48,7 @@ FILES = {
 
 
 def _general() -> argparse.ArgumentParser:
-    """Return the options that every command has, before or after its name."""
+    """Return the options common to all commands, accepted before or after the command's name."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     add = parser.add_argument
     add("--config", default="config.yaml", metavar="FILE", help="the configuration (default: config.yaml)")
@@ -62,9 +62,9 @@ def _general() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="FILE",
-        help="laid over the configuration, instead of a profile's; may be repeated",
+        help="replaces the profile's files over the configuration; may be repeated",
     )
-    add("--directory", "-C", metavar="FOLDER", help="where results/ and figures/ are (default: here, or the profile's)")
+    add("--directory", "-C", metavar="FOLDER", help="folder of results/ and figures/ (default: here, or the profile's)")
     add(
         "--data", metavar="FOLDER", help="prepared data sets (default: $BNONLY_DATA, or data/ beside the configuration)"
     )
@@ -89,7 +89,7 @@ def _parser(files: Iterable[str]) -> argparse.ArgumentParser:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line in this process; return its exit status: 0, or 2 after one line that says what is wrong."""
+    """Run the command line in this process; return 0, or 2 after one line that states the error."""
     options, rest = _general().parse_known_args(arguments)
     named = next((word for word in rest if not word.startswith("-")), None)
     files = [file for file, commands in FILES.items() if named in commands]
@@ -116,7 +116,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line: in the fork server if the environment asks for it and the command computes."""
+    """Run the command line; use the fork server if the environment requests it and the command computes."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["--serve"]:
         return fork_server.serve(Path(given[1]), run)

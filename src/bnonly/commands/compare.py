@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
         commands,
         "compare",
         run_compare,
-        "compare two folders of results, paired by cell: status 0 agree, 1 differ, 2 cannot",
+        "compare two folders of results cell by cell; exit status 0: they agree, 1: they differ, 2: not comparable",
     )
     parser.add_argument("a", type=Path, metavar="A", help="a run's folder, or its results")
     parser.add_argument("b", type=Path, metavar="B", help="another")
@@ -40,9 +40,9 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--confidence", type=setup.between(0, 1), default=0.95, metavar="P", help="of the intervals (0.95)"
     )
-    parser.add_argument("--strict", action="store_true", help="what is undecided counts as a difference")
+    parser.add_argument("--strict", action="store_true", help="count undecided rows as differences")
     parser.add_argument(
-        "--across-engines", action="store_true", help="A and B may be of different engines or precisions"
+        "--across-engines", action="store_true", help="allow A and B to have different engines or precisions"
     )
     parser.add_argument(
         "--cells", action="append", default=[], metavar="PATTERN", help="only these: 'ResNet-14/*/seed0'"
@@ -61,7 +61,7 @@ def run_compare(options: argparse.Namespace) -> int:
 
 
 def as_json(found: Comparison, strict: bool = False) -> str:
-    """Return a comparison as JSON; accuracies are shares of 1."""
+    """Return a comparison as JSON; accuracies are fractions of 1."""
     sides = {
         name: {
             "folder": str(s.folder),
@@ -85,7 +85,7 @@ def as_json(found: Comparison, strict: bool = False) -> str:
 
 
 def _finite(node: Any) -> Any:
-    """Replace what JSON does not have."""
+    """Replace infinities and NaN, which JSON lacks."""
     if isinstance(node, dict):
         return {k: _finite(v) for k, v in node.items()}
     if isinstance(node, list | tuple):
@@ -94,7 +94,7 @@ def _finite(node: Any) -> Any:
 
 
 def as_csv(found: Comparison) -> str:
-    """Return the rows as CSV, the last one over everything; accuracies are shares of 1."""
+    """Return the rows as CSV, the overall row last; accuracies are fractions of 1."""
     flat = [_flat(row) for row in (*found.rows, found.overall)]
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(flat[0]), lineterminator="\n")
@@ -170,5 +170,5 @@ FORMATS: dict[str, Callable[[Comparison, bool], str]] = {
 
 
 def chosen(cells: Iterable[str]) -> list[str]:
-    """Return patterns of cells as `read_side` wants them: without ``results/`` before and ``/`` behind."""
+    """Return patterns of cells as `read_side` expects them: without leading ``results/`` and trailing ``/``."""
     return [c.removeprefix("results/").rstrip("/") for c in cells]

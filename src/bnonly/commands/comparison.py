@@ -1,7 +1,6 @@
-"""Two folders of results side by side: are they the same results, within a tolerance?
+"""Compare two folders of results within a tolerance.
 
-Runs are paired by cell, so that the difference of two replicates with the same seed counts and the spread between seeds
-does not.
+Runs are paired by cell.  The two replicates of a pair have the same seed, so the spread between seeds cancels.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from bnonly.errors import UserError
 from bnonly.grid.cell import Cell, Key, differences, parse_cell
 from bnonly.results import parquet
 
-#: Columns of the metrics that say what was learned, not how fast.
+#: Columns of the metrics that measure learning, not speed.
 LEARNED = ("epoch", "iteration", "lr", "train_loss", "train_top1", "test_loss", "test_top1", "test_top5")
 VERDICTS = ("agrees", "differs", "undecided")
 
 
 @dataclass(frozen=True)
 class Run:
-    """The end of one cell: test accuracy as a share of 1, loss in nats, and what it was."""
+    """The end of one cell: test accuracy as a fraction of 1, loss in nats, and its identity."""
 
     cell: Cell
     top1: float
@@ -50,7 +49,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean of paired differences, B minus A, with its confidence interval; no bounds if there is one pair."""
+    """A mean of paired differences, B minus A, with its confidence interval; a single pair has no bounds."""
 
     mean: float
     low: float | None
@@ -59,18 +58,18 @@ class Interval:
 
 @dataclass(frozen=True)
 class Row:
-    """Replicates of one architecture and regime, or everything.
+    """Replicates of one architecture and regime, or the overall row.
 
     Attributes
     ----------
     architecture, regime : str
-        Both empty for everything.
+        Both empty in the overall row.
     pairs, identical : int
-        Pairs; those whose every epoch is the same to the bit.
+        Number of pairs; number of pairs equal to the bit in every epoch.
     top1_a, top1_b : float
-        Mean test accuracies, as shares of 1.
+        Mean test accuracies, as fractions of 1.
     top1, loss : Interval
-        Differences; of losses those of pairs where both are finite, None if there are none.
+        Differences; the loss uses the pairs with two finite losses, None without any.
     diverged_a, diverged_b : int
         Runs that diverged.
     verdict : str
@@ -92,7 +91,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found; `alone_a` and `alone_b` are the cells that only one side has."""
+    """The result of `compare`; `alone_a` and `alone_b` are the cells of one side only."""
 
     a: Side
     b: Side
@@ -104,26 +103,26 @@ class Comparison:
     alone_b: list[str]
 
     def verdict(self, strict: bool = False) -> str:
-        """Return "differs" if anything does (with `strict`: if anything is not known to agree), else "agrees"."""
+        """Return "differs" if any row differs (with `strict`: if any row is not known to agree), else "agrees"."""
         bad = VERDICTS[1:] if strict else VERDICTS[1:2]
         return "differs" if any(r.verdict in bad for r in (*self.rows, self.overall)) else "agrees"
 
 
 def read_side(folder: Path, only: Sequence[str] = ()) -> Side:
-    """Read one side.
+    """Read one side of the comparison.
 
     Parameters
     ----------
     folder : Path
         A run's folder, or the ``results`` in it.
     only : sequence of str
-        Patterns of cells, for example ``ResNet-14/*/seed0``; none: all.
+        Patterns of cells, for example ``ResNet-14/*/seed0``; all cells if empty.
 
     Raises
     ------
     UserError
-        If there are no results, one is damaged, or they are a mixture: of engines or precisions, of protocols, of
-        specifications among the replicates of one cell, of data under one name.
+        If there are no results, a result is damaged, or the results are mixed: several engines, precisions or
+        protocols, replicates of one cell with different specifications, or one data set's name for different data.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name a run's folder or its results")
@@ -135,7 +134,7 @@ def read_side(folder: Path, only: Sequence[str] = ()) -> Side:
             continue
         run = _read(path)
         if str(run.cell) != name:
-            raise UserError(f"{path}: is of {run.cell}; move it to its own folder")
+            raise UserError(f"{path}: belongs to {run.cell}; move it to that cell's folder")
         runs[run.cell.key] = run
     if not runs:
         raise UserError(
@@ -185,7 +184,7 @@ def _read(path: Path) -> Run:
 
 
 def _plain(cell: Cell, **changes: Any) -> str:
-    """Return a cell's JSON without what two sides may differ in."""
+    """Return a cell's JSON without the entries in which two sides may differ."""
     node = json.loads(cell.canonical())
     node.pop("engine", None)
     node.pop("precision", None)
@@ -202,17 +201,16 @@ def compare(
     a, b : Side
         From `read_side`.
     tolerance : float
-        Difference of test accuracy, as a share of 1, that does not matter.
+        Difference of test accuracy, as a fraction of 1, that counts as agreement.
     confidence : float
-        Of the intervals.
+        Confidence level of the intervals.
     across_engines : bool
-        Whether the sides may be of different engines or precisions.
+        Whether the sides may have different engines or precisions.
 
     Raises
     ------
     UserError
-        If the sides have no cell in common, or a cell is another training: other data, protocol, recipe, network or
-        regime.
+        If the sides have no cell in common, or a common cell differs in data, protocol, recipe, network or regime.
     """
     if a.engine != b.engine and not across_engines:
         raise UserError(
@@ -264,7 +262,7 @@ def _row(
     top1 = [y.top1 - x.top1 for x, y in pairs]
     losses = [y.loss - x.loss for x, y in pairs if math.isfinite(x.loss) and math.isfinite(y.loss)]
     shown = _interval(top1, confidence)
-    # Of a hundred architectures and regimes five would seem to differ by chance: Bonferroni's correction for saying so.
+    # Of a hundred rows, five would differ by chance at 95%: Bonferroni's correction applies to "differs".
     careful = _interval(top1, 1 - (1 - confidence) / groups)
     return Row(
         architecture,
@@ -282,7 +280,7 @@ def _row(
 
 
 def _same(x: tuple[tuple[float, ...], ...], y: tuple[tuple[float, ...], ...]) -> bool:
-    return repr(x) == repr(y)  # NaN of epoch 0 included
+    return repr(x) == repr(y)  # repr also compares the NaN of epoch 0
 
 
 def _interval(values: Sequence[float], confidence: float) -> Interval:
@@ -296,7 +294,7 @@ def _interval(values: Sequence[float], confidence: float) -> Interval:
 
 
 def _verdict(shown: Interval, careful: Interval, tolerance: float) -> str:
-    slack = tolerance + 1e-12  # 0.005 as a difference of two accuracies is not exactly that
+    slack = tolerance + 1e-12  # in floating point, a difference of two accuracies is not exactly 0.005
     if shown.low is None or shown.high is None or careful.low is None or careful.high is None:
         return "agrees" if abs(shown.mean) <= slack else "undecided"
     if careful.low > slack or careful.high < -slack:

@@ -1,4 +1,4 @@
-"""``bnonly cost``: what a figure, an experiment or everything costs, by kind of GPU."""
+"""``bnonly cost``: the cost of figures, experiments or the whole run, by kind of GPU."""
 
 from __future__ import annotations
 
@@ -19,21 +19,27 @@ def add(commands: Commands) -> None:
         commands, "cost", run_cost, "estimate FLOPs, GPU-hours, energy and disk of figures, experiments or everything"
     )
     cost.add_argument("target", nargs="*", help="figures, tables, experiments (default: everything in figures/all)")
-    cost.add_argument("--missing", action="store_true", help="only what is not trained yet")
-    cost.add_argument("--gpu", action="append", default=[], metavar="KIND", help="a kind of GPU, again for more; cpu:8")
+    cost.add_argument("--missing", action="store_true", help="count only untrained cells")
     cost.add_argument(
-        "--gpus", type=setup.count, default=1, metavar="N", help="how many, for the wall time (default: 1)"
+        "--gpu", action="append", default=[], metavar="KIND", help="kind of GPU, or cpu:8; may be repeated"
     )
-    cost.add_argument("--engine", help="as if trained by: reference, fast (default: the configuration's)")
+    cost.add_argument(
+        "--gpus", type=setup.count, default=1, metavar="N", help="number of devices, for the wall time (default: 1)"
+    )
+    cost.add_argument("--engine", help="engine to assume: reference, fast (default: the configuration's)")
     cost.add_argument("--precision", help="fp32, tf32, bf16 (default: the configuration's, or the engine's own)")
     cost.add_argument(
-        "--cores", type=setup.count, default=8, metavar="N", help="CPU cores that decode for a GPU (default: 8)"
+        "--cores",
+        type=setup.count,
+        default=8,
+        metavar="N",
+        help="CPU cores that decode images for each GPU (default: 8)",
     )
     cost.add_argument("--json", action="store_true", help="everything as JSON")
 
 
 def run_cost(options: argparse.Namespace) -> int:
-    """Print an estimate of what trainings take."""
+    """Print a cost estimate."""
     run = setup.read(options)
     from bnonly.cost import total
     from bnonly.cost.gpus import find_gpu, of_configuration
@@ -59,7 +65,7 @@ def text(cost: dict[str, Any], missing: bool = False) -> str:
     lines = [f"{cost['trainings']:,} trainings {what} '{cost['run']}', engine {cost['engine'] or '-'}"]
     if not cost["trainings"]:
         return lines[0] + ": nothing to compute"
-    # Hours by experiment where there is room for them.
+    # Show the hours of each experiment if the table is wide enough.
     names = [k["kind"] for k in cost["kinds"] if not k["unsupported"]] if len(cost["kinds"]) <= 4 else []
     total = {"name": "all", **cost, "seconds": {k["kind"]: k["seconds"] for k in cost["kinds"]}}
     head = "".join(f"{n + ', h':>13}" for n in names)

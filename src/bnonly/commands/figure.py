@@ -28,7 +28,7 @@ def add(commands: Commands) -> None:
 
 def run_figure(options: argparse.Namespace) -> int:
     """Draw a figure or write a table."""
-    # A notebook's backend would be looked for as soon as matplotlib is imported; the files are drawn without any.
+    # Importing matplotlib would look for a notebook's backend; drawing to files needs none.
     os.environ["MPLBACKEND"] = "agg"
     from bnonly.figures.outputs import ask, render
 

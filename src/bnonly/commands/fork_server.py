@@ -1,14 +1,15 @@
-"""A process that has imported torch and forks for every small cell.
+"""The fork server: a process that has imported torch and forks for every small cell.
 
-Importing torch takes longer than training a cell of the demo.  With BNONLY_WARM set, `bnonly train` and `bnonly analyse` hand
-their work to a process that has done it; the first of them starts it, and it ends by itself when idle.  The child it
-forks is the command: same arguments, folder, environment, output, exit status, and it gets the caller's signals.  It
-computes what a process of its own would.
+Importing torch takes longer than training a cell of the demo.  With BNONLY_WARM set, `bnonly train` and `bnonly analyse`
+send their work to the fork server.  The first command starts it; it ends when idle.  The forked child runs the command
+with the caller's arguments, folder, environment and output.  It receives the caller's signals, and the caller returns
+its exit status.  The results are the same as in a process of their own.
 
-The workflow sets the variable for local runs of configurations with `warm: true`; nothing depends on it.  Batches, as on a
-cluster, do not replace it.  Eight cells of the demo took 25 s of processor time through Snakemake with this process; as two batches of
-four that import torch once they took 22 s without Snakemake, whose share is 3 s: no less.  But a batch holds replicates of one
-cell, of which the demo has two: torch would be imported 113 times (one run each, two cores).
+The workflow sets the variable for local runs of configurations with `warm: true`; nothing depends on it.  Batches, as on
+a cluster, do not replace it.  Through Snakemake and the fork server, eight cells of the demo took 25 s of processor
+time.  As two batches of four, each importing torch once, they took 22 s without Snakemake, whose share is 3 s: no less.
+But a batch holds replicates of one cell, of which the demo has two: torch would be imported 113 times.  Each was
+measured once, on two cores.
 """
 
 from __future__ import annotations
@@ -35,36 +36,36 @@ from typing import Any
 from bnonly.commands.gpus import private_folder
 
 VARIABLE = "BNONLY_WARM"
-#: Seconds without a caller after which the process ends.
+#: The fork server ends after so many seconds without a caller.
 IDLE = 20.0
-#: Seconds after which a caller no longer waits for the process to fork and computes by itself.
+#: A caller waits so many seconds for the fork, then computes in its own process.
 ANSWER = 30.0
-#: What `ulimit` sets, all of which the child gets from its caller.
+#: The limits of `ulimit`; the child takes all of them from its caller.
 LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
 
 
 def address() -> Path:
-    """Return the socket of the process for this very code, Python and user."""
+    """Return the server's socket for this code, Python and user."""
     package = Path(__file__).parents[1]
     newest = max(p.stat().st_mtime_ns for p in package.rglob("*.py"))
-    # What libraries read when they are imported has to be the caller's.
+    # Libraries read these variables on import, so server and caller must agree on them.
     threads = [os.environ.get(f"{name}_NUM_THREADS", "") for name in ("OMP", "MKL", "OPENBLAS")]
     key = hashlib.sha256(f"{sys.executable} {package} {newest} {threads}".encode()).hexdigest()[:16]
     return private_folder() / f"{key}.sock"
 
 
 def call(arguments: Sequence[str]) -> int | None:
-    """Have a warm process run a command.
+    """Run a command in the fork server.
 
     Parameters
     ----------
     arguments : sequence of str
-        Of the command line.
+        Arguments of the command line.
 
     Returns
     -------
     int or None
-        The command's exit status; None if there is no warm process to be had, and the caller is to do it itself.
+        The command's exit status; None if no server is available and the caller must run the command itself.
     """
     if not hasattr(os, "fork") or not os.environ.get(VARIABLE):
         return None
@@ -79,13 +80,13 @@ def call(arguments: Sequence[str]) -> int | None:
         first = answer.readline()
     except OSError:
         return None
-    if not first:  # it was just ending
+    if not first:  # the server was just ending
         return None
     child = int(first)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, lambda n, frame: _signal(child, n))
     while not _readable(connection, 2):
-        if _has_ended(child) and not _readable(connection, ANSWER):  # the process that forked it was stopped
+        if _has_ended(child) and not _readable(connection, ANSWER):  # the server was stopped
             return None
     status = answer.readline()
     connection.close()
@@ -120,7 +121,7 @@ def _send(connection: socket.socket, arguments: Sequence[str]) -> None:
 
 
 def _connect(path: Path) -> socket.socket:
-    """Connect, starting the process if nobody answers."""
+    """Connect; start the server if nobody answers."""
     deadline = time.monotonic() + 30
     started: subprocess.Popen[bytes] | None = None
     while True:
@@ -145,7 +146,7 @@ def _connect(path: Path) -> socket.socket:
 
 @contextlib.contextmanager
 def _short(path: Path) -> Iterator[str]:
-    """Give a socket a name of few letters: the kernel takes 107, and a TMPDIR may be longer (on Linux)."""
+    """Give a socket a short name: the kernel allows 107 bytes, and TMPDIR may be longer (on Linux)."""
     if len(os.fsencode(path)) < 100:
         yield str(path)
         return
@@ -162,7 +163,7 @@ def _signal(child: int, number: int) -> None:
 
 
 class _Server:
-    """Accepts callers, forks for each, and sends each its child's status."""
+    """Accepts callers, forks for each, and returns the child's exit status."""
 
     def __init__(self, path: Path, run: Callable[[Sequence[str]], int]) -> None:
         self._path, self._run = path, run
@@ -180,7 +181,7 @@ class _Server:
             for key, _ in self._selector.select(timeout=0.05 if self._callers else 1.0):
                 if key.fileobj is self._socket:
                     self._accept()
-                else:  # a caller says nothing more: it has gone, and its child is to stop as if told to
+                else:  # callers send nothing more, so this one has gone: stop its child
                     _signal(key.data, signal.SIGTERM)
                     self._selector.unregister(key.fileobj)
             self._reap()
@@ -211,11 +212,11 @@ class _Server:
         self._selector.register(caller, selectors.EVENT_READ, child)
 
     def _become(self, request: dict[str, Any], out: int, err: int) -> None:
-        """Be the command, in the forked child; does not return."""
+        """Run the command in the forked child; does not return."""
         status = 1
         try:
             self._socket.close()
-            with contextlib.suppress(OSError, AttributeError):  # Linux: told to stop if the process that forked it dies
+            with contextlib.suppress(OSError, AttributeError):  # Linux: signal the child when the server dies
                 ctypes.CDLL(None).prctl(1, signal.SIGTERM)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
                 signal.signal(number, signal.SIG_DFL)
@@ -227,10 +228,10 @@ class _Server:
             os.environ.clear()
             os.environ.update(request["environment"])
             for limit, values in zip(LIMITS, request["limits"], strict=True):
-                with contextlib.suppress(ValueError, OSError):  # above what the process that forks was given
+                with contextlib.suppress(ValueError, OSError):  # above the server's own limit
                     resource.setrlimit(limit, values)
             status = self._run(request["arguments"])
-        except BaseException as problem:  # a fault of the program: the caller's log must have it
+        except BaseException as problem:  # a bug: report it in the caller's log
             import traceback
 
             if not isinstance(problem, SystemExit):
@@ -256,7 +257,7 @@ class _Server:
 
 
 def serve(path: Path, run: Callable[[Sequence[str]], int]) -> int:
-    """Import what cells need and serve at a socket until idle; leave at once if another process serves there.
+    """Import the modules that cells need and serve until idle; return at once if another process serves this socket.
 
     Parameters
     ----------
@@ -272,7 +273,7 @@ def serve(path: Path, run: Callable[[Sequence[str]], int]) -> int:
             return 0
         os.set_inheritable(lock.fileno(), False)
         path.unlink(missing_ok=True)
-        # What takes the time; torchvision for the ImageNet family.
+        # The slow imports; torchvision is for the ImageNet family.
         import bnonly.analysis.run
         import bnonly.networks.imagenet_resnet
         import bnonly.train.run  # noqa: F401

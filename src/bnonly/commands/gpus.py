@@ -1,7 +1,7 @@
-"""The GPUs of this machine: which there are, and a free one for every training.
+"""The GPUs of this machine, and the locks by which trainings share them.
 
-A place on a GPU is a lock on a file, which the kernel releases when its process ends, however it ends.  A GPU has as many places as
-`gpu_jobs` of the configuration says.  On a cluster the scheduler hands out GPUs, and nothing here is used.
+A place on a GPU is a file lock, which the kernel releases when its process ends for any reason.  Each GPU has `gpu_jobs`
+places (a key of the configuration).  On a cluster the scheduler assigns GPUs, and this module is not used.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from pathlib import Path
 
 from bnonly.console import listed
 
-#: What the workflow tells its jobs: the devices, with commas between them, and the places on each.
+#: Variables that the workflow sets for its jobs: the devices, separated by commas, and the places on each.
 DEVICES, PLACES = "BNONLY_GPUS", "BNONLY_GPU_JOBS"
-#: Seconds between two looks for a free place.
+#: Seconds between two attempts to find a free place.
 PAUSE = 0.5
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU: what CUDA_VISIBLE_DEVICES calls it, and what the driver does."""
+    """One GPU: its name in CUDA_VISIBLE_DEVICES and its name from the driver."""
 
     device: str
     name: str
 
 
 def private_folder() -> Path:
-    """Return a folder for sockets and locks of this user that nobody else can write to.
+    """Return this user's folder for sockets and locks, which nobody else can write to.
 
     Raises
     ------
     OSError
-        If there is something else in its place.
+        If the path exists but is not such a folder.
     """
     folder = Path(tempfile.gettempdir()) / f"bnonly-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -51,7 +51,7 @@ def private_folder() -> Path:
 
 
 def find() -> list[Gpu]:
-    """Return the GPUs that CUDA_VISIBLE_DEVICES names, or all that the driver lists; of a divided GPU (MIG) its parts."""
+    """Return the GPUs named by CUDA_VISIBLE_DEVICES, or all that the driver lists; a divided GPU (MIG) counts as its parts."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible in ("", "-1"):
         return []
@@ -73,7 +73,7 @@ def find() -> list[Gpu]:
 
 
 def describe(gpus: Sequence[Gpu], places: int, cores: int, threads: int) -> str:
-    """Return one line: the devices that were found, and what a run does with them."""
+    """Return one line about the devices found and how a run uses them."""
     cpu = f"{threads} of {cores} CPU cores each"
     if not gpus:
         return f"no GPU found: {cores // threads or 1} at a time on the CPU, {cpu}"
@@ -85,19 +85,19 @@ def describe(gpus: Sequence[Gpu], places: int, cores: int, threads: int) -> str:
 
 @contextlib.contextmanager
 def taken(count: int = 1) -> Iterator[list[str]]:
-    """Hold a place on free GPUs, of which alone this process knows meanwhile.
+    """Hold a place on free GPUs and make only these visible to this process.
 
-    Waits until there are enough.  Who waits longest comes first, so that a training of several GPUs gets its turn.
+    Waits until enough GPUs are free.  The longest-waiting process comes first, so a training on several GPUs gets its turn.
 
     Parameters
     ----------
     count : int
-        How many GPUs the training takes.
+        Number of GPUs of the training.
 
     Yields
     ------
     list of str
-        The devices; empty if this machine has fewer, or a scheduler hands them out.
+        The devices; empty if this machine has fewer, or if a scheduler assigns them.
     """
     if told := os.environ.get(DEVICES, ""):
         devices = told.split(",")

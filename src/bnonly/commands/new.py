@@ -1,4 +1,4 @@
-"""``bnonly new``: begin a question of one's own, as a profile that is laid over the paper's configuration."""
+"""``bnonly new``: start your own experiment as a profile over the paper's configuration."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from bnonly.commands.setup import Commands
 
 PROFILE = """\
-# snakemake --profile {name} trainings        what grid.yaml adds, in runs/{name}
+# snakemake --profile {name} trainings        train the cells that grid.yaml adds, in runs/{name}
 configfile: grid.yaml
 directory: runs/{name}
 cores: all
 """
 
 GRID = """\
-# Laid over config.yaml: what is written here replaces the paper's value, all else stays (docs/configuration.md has every key).
-# See what it changes:  snakemake --profile {name} -n trainings        and what it takes:  bnonly --profile {name} cost {name}
+# Laid over config.yaml: values here replace the paper's, all others stay (docs/configuration.md lists every key).
+# See the changes:  snakemake --profile {name} -n trainings        and the cost:  bnonly --profile {name} cost {name}
 
 title: {name}
 
@@ -40,17 +40,15 @@ experiments:
     case_study: ResNet-14
     regimes: [mine, bn]
     seeds: [0, 1]
-  # The paper's own experiments; take away a line to have one of them as well.
+  # The paper's experiments are removed; delete a line to keep that experiment.
 {others}
 """
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = setup.command(
-        commands, "new", run_new, "begin a profile of your own: a folder with config.yaml and grid.yaml"
-    )
-    parser.add_argument("name", help="of the profile, its folder and its experiment")
+    parser = setup.command(commands, "new", run_new, "start your own profile: a folder with config.yaml and grid.yaml")
+    parser.add_argument("name", help="name of the profile, its folder and its experiment")
 
 
 def run_new(options: argparse.Namespace) -> int:
@@ -68,5 +66,5 @@ def run_new(options: argparse.Namespace) -> int:
     (folder / "config.yaml").write_text(PROFILE.format(name=name))
     others = "\n".join(f"  {other}: null" for other in experiments)
     (folder / "grid.yaml").write_text(GRID.format(name=name, others=others))
-    print(f"{folder}/grid.yaml: write there what you want to know, then: snakemake --profile {name} trainings")
+    print(f"{folder}/grid.yaml: describe your experiment there, then run: snakemake --profile {name} trainings")
     return 0

@@ -1,4 +1,4 @@
-"""``bnonly preflight``: look for what would stop the workflow on a cluster."""
+"""``bnonly preflight``: check for problems that would stop the workflow on a cluster."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = setup.command(
-        commands, "preflight", run_preflight, "look for what would stop the workflow on this cluster, before it does"
+        commands, "preflight", run_preflight, "check for problems that would stop the workflow on this cluster"
     )
-    parser.add_argument("--probe", action="store_true", help="also look from a compute node, by a job of a minute")
+    parser.add_argument("--probe", action="store_true", help="also check a compute node, with a one-minute job")
 
 
 def run_preflight(options: argparse.Namespace) -> int:
-    """Look for what would stop the workflow on this cluster."""
+    """Check for problems that would stop the workflow on this cluster."""
     found = setup.read(options)
     from bnonly.cluster.preflight import preflight
 

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = setup.command(
-        commands, "prepare", run_prepare, "verify and prepare a data set, once, where there is a network and a disk"
+        commands,
+        "prepare",
+        run_prepare,
+        "verify and prepare a data set, once, on a machine with network access and disk space",
     )
     parser.add_argument("name", help=", ".join(n for n, info in DATASETS.items() if info.layout != "installed"))
     parser.add_argument(
@@ -24,7 +27,7 @@ def add(commands: Commands) -> None:
         dest="source",
         type=Path,
         metavar="PATH",
-        help="the data set as distributed (default: $BNONLY_SOURCES/NAME, or a download)",
+        help="folder or archive of the data set as distributed (default: $BNONLY_SOURCES/NAME, or a download)",
     )
     parser.add_argument(
         "--skip-unreadable", action="store_true", help="leave out images that cannot be read; the manifest lists them"

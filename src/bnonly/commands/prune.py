@@ -1,4 +1,4 @@
-"""``bnonly prune``: remove kept results and checkpoints that nothing asks for now."""
+"""``bnonly prune``: remove kept results and checkpoints that the configuration no longer needs."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = setup.command(
-        commands, "prune", run_prune, "remove finished cells and checkpoints that the configuration no longer asks for"
+        commands, "prune", run_prune, "remove finished cells and checkpoints that the configuration no longer needs"
     )
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    parser.add_argument("--dry-run", action="store_true", help="list the files without removing them")
 
 
 def run_prune(options: argparse.Namespace) -> int:
-    """Remove what the configuration no longer asks for."""
+    """Remove files that the configuration no longer needs."""
     run = setup.read(options)
     last = setup.recorded()
     for line in prune(run.grid, options.dry_run, last.grid if last else None):
@@ -36,21 +36,21 @@ def run_prune(options: argparse.Namespace) -> int:
 
 
 def prune(grid: Grid, dry_run: bool, last: Grid | None = None) -> Iterator[str]:
-    """Remove what no cell of the grid can use; yield a line for each, and a sum.
+    """Remove files that no cell of the grid can use; yield a line for each, and the total.
 
     Parameters
     ----------
     grid : Grid
-        What is asked for now.
+        The current grid.
     dry_run : bool
         Remove nothing.
     last : Grid, optional
-        What the last run of the workflow here asked for, which stays too: it may be going on.
+        The grid of the workflow's last run here.  Its files stay too, because that run may still be going on.
 
     Raises
     ------
     UserError
-        At the end, if something could not be removed.
+        At the end, if some files could not be removed.
     """
     asked = {cell.digest() for cell in grid.cells.values()}
     wanted = asked | {cell.digest() for cell in last.cells.values()} if last else asked
@@ -74,7 +74,7 @@ def prune(grid: Grid, dry_run: bool, last: Grid | None = None) -> Iterator[str]:
 
 
 def _remove(path: Path) -> str:
-    """Remove a file or a folder; return why that cannot be done."""
+    """Remove a file or a folder; return the reason if that fails."""
     try:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     except OSError as problem:

@@ -1,4 +1,4 @@
-"""``bnonly schema``: the configuration's keys as a JSON schema, with which editors complete and check config.yaml."""
+"""``bnonly schema``: a JSON schema of the configuration; editors use it to complete and check config.yaml."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def add(commands: Commands) -> None:
 
 
 def run_schema(options: argparse.Namespace) -> int:
-    """Print the schema; config.schema.json is what it prints."""
+    """Print the schema; config.schema.json stores this output."""
     print(json.dumps(Configuration.model_json_schema(), indent=1, ensure_ascii=False))
     return 0

@@ -1,6 +1,6 @@
-"""What the commands share: reading the configuration, entering the run's folder, and the options of a cell.
+"""Code that commands share: read the configuration, enter the run's folder, and parse a cell's options.
 
-A command imports what it needs beyond the standard library itself, so that the others start without it.
+Commands import other modules inside their functions, so that each command loads only its own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 Command = Callable[[argparse.Namespace], int]
-#: The commands that begin a run, in a folder that need not be there.
+#: The commands that start a run and may create its folder.
 MAKES_FOLDER = ("train", "counts", "import", "preflight", "cells", "cost")
 
 
@@ -35,15 +35,15 @@ def command(commands: Commands, name: str, run: Command, text: str, listed: bool
     Parameters
     ----------
     commands : Commands
-        Where it is added.
+        The parser's collection of commands.
     name : str
-        What a person types.
+        The command's name.
     run : callable
         Takes the options and returns the exit status.
     text : str
         One line of help.
     listed : bool
-        Whether ``bnonly --help`` lists it; commands that only the workflow calls are not.
+        Whether ``bnonly --help`` lists it; commands for the workflow alone are not listed.
     """
     shown: dict[str, Any] = {"help": text} if listed else {}
     parser = commands.add_parser(name, description=f"{text[0].upper()}{text[1:]}.", **shown)
@@ -54,7 +54,7 @@ def command(commands: Commands, name: str, run: Command, text: str, listed: bool
 def cell_command(
     commands: Commands, name: str, run: Command, text: str, computes: bool = True
 ) -> argparse.ArgumentParser:
-    """Add a command about one cell; with --device and --threads if it computes."""
+    """Add a command about one cell; a command that computes also gets --device and --threads."""
     parser = command(commands, name, run, text)
     parser.add_argument("architecture", nargs="?", help="for example ResNet-110")
     parser.add_argument("regime", nargs="?", help="for example bn")
@@ -65,14 +65,14 @@ def cell_command(
             "--device",
             choices=("auto", "cpu", "cuda"),
             default="auto",
-            help="where to compute (default: a GPU if there is one)",
+            help="device that computes (default: a GPU if there is one)",
         )
         parser.add_argument("--threads", type=threads, help="CPU threads (default: the configuration's)")
     return parser
 
 
 def threads(text: str) -> int:
-    """Read a number of threads: 1 or more, at most the machine's CPUs, because more would only be slower."""
+    """Read a number of threads, from 1 to the number of the machine's CPUs; more would only be slower."""
     return min(count(text), os.cpu_count() or 1)
 
 
@@ -99,15 +99,15 @@ def between(low: float, high: float) -> Callable[[str], float]:
 
 @dataclass(frozen=True)
 class Setup:
-    """Where things are: the configuration, the run's folder (made current), the prepared data."""
+    """The resolved configuration, the run's folder (now the current one), and the folder of prepared data."""
 
     grid: Grid
     data: Path
-    configuration: dict[str, Any]  # what the grid was resolved from
+    configuration: dict[str, Any]  # the grid's source
 
 
 def read(options: argparse.Namespace) -> Setup:
-    """Read the configuration that the options name, and enter the run's folder."""
+    """Read the configuration from the options, and enter the run's folder."""
     source = Path(options.config)
     if options.resolved:
         resolved = parse_json(_text(options.resolved), options.resolved)
@@ -149,7 +149,7 @@ def recorded() -> Setup | None:
 
 
 def _tell_apart(setup: Setup) -> None:
-    """Say on stderr how the configuration differs from that of the last run in this folder."""
+    """Print on stderr how the configuration differs from that of the last run in this folder."""
     try:
         last = recorded()
     except UserError as problem:
@@ -194,11 +194,11 @@ def parse_json(text: str, option: str) -> Any:
 
 
 def _assignment(text: str, merged: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn ``scale=0.05`` into a configuration to lay over the other."""
+    """Turn ``scale=0.05`` into a configuration to lay over another."""
     path, equals, value = text.partition("=")
     if not equals or not all(path.split(".")):
         raise UserError(f"--set {text}: expected KEY=VALUE, for example scale=0.05")
-    # Something new would be a recipe, a regime, ... of this one key.
+    # A new name would create a recipe, a regime, ... with this one key only.
     section, name = (*path.split("."), "")[:2]
     known = merged.get(section)
     if path.count(".") > 1 and isinstance(known, Mapping) and all(isinstance(v, Mapping) for v in known.values()):
@@ -211,13 +211,13 @@ def _assignment(text: str, merged: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cell(options: argparse.Namespace) -> tuple[Cell, Path, Path]:
-    """Return the cell that was asked for, its folder, and the data's folder."""
+    """Return the requested cell, its folder, and the folder of prepared data."""
     (found,), data = cells(options, [options.spec] if options.spec else [], [options.seed or 0])
     return found, found.key.folder, data
 
 
 def cells(options: argparse.Namespace, specs: list[str], seeds: list[int]) -> tuple[list[Cell], Path]:
-    """Return cells, given by specification or by their names and seeds, and the data's folder."""
+    """Return cells, given by specification or by names and seeds, and the folder of prepared data."""
     if specs:
         if options.architecture or options.profile:
             raise UserError("--spec describes the whole cell; leave out its names and --profile")
@@ -235,6 +235,6 @@ def cells(options: argparse.Namespace, specs: list[str], seeds: list[int]) -> tu
 
 
 def _default_threads(options: argparse.Namespace, number: int) -> None:
-    """Compute with as many threads as the workflow would: another number gives other last bits."""
+    """Use the workflow's number of threads: another number changes the last bits of the results."""
     if getattr(options, "threads", 1) is None:
         options.threads = number

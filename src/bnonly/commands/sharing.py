@@ -1,4 +1,4 @@
-"""Results as one archive that somebody else can check and draw every figure from (``bnonly export``, ``bnonly import``)."""
+"""``bnonly export`` and ``bnonly import``: results as one archive.  Its readers can check it and draw every figure from it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from bnonly.results.state import FINISHED, state_of
 if TYPE_CHECKING:
     from bnonly.commands.setup import Commands
 
-#: Weights files up to this many bytes go along unless said otherwise: all those of BatchNorm and of random weights.
+#: Default size limit of exported weights files in bytes: it admits all BatchNorm and random weights.
 SMALL_WEIGHTS = 3_000_000
 
 _TEXT = """\
@@ -42,8 +42,8 @@ Use it:        bnonly import THIS_ARCHIVE            (in a clone of bnonly; add 
                snakemake figures/all                 (draws every figure from results/, without training)
 Cite it:       CITATION.cff
 
-{cells} trainings.  manifest.json has the configuration of every one, and what was left out; every metrics.parquet has its
-own code version, device, data checksum and times.  published/ is what was drawn and tabulated where the results were made.
+{cells} trainings.  manifest.json has the configuration of each one, and lists the omitted files; every metrics.parquet has its
+code version, device, data checksum and times.  published/ has the figures and tables drawn from the original results.
 """
 
 
@@ -52,31 +52,33 @@ def add(commands: Commands) -> None:
     export = setup.command(
         commands, "export", run_export, "pack results, analyses and small weights into one archive with checksums"
     )
-    export.add_argument("archive", type=Path, metavar="ARCHIVE", help="a .zip that is not there yet")
-    export.add_argument("target", nargs="*", help="only the cells of these figures, tables, experiments (default: all)")
+    export.add_argument("archive", type=Path, metavar="ARCHIVE", help="name of a new .zip file")
+    export.add_argument(
+        "target", nargs="*", help="export only the cells of these figures, tables, experiments (default: all)"
+    )
     export.add_argument(
         "--weights-up-to",
         type=setup.between(0, 1e6),
         default=3.0,
         metavar="MB",
-        help="larger weights files stay out (default: 3)",
+        help="leave out larger weights files (default: 3)",
     )
     parser = setup.command(
-        commands, "import", run_import, "check an archive of bnonly export and put its results into place"
+        commands, "import", run_import, "check an archive of bnonly export and copy its results into the run's folder"
     )
     parser.add_argument("archive", type=Path, metavar="ARCHIVE", help="the archive")
     parser.add_argument("--sha256", metavar="HEX", help="its checksum, as published")
-    parser.add_argument("--keep", action="store_true", help="results that are here already and differ stay")
+    parser.add_argument("--keep", action="store_true", help="keep existing results that differ from the archive's")
     parser.add_argument(
         "--own-configuration",
         action="store_true",
-        help="take the archive's configuration, into a folder of its own (-C)",
+        help="use the archive's configuration, in a folder of its own (-C)",
     )
 
 
 def run_export(options: argparse.Namespace) -> int:
     """Pack results into an archive."""
-    archive = options.archive.absolute()  # before the run's folder is made the current one
+    archive = options.archive.absolute()  # before the run's folder becomes the current one
     run = setup.read(options)
     keys = outputs.select(run.grid, options.target) if options.target else list(run.grid.cells)
     done = export(run.grid, run.configuration, archive, keys, int(options.weights_up_to * 1e6))
@@ -104,7 +106,7 @@ def _tell_drawable(done: Any) -> None:
 
 
 def run_import(options: argparse.Namespace) -> int:
-    """Put an archive's results into place."""
+    """Import an archive's results."""
     path = options.archive.absolute()
     archive = Archive(path, options.sha256)
     if not options.own_configuration:
@@ -134,24 +136,24 @@ def run_import(options: argparse.Namespace) -> int:
 
 @dataclass
 class Packed:
-    """What `export` put into an archive.
+    """The result of `export`.
 
     Attributes
     ----------
     path : Path
         The archive.
     sha256 : str
-        Its checksum, to be published beside it.
+        Its checksum, to publish beside the archive.
     cells, size : int
-        Trainings; bytes.
+        Number of trainings; bytes.
     left_out : list of str
         Weights files over the limit.
     outdated : dict
-        Figures, tables, verdicts and report that are there but are not of these results, with the reason.
+        Figures, tables, verdicts and report that do not match these results, with the reason.
     skipped : dict
-        Cells that were not exported, by state.
+        Number of cells not exported, by state.
     drawable, undrawable : dict
-        Figures and tables that can be drawn from it, and those that cannot, with the reason.
+        Figures and tables that can be drawn from the archive, and those that cannot, with the reason.
     """
 
     path: Path
@@ -172,20 +174,20 @@ def export(
     keys: Iterable[Key],
     largest_weights: int = SMALL_WEIGHTS,
 ) -> Packed:
-    """Pack finished cells, everything checked on the way.
+    """Check finished cells and pack them.
 
     Parameters
     ----------
     grid : Grid
-        The resolved configuration; its run's folder is the current one.
+        The resolved configuration of the current folder's run.
     configuration : mapping
-        What it was resolved from.
+        The unresolved configuration.
     path : Path
-        A ``.zip`` that is not there yet.
+        A new ``.zip`` file.
     keys : iterable of Key
-        Which cells; those that are not finished are left out and counted.
+        The requested cells; unfinished ones are left out and counted.
     largest_weights : int
-        Bytes; larger weights files are left out and listed.
+        Size limit in bytes; larger weights files are left out and listed.
 
     Raises
     ------
@@ -209,7 +211,7 @@ def export(
         for key in done:
             labels.append(_pack_cell(writer, grid.cells[key], largest_weights, packed))
         if paths.counts().exists():
-            counts.read(paths.counts())  # refuses what is no such table
+            counts.read(paths.counts())  # refuses a file that is no such table
             writer.add(str(paths.counts()), paths.counts().read_bytes())
         made, packed.outdated = _made(grid)
         for file in sorted(made):
@@ -248,7 +250,7 @@ def _pack_cell(writer: Writer, cell: Cell, largest_weights: int, packed: Packed)
             continue
         if kind in paths.PARQUET:
             found = parquet.read(file, kind)[1]
-            # An analysis of an older configuration is not of this cell; the cell itself was asked before.
+            # An analysis from an older configuration is left out; the cell itself was checked before.
             if kind in paths.ANALYSED and found.get("digest") != cell.digest():
                 continue
             parquet.check_cell(file, found, None, cell)
@@ -265,10 +267,10 @@ def _pack_cell(writer: Writer, cell: Cell, largest_weights: int, packed: Packed)
 
 
 def _made(grid: Grid) -> tuple[list[str], dict[str, str]]:
-    """Return the files that were made of the results that are there, and what was not, with the reason."""
+    """Return the files that match the current results, and the others with the reason."""
     faults: dict[str, tuple[list[str], outputs.Fault | None]] = {}
     for name in outputs.wanted(grid):
-        with suppress(UserError):  # the grid itself cannot make it
+        with suppress(UserError):  # the grid cannot make this output
             faults[name] = outputs.files(name), outputs.fault_of(outputs.ask(grid, name))
     for name, rooms, files in (
         ("claims", ["paper", "verdicts"], [paths.CLAIMS, *(paths.table("claims", s) for s in paths.TABLE_FORMATS)]),
@@ -282,7 +284,7 @@ def _made(grid: Grid) -> tuple[list[str], dict[str, str]]:
 
 
 def _provenance(labels: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
-    """Return how many cells were made by which code, versions, devices and data."""
+    """Return the number of cells by code version, library versions, device and data."""
     parts = {
         "git_commit": lambda x: x.get("git_commit"),
         "torch": lambda x: x.get("versions", {}).get("torch"),

@@ -1,4 +1,4 @@
-"""``bnonly status`` and ``cells``: what of a grid is done, under way, waiting, failed or outdated."""
+"""``bnonly status`` and ``cells``: the state of each cell, figure and table of a grid."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ def add(commands: Commands) -> None:
         commands,
         "status",
         run_status,
-        "say what is done, under way, waiting, failed or outdated, and what tries it again",
+        "list what is done, running, waiting, failed or outdated, and how to retry",
     )
-    status.add_argument("--json", action="store_true", help="everything, cell by cell, as JSON")
+    status.add_argument("--json", action="store_true", help="print everything, cell by cell, as JSON")
     cells = setup.command(commands, "cells", run_cells, "list the cells of the grid with their digests")
-    cells.add_argument("--figure", metavar="NAME", help="only those behind a figure or table, for example fig05")
+    cells.add_argument("--figure", metavar="NAME", help="only the cells behind a figure or table, for example fig05")
     cells.add_argument("--json", action="store_true", help="as JSON: digest by folder")
-    cells.add_argument("--all", action="store_true", help="also those made on request only")
+    cells.add_argument("--all", action="store_true", help="include cells that are made on request only")
 
 
 def run_status(options: argparse.Namespace) -> int:
-    """Print what is done, missing, failed or outdated."""
+    """Print the state of the run."""
     run = setup.read(options)
     profile = f" --profile {options.profile}" if options.profile else ""
     found = survey(run.grid, f"snakemake{profile}")
@@ -71,7 +71,7 @@ def run_cells(options: argparse.Namespace) -> int:
 
 @dataclass(frozen=True)
 class Failure:
-    """Something that failed, why, where its log is, and what tries it again."""
+    """A failure, its reason, its log, and the command that retries it."""
 
     what: str
     reason: str
@@ -81,25 +81,25 @@ class Failure:
 
 @dataclass(frozen=True)
 class Status:
-    """A grid.
+    """The state of a grid.
 
     Attributes
     ----------
     run : str
         The configuration's title.
     experiments : dict
-        By name: how many cells are in each state, and under "seconds_left" their training time, of one device.
+        By name: the number of cells in each state; "seconds_left" is their training time on one device.
     outputs : dict
         By figure or table: "state" (drawn, stale, damaged, ready to draw, waiting, failed, impossible with this grid), "cells", "finished",
         "seconds_left".
     cells : list of CellStatus
-        All of them.
+        All cells.
     failures : list of Failure
-        All of them.
+        All failures.
     waits_for : list of str
-        What the workflow waits for beside its jobs: SLURM's controller, a limit on submissions.
+        Causes of waiting outside its jobs: SLURM's controller, a limit on submissions.
     seconds_left : float or None
-        Training time left for figures and tables, of one device.
+        Training time left for figures and tables, on one device.
     """
 
     run: str
@@ -116,7 +116,7 @@ class Status:
 
 
 def _expected(grid: Grid) -> Callable[[Cell], float | None]:
-    """Return the function that estimates a cell's training time: on the cluster's GPUs, or on what was used so far."""
+    """Return the function that estimates a cell's training time, on the cluster's GPUs or the devices used so far."""
     from bnonly import cost
     from bnonly.cluster.requests import kind
     from bnonly.cost import gpus, measured
@@ -133,14 +133,14 @@ def _expected(grid: Grid) -> Callable[[Cell], float | None]:
 
 
 def survey(grid: Grid, command: str = "snakemake") -> Status:
-    """Look at all cells, figures and tables of a grid.
+    """Collect the state of all cells, figures and tables of a grid.
 
     Parameters
     ----------
     grid : Grid
-        What is asked for.
+        The grid.
     command : str
-        What starts the workflow, to say how a failure is tried again.
+        The command that starts the workflow; retry commands begin with it.
     """
     jobs = {key: job for job in queue.jobs() for key in job.cells}
     expected = _expected(grid)
@@ -187,7 +187,7 @@ def survey(grid: Grid, command: str = "snakemake") -> Status:
 
 
 def _sum(cells: list[CellStatus]) -> float | None:
-    """Return the training time left of some cells; None if it is not known of all."""
+    """Return the training time left of some cells; None unless it is known for all."""
     left = [s.seconds_left for s in cells if s.state not in FINISHED]
     return None if None in left else float(sum(s for s in left if s is not None))
 
@@ -197,7 +197,7 @@ def _kind(name: str) -> str:
 
 
 def _output(name: str, asked: Request, cells: list[CellStatus]) -> tuple[dict[str, Any], str | None]:
-    """Return the entry of a figure or table, and why drawing it failed, if it did."""
+    """Return the entry of a figure or table, and the reason if drawing failed."""
     finished = sum(s.state in FINISHED for s in cells)
     problem = None
     fault = outputs.fault_of(asked)
@@ -224,7 +224,7 @@ def _failed_analyses(by_key: dict[Key, CellStatus], command: str) -> Iterator[Fa
 def _failed_submissions(
     by_key: dict[Key, CellStatus], drawn: dict[str, dict[str, Any]], known: set[str], command: str
 ) -> Iterator[Failure]:
-    """Yield jobs that ended before what they run could say why."""
+    """Yield jobs that ended before their commands could report a reason."""
     for record in slurm.failures():
         rule, cells = queue.job_of(record["comment"])
         what = record["comment"].split(" ")[1]
@@ -240,7 +240,7 @@ def _failed_submissions(
 
 
 def _error_in(log: Path) -> str | None:
-    """Return the one line with which a command ended, if it failed."""
+    """Return the error line of a failed command."""
     try:
         lines = atomic.read(log).decode(errors="replace").strip().splitlines()
     except OSError:
@@ -294,7 +294,7 @@ def table(status: Status) -> str:
         ]
     if len(status.failures) > 50:
         lines.append(f"          and {len(status.failures) - 50} more failures (--json lists all)")
-    # Reasons, hosts and jobs are what others wrote: no code that a terminal obeys is printed.
+    # Other programs wrote the reasons, hosts and jobs: strip control codes that a terminal would obey.
     return "\n".join(plain(line) for line in lines)
 
 

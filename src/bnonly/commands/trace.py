@@ -1,4 +1,4 @@
-"""``bnonly trace``: from a point of a figure to its trainings, their files and the code that draws it."""
+"""``bnonly trace``: trace a figure, or a point of it, to its trainings, their files and the drawing code."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = setup.command(
-        commands, "trace", run_trace, "say which trainings, files and code a figure or one of its points is made from"
+        commands, "trace", run_trace, "list the trainings, files and code behind a figure or one of its points"
     )
-    parser.add_argument("name", help="of a figure or table, for example fig02")
-    parser.add_argument("architecture", nargs="?", help="only the points of this one, for example ResNet-14")
-    parser.add_argument("regime", nargs="?", help="and of this one, for example bn")
+    parser.add_argument("name", help="name of a figure or table, for example fig02")
+    parser.add_argument("architecture", nargs="?", help="only points of this architecture, for example ResNet-14")
+    parser.add_argument("regime", nargs="?", help="only points of this regime, for example bn")
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
 def run_trace(options: argparse.Namespace) -> int:
-    """Print where a figure comes from."""
+    """Print the sources of a figure."""
     grid = setup.read(options).grid
     asked = outputs.ask(grid, options.name)
     given = options.architecture and grid.aliases.get(options.architecture, options.architecture)

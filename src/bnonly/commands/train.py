@@ -16,15 +16,13 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = setup.cell_command(
-        commands, "train", run_train, "train one cell, or continue it from where it was stopped"
-    )
+    parser = setup.cell_command(commands, "train", run_train, "train one cell, or resume it from its checkpoint")
     parser.add_argument(
         "--seeds",
         type=int,
         nargs="+",
         metavar="N",
-        help="replicates that train side by side, in one launch a step on a GPU (instead of --seed)",
+        help="replicates to train side by side, in one launch a step on a GPU (instead of --seed)",
     )
     parser.add_argument("--specs", metavar="JSON", help=argparse.SUPPRESS)
     parser.add_argument(
@@ -45,7 +43,7 @@ def run_train(options: argparse.Namespace) -> int:
         raise UserError("--seeds says which replicates; leave out --seed and --spec")
     seeds = options.seeds or [options.seed or 0]
     if len(set(seeds)) < len(seeds):
-        raise UserError(f"--seeds {' '.join(map(str, seeds))}: each of them once is wanted")
+        raise UserError(f"--seeds must list each seed once (got {' '.join(map(str, seeds))})")
     specs = setup.parse_json(options.specs, "--specs") if options.specs else [options.spec] if options.spec else []
     cells, data = setup.cells(options, specs, seeds)
     from bnonly.train.options import Keep, Options

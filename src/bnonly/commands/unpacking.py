@@ -1,4 +1,4 @@
-"""From an archive into a run's folder: everything is checked and written beside first, then put into place."""
+"""Unpack an archive into a run's folder: check and write all files to a staging folder, then move them into place."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from bnonly.results import atomic, cache, parquet
 from bnonly.results.archive import ABOUT, CITATION, MANIFEST, PREFIX, SUMS, Archive, sha256
 from bnonly.results.state import state_of
 
-#: A cell's files in the order in which they are put into place: the one that says that it is done comes last.
+#: A cell's files in the order of moving; the last one marks the cell as finished.
 _NAMES = (*paths.ANALYSED.values(), *paths.TRAINED.values())
 
 
 @dataclass
 class Unpacked:
-    """What `unpack` did: cells new, already present, kept as they were; weights left out; what can be drawn."""
+    """The result of `unpack`: cells imported, already present, or kept; weights left out; drawable outputs."""
 
     new: int = 0
     present: int = 0
@@ -47,7 +47,7 @@ def check_configuration(archive: Archive, grid: Grid) -> None:
     Raises
     ------
     UserError
-        Naming a cell and what differs, and how to import it nevertheless.
+        Names a cell, the difference, and the way to import nevertheless.
     """
     theirs = {str(c): c for c in _their_grid(archive).cells.values()}
     wrong = []
@@ -75,7 +75,7 @@ def _their_grid(archive: Archive) -> Grid:
 
 
 def overlay(base: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what to lay over a configuration (`bnonly.config.layers.merge`) to get another."""
+    """Return the overlay that turns one configuration into another (`bnonly.config.layers.merge`)."""
     over: dict[str, Any] = {key: None for key in base if key not in wanted}
     for key, value in wanted.items():
         if isinstance(value, Mapping) and isinstance(base.get(key), Mapping):
@@ -87,16 +87,16 @@ def overlay(base: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any
 
 
 def write_profile(archive: Archive, base: Mapping[str, Any], folder: str) -> Path:
-    """Write a profile, for Snakemake and for bnonly, that has an archive's configuration and a run's folder.
+    """Write a profile with an archive's configuration and a run's folder, for Snakemake and bnonly.
 
     Parameters
     ----------
     archive : Archive
-        Whose configuration.
+        The archive.
     base : mapping
-        What the profile is laid over: config.yaml.
+        The configuration below the profile: config.yaml.
     folder : str
-        The run's folder, as the profile is to name it; the current one.
+        The run's folder as the profile names it; it is the current one.
 
     Returns
     -------
@@ -118,23 +118,23 @@ def write_profile(archive: Archive, base: Mapping[str, Any], folder: str) -> Pat
 def unpack(archive: Archive, grid: Grid, keep: bool = False) -> Unpacked:
     """Put an archive's results into the current run's folder.
 
-    Everything is read, checked and written beside first; then every file is renamed into place, a cell's metrics last.
+    All files are first checked and written to a staging folder, then renamed into place, a cell's metrics last.
     An interrupted import can be repeated.
 
     Parameters
     ----------
     archive : Archive
-        From whom.
+        The archive.
     grid : Grid
-        Of this run; the archive's cells must be its cells.
+        The grid of this run; it must contain the archive's cells.
     keep : bool
-        Whether a cell that is here already, with other results, stays as it is; otherwise it is an error.
+        Keep cells that exist here with other results; otherwise such a cell is an error.
 
     Raises
     ------
     UserError
-        If a member is damaged or of another configuration, a cell is here with other results or is being trained, or
-        the disk is too small. Nothing was put into place then.
+        If a member is damaged or from another configuration, a cell exists here with other results or is being trained,
+        or the disk is too small.  Nothing is unpacked then.
     """
     check_configuration(archive, grid)
     free = shutil.disk_usage(".").free
@@ -159,14 +159,14 @@ def unpack(archive: Archive, grid: Grid, keep: bool = False) -> Unpacked:
     for folder, digest in archive.cells.items():
         here = [Path(folder) / name for name in _NAMES if (Path(folder) / name).exists()]
         if {f.name for f in here} >= set(paths.TRAINED.values()) and not cache.holds(digest):
-            cache.keep(digest, here)  # as after a training: what Snakemake deletes can be taken from there
+            cache.keep(digest, here)  # as after a training: if Snakemake deletes the files, the cache restores them
     done.drawable, done.undrawable = outputs.drawable(grid, Path.exists)
     return done
 
 
 def _moves(archive: Archive, grid: Grid, staging: Path, keep: bool, done: Unpacked) -> Iterator[tuple[Path, Path]]:
-    """Yield what goes where, every cell checked against its configuration and against what is here."""
-    # What was trained is older than what was made of it, as the workflow would have it.
+    """Yield each file's source and destination; check every cell against its configuration and the existing files."""
+    # The workflow expects inputs to be older than the files made from them.
     trained, analysed = time.time() - 20, time.time() - 10
     for folder in sorted(archive.cells):
         key = Key.parse(folder)
@@ -189,7 +189,7 @@ def _moves(archive: Archive, grid: Grid, staging: Path, keep: bool, done: Unpack
             )
         done.present += len(here) == len(names)
         done.new += len(here) < len(names)
-        # Weights that join analyses made of them must not seem newer: they would be analysed again.
+        # Weights imported after their analysis must not look newer: Snakemake would repeat the analysis.
         first = min((f.stat().st_mtime for f in Path(folder).glob("[!.]*")), default=math.inf)
         for name in names:
             if name not in here:
@@ -209,12 +209,12 @@ def _moves(archive: Archive, grid: Grid, staging: Path, keep: bool, done: Unpack
 
 
 def _same(mine: Path, theirs: Path) -> bool:
-    """Whether two files have the same content; what is no file has none."""
+    """Whether two files have the same content; a missing file equals nothing."""
     return mine.is_file() and filecmp.cmp(mine, theirs, shallow=False)
 
 
 def _check_file(archive: Archive, file: Path, cell: Cell) -> None:
-    """Check a file beyond its checksum in the archive: that it is what its name says, whole, and of this cell."""
+    """Check a file beyond its checksum: its type, its completeness, and its cell."""
     try:
         kind = next(kind for kind, name in (paths.TRAINED | paths.ANALYSED).items() if name == file.name)
         if kind in paths.PARQUET:

@@ -1,1 +1,1 @@
-"""The configuration: YAML files laid over one another, and their values read by kind."""
+"""The configuration: YAML files laid over one another, and their values checked by models."""

@@ -1,4 +1,4 @@
-"""Configurations as files: YAML read and written, one laid over another, and which of them says what.
+"""Configuration files: read and write YAML, lay mappings over one another, and find the file of a value.
 
 Standard library and yaml only.
 """
@@ -15,12 +15,12 @@ import yaml
 
 from bnonly.errors import UserError
 
-#: Configurations are small and flat; what is not would take the memory of the machine or its stack.
+#: Configurations are small and flat; larger or deeper ones would exhaust the memory or the stack.
 MOST_VALUES, MOST_DEEP = 100_000, 30
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that names its traps instead of falling into them: a key written twice, numbers that are not decimal."""
+    """YAML loader that refuses duplicate keys and numbers that are not decimal."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
@@ -64,7 +64,7 @@ def _once(name: str) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
 
 
 def _parse(text: str, name: str) -> Any:
-    """Read YAML or JSON (which may be indented with tabs, as YAML may not)."""
+    """Read YAML or JSON; unlike YAML, JSON may be indented with tabs."""
     try:
         try:
             found = json.loads(text, object_pairs_hook=_once(name))
@@ -78,13 +78,13 @@ def _parse(text: str, name: str) -> Any:
         _check_size(found, name)
     except RecursionError:
         raise UserError(f"{name}: is nested more than {MOST_DEEP} levels deep") from None
-    except (yaml.YAMLError, ValueError) as problem:  # ValueError: a date that is none, a number that is too long
+    except (yaml.YAMLError, ValueError) as problem:  # ValueError: an invalid date, a number that is too long
         raise UserError(f"{name}: not YAML: {' '.join(str(problem).split())[:300]}") from None
     return found
 
 
 def _check_size(found: Any, name: str) -> None:
-    """Refuse what is too deep or too large; aliases count as often as they are used."""
+    """Refuse a value that is too deep or too large; an alias counts each time it is used."""
     level, values = [found], 0
     for _ in range(MOST_DEEP):
         level = [
@@ -138,13 +138,13 @@ def as_yaml(config: Mapping[str, Any]) -> str:
 
 
 def name_of(path: Path, root: Path) -> str:
-    """Return what to call a file in a message: where it really is, from `root` if it is below that."""
+    """Return a file's name for messages: the resolved path, relative to `root` if it is below."""
     path, root = path.resolve(), root.resolve()
     return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one configuration over another: mappings merge, anything else replaces, null removes a key."""
+    """Lay one configuration over another: mappings merge, other values replace, null removes a key."""
     out = dict(base)
     for key, value in over.items():
         if value is None:
@@ -156,13 +156,13 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-#: From the top of a mapping to a value in it.
+#: The keys from the top of a mapping to a value.
 Keys = tuple[Any, ...]
 _ABSENT = object()
 
 
 class Layers:
-    """Mappings laid over one another as `merge` does, each with a name: an error names the one that has the mistake.
+    """Named mappings laid over one another as by `merge`; an error names the mapping with the mistake.
 
     Parameters
     ----------
@@ -177,14 +177,14 @@ class Layers:
         return self.of(())
 
     def merged(self) -> dict[str, Any]:
-        """Return the mapping that they make together."""
+        """Return the merged mapping."""
         out = dict(self._layers[0][1])
         for _, content in self._layers[1:]:
             out = merge(out, content)
         return out
 
     def idle(self) -> Iterator[Keys]:
-        """Yield the places where a layer has an empty mapping over one that is not: merged, it changes nothing."""
+        """Yield the places where an empty mapping lies over a filled one: merging changes nothing there."""
         below = dict(self._layers[0][1])
         for _, content in self._layers[1:]:
             yield from _idle(below, content)
@@ -193,7 +193,7 @@ class Layers:
     def having(self, path: Keys) -> list[Any]:
         """Return the names of the layers that have the value at a path, or else its nearest parent.
 
-        It is one layer, unless they share a mapping; what a layer replaces or removes is no other's.
+        This is one layer, unless several share a mapping.  A replaced or removed value belongs to the layer that did it.
         """
         for depth in range(len(path), 0, -1):
             if names := self._having(path[:depth]):

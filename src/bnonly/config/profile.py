@@ -1,6 +1,6 @@
-"""A run's configuration as Snakemake puts it together: config.yaml, profiles, --configfile, --config.
+"""A run's configuration as Snakemake merges it: config.yaml, profiles, --configfile, --config.
 
-`bnonly` reads with it what the workflow is given, so that both mean the same cells.
+`bnonly` reads the workflow's files with it, so that both resolve the same cells.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from bnonly.errors import UserError
 #: Snakemake applies the workflow profile of this name on every call.
 DEFAULT = Path("profiles/default")
 _NAMES = re.compile(r"(?:profile|config)(?:\.v(\d+)\+)?\.yaml")
-#: The newest major version of Snakemake that the workflow runs on; profiles for later ones are not read.
+#: The newest major version of Snakemake that the workflow supports; profiles for later ones are ignored.
 _SNAKEMAKE = 9
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What a profile says of the configuration.
+    """The part of a profile that concerns the configuration.
 
     Attributes
     ----------
     configfiles : list of Path
         Files laid over config.yaml.
     config : (name, mapping) or None
-        What it gives like --config, and the file that does.
+        Its `config` values, which act like --config, and the name of their file.
     directory : Path or None
         The run's folder.
     """
@@ -42,19 +42,19 @@ class Profile:
 
 
 def read(name: str, root: Path) -> Profile:
-    """Read a profile, and the workflow profile over it, key by key.
+    """Read a profile and lay the workflow profile over it, key by key.
 
     Parameters
     ----------
     name : str
-        A folder, a file, or a name in workflow/profiles; empty: the workflow profile alone.
+        A folder, a file, or a name in workflow/profiles; if empty, only the workflow profile is read.
     root : Path
         Folder of config.yaml.
 
     Raises
     ------
     UserError
-        If there is no such profile, or it says something about the configuration that only Snakemake understands.
+        If there is no such profile, or it uses a setting that only Snakemake understands.
     """
     found: dict[str, tuple[Path, Any]] = {}
     for file in [_find(name)] if name else []:
@@ -73,14 +73,14 @@ def read(name: str, root: Path) -> Profile:
 
 
 def lay(profile: Profile, configfiles: Sequence[str]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return the layers over config.yaml, named; `configfiles` of the command line replace the profile's."""
+    """Return the named layers over config.yaml; `configfiles` of the command line replace the profile's."""
     files = [Path(f) for f in configfiles] or profile.configfiles
     layers: list[tuple[str, Mapping[str, Any]]] = [(name_of(f, Path()), read_yaml(f)) for f in files]
     return [*layers, profile.config] if profile.config else layers
 
 
 def command_line(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what --config gave with null where Snakemake made it text: ``{vgg: null}`` takes vgg out."""
+    """Return the values of --config; Snakemake made null a text, so turn it back: ``{vgg: null}`` removes vgg."""
     return {
         k: command_line(v) if isinstance(v, Mapping) else None if v in ("null", "~") else v for k, v in config.items()
     }
@@ -97,7 +97,7 @@ def _find(name: str) -> Path:
 
 
 def _file_in(folder: Path) -> Path | None:
-    """Return a profile's file in a folder: the one for the newest version of Snakemake that is not too new."""
+    """Return the profile file in a folder for the newest supported version of Snakemake."""
     versions = {
         int(match[1] or 0): path for path in sorted(folder.glob("*.yaml")) if (match := _NAMES.fullmatch(path.name))
     }
@@ -106,7 +106,7 @@ def _file_in(folder: Path) -> Path | None:
 
 
 def _settings(file: Path) -> dict[str, tuple[Path, Any]]:
-    """Return a profile's settings, each with the file that has it; Snakemake's spellings of a key are one."""
+    """Return a profile's settings, each with its file; Snakemake's spellings of a key become one."""
     found = read_yaml(file)
     if found.get("__use_yte__"):
         raise UserError(f"{_name(file)}: bnonly does not read profiles with __use_yte__; write its values out")
@@ -119,7 +119,7 @@ def _files(file: Path, value: Any) -> list[Path]:
         raise UserError(f"{_name(file)}: configfile must be the name of a file, or a list of names (got {value!r})")
     if isinstance(value, str):
         return [_path(value, file)]
-    for name in names:  # Snakemake looks for these beside itself only
+    for name in names:  # Snakemake looks for these in its working folder only
         if not Path(name).exists() and (file.parent / name).exists():
             raise UserError(
                 f"{_name(file)}: in a list of configfile, Snakemake does not look in the profile's folder; "
@@ -129,7 +129,7 @@ def _files(file: Path, value: Any) -> list[Path]:
 
 
 def _path(text: str, file: Path) -> Path:
-    """Return a path as Snakemake reads it: variables and ~ replaced, from the profile's folder if it is there."""
+    """Return a path as Snakemake reads it: expand variables and ~, and prefer the profile's folder."""
     text = os.path.expanduser(os.path.expandvars(text))
     beside = file.parent / text
     return beside if beside.exists() else Path(text)

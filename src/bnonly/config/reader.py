@@ -1,4 +1,4 @@
-"""A part of a configuration, read by a model of it; a mistake is answered in one line."""
+"""Read a part of a configuration by its model; report a mistake in one line."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from pydantic_core.core_schema import no_info_after_validator_function
 from bnonly.config.layers import Keys, Layers
 from bnonly.errors import UserError, accepted
 
-#: Names of architectures, regimes and experiments: they are folders, wildcards and arguments.
+#: Names of architectures, regimes and experiments; they serve as folders, wildcards and arguments.
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 
 Read = TypeVar("Read")
 
 
 def must(text: str, *key: str | int, beside: str = "") -> PydanticCustomError:
-    """Return what a model raises for a value: "must ..." completes the sentence that begins with its key.
+    """Return the error that a model raises for a value: "must ..." completes a sentence that begins with the key.
 
     Parameters
     ----------
     text : str
-        What the value must be.
+        The requirement.
     *key : str or int
-        The value, from where the validator runs; none: the validated value itself.
+        The keys from the validated value to the wrong one; none for the validated value itself.
     beside : str
-        A key whose value it does not go with; named as well where that is written in another place.
+        The key of a conflicting value; the message names it too if it stands elsewhere.
     """
     return PydanticCustomError("must", "must {text}", {"text": text, "key": key, "beside": beside})
 
 
 class OneOf:
-    """One of some words, for `Annotated`; a misspelt one is answered with the nearest."""
+    """One of several words, for `Annotated`; the error for a misspelt word suggests the nearest."""
 
     def __init__(self, known: Collection[str]) -> None:
         self._known = known
 
     def check(self, value: str, *key: str | int) -> str:
-        """Return a known word; refuse another, found at a key."""
+        """Return a known word; refuse an unknown one and name its key."""
         if value not in self._known:
             raise PydanticCustomError("choice", "is no choice", {"known": list(self._known), "key": key})
         return value
@@ -66,10 +66,10 @@ def each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
-#: No setting needs a larger number; larger ones are slips, which would take the memory or the time of the machine.
+#: No setting needs a larger number.  Larger ones are slips and would exhaust the machine's memory or time.
 LARGEST = 10**9
-#: Numbers may be written as text, as YAML reads 1e-4 and a command line everything.
-#: true is no number.
+#: Numbers may be text: YAML reads 1e-4 as text, and a command line gives only text.
+#: true is not a number.
 NO_FLAG = BeforeValidator(_no_flag)
 Number = Annotated[float, Field(allow_inf_nan=False, le=LARGEST), NO_FLAG]
 Positive = Annotated[float, Field(allow_inf_nan=False, gt=0, le=LARGEST), NO_FLAG]
@@ -94,17 +94,17 @@ class Section(BaseModel):
 
 
 class Node:
-    """A mapping of the configuration that knows where its values are written, so that every message names file and key.
+    """A mapping of the configuration that knows the file and key of each value, so that messages can name them.
 
     Parameters
     ----------
     content : mapping
         The values.
     files : Layers
-        Which file says what.
+        The files of the configuration, which say where each value is from.
     places : Layers
-        Where in the configuration `content` is written, as keys from its top: one place, or several laid over one another
-        (a recipe and what overrides it).
+        The keys from the top of the configuration to `content`: one place, or several laid over one another
+        (a recipe and its overrides).
     """
 
     def __init__(self, content: Mapping[str, Any], files: Layers, places: Layers | None = None) -> None:
@@ -119,12 +119,12 @@ class Node:
         return Node(content, self._files, Layers((self.path(keys), content)))
 
     def _place(self, key: Keys) -> Keys:
-        # What is missing would stand in the first.
+        # A missing value would belong in the first place.
         place: Keys = self._places.having(key)[0]
         return place
 
     def path(self, key: Keys) -> Keys:
-        """Return the keys from the top to where a key is written."""
+        """Return the keys from the top of the configuration to a key of this mapping."""
         return self._place(key) + key
 
     def at(self, *key: str | int) -> str:
@@ -132,11 +132,11 @@ class Node:
         return "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in self.path(key)).removeprefix(".")
 
     def file(self, *keys: Keys) -> str:
-        """Return which file has these keys, or which files."""
+        """Return the names of the files that have these keys."""
         return self._files.of(*map(self.path, keys))
 
     def laid_over(self, *others: Node) -> Node:
-        """Return a node of this one's values with others' over them, every value where it is written."""
+        """Return a node with others' values laid over this one's; each value keeps its place."""
         places = Layers(*((n.path(()), n.content) for n in (self, *others)))
         return Node(places.merged(), self._files, places)
 
@@ -150,7 +150,7 @@ class Node:
         return value
 
     def fail(self, *key: str | int, must: str, beside: Keys = ()) -> NoReturn:
-        """Refuse the value of a key in one line: "KEY must ... (got VALUE)"; `beside`: the key that it does not go with."""
+        """Refuse a value in one line: "KEY must ... (got VALUE)"; `beside` is the key of a conflicting value."""
         other = ""
         files = [key]
         if beside and self._value(beside) is not None:
@@ -160,7 +160,7 @@ class Node:
         raise UserError(f"{self.file(*files)}: {self.at(*key)} must {must} (got {shown(self._value(key))}{other})")
 
     def refuse_name(self, *key: str | int, known: Collection[str]) -> NoReturn:
-        """Refuse a word that is none of those known."""
+        """Refuse an unknown word."""
         value, where = self._value(key), f"{self.file(key)}: {self.at(*key)}"
         answer = accepted(shown(value, plain=True), known)
         if answer.startswith("one of"):
@@ -173,7 +173,7 @@ class Node:
         Raises
         ------
         UserError
-            One line: file, key, value and what would be right.
+            One line: file, key, value and the requirement.
         """
         try:
             return TypeAdapter(model).validate_python(self.content)
@@ -208,7 +208,7 @@ class Node:
         )
 
 
-#: How the models of a union are called in the places of their errors.
+#: Names of a union's models in the locations of their errors.
 TAGS = ("(network)", "(alias)")
 
 _MUST_BE = {
@@ -233,7 +233,7 @@ _KINDS = {
 def _must_be(kind: str, context: Mapping[str, Any], value: Any) -> str:
     if isinstance(value, float | str) and str(value).strip().lower() == "nan":
         return "be a number"
-    if kind == "float_type" and type(value) is int:  # longer than a float
+    if kind == "float_type" and type(value) is int:  # too large for a float
         return f"be at most {LARGEST}"
     return _MUST_BE.get(kind, _KINDS.get(kind.partition("_")[0], "be a mapping")).format(**context)
 
@@ -243,7 +243,7 @@ def _is_unknown(kind: str) -> bool:
 
 
 def _keys(model: Any, path: Keys) -> list[str]:
-    """Return the keys that a model has at the place of an error, from its JSON schema."""
+    """Return the model's keys at the location of an error, from its JSON schema."""
     schema = TypeAdapter(model).json_schema()
     node = schema
     for key in (*path, None):
@@ -263,7 +263,7 @@ _SHORT.maxstring = _SHORT.maxother = 100
 
 
 def shown(value: Any, plain: bool = False) -> str:
-    """Return a value as text that fits into a line."""
+    """Return a value as text that fits on a line."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int) and abs(value) >= 10**50:

@@ -1,1 +1,1 @@
-"""What a training is, and from the configuration every training."""
+"""The definition of a training, and the configuration resolved into all trainings."""

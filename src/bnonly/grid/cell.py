@@ -1,8 +1,8 @@
-"""One cell of the grid: what is trained, how, with which seed; frozen, canonical, hashable
+"""One cell of the grid, which specifies one training; frozen, canonical, hashable.
 
-A cell is (architecture, regime, recipe, seed).  Its canonical JSON is the identity of its results: Snakemake passes it
-to the training program as a parameter, every result file carries its digest, and a changed cell is noticed by it.
-Options added later take a default that is left out of the JSON, so that old results keep their identity.
+A cell is (architecture, regime, recipe, seed).  Its canonical JSON is the identity of its results.  Snakemake passes it
+to the training program as a parameter, and every result file carries its digest, which reveals a changed cell.
+Options added later have a default that the JSON omits, so that old results keep their identity.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from bnonly import paths
 from bnonly.config.reader import NAME, NO_FLAG, Count, Name, NotNegative, Number, OneOf, Positive, Seed, Whole, must
 from bnonly.errors import UserError
 
-#: Raised by hand whenever the same specification would train to different numbers than before (order of random draws,
+#: Raise it by hand whenever the same specification would train to different numbers (order of random draws,
 #: initialisation, schedule, augmentation, evaluation).  It is part of every digest: raising it retrains everything.
 PROTOCOL = 1
 
-#: Magnitudes below which a gamma or beta is small: in the clamping of Section 5, in Figures 5 and 6, and in the claims.
+#: Thresholds below which a gamma or beta counts as small: in Section 5's clamping, in Figures 5 and 6, and in the claims.
 SMALL = (0.01, 0.05, 0.1)
 
-#: Parameter groups, each found by the type of the module that holds it (`bnonly.networks.regimes`).
+#: Parameter groups; a parameter's group follows from the type of its module (`bnonly.networks.regimes`).
 GROUPS = ("gamma", "beta", "conv", "shortcut", "output", "random")
-#: What trains: plain fp32 PyTorch; the fused network of `bnonly.engines.fast`; that with the kernels of `bnonly.engines.triton`.
+#: Engines: plain fp32 PyTorch; the fused network of `bnonly.engines.fast`; the same with the kernels of `bnonly.engines.triton`.
 ENGINES = ("reference", "fast", "triton")
-#: What convolutions compute in; statistics, affine parameters, loss and optimiser are always float32.
+#: Precision of convolutions; statistics, affine parameters, loss and optimiser are always float32.
 PRECISIONS = ("fp32", "tf32", "bf16")
 
 
-#: Far above the paper's 866 layers and 512 channels; what is larger would fill the memory before it is refused.
+#: Far above the paper's 866 layers and 512 channels; a larger network would fill the memory before its check.
 Depth = Annotated[int, Field(ge=1, le=10_000), NO_FLAG]
 Channels = Annotated[int, Field(ge=1, le=2**16), NO_FLAG]
 
 
 class Key(NamedTuple):
-    """Where a cell is in the grid, and where its files are."""
+    """A cell's place in the grid and in the file system."""
 
     architecture: str
     regime: str
@@ -60,21 +60,21 @@ class Key(NamedTuple):
         return paths.RESULTS / str(self)
 
     def log(self, rule: str) -> Path:
-        """Return the file in which the workflow's job of a rule ("train", "analyse") writes what it says."""
+        """Return the log file of the workflow's job for a rule ("train", "analyse")."""
         return Path("logs") / rule / f"{self}.log"
 
     @classmethod
     def parse(cls, text: str) -> Key | None:
-        """Read what `str` writes, also below ``results/``; None if the text names no cell.
+        """Read the output of `str`, also below ``results/``; None if the text names no cell.
 
-        Other ways to write a seed (``seed00``) name none: every cell has one folder.
+        Other spellings of a seed (``seed00``) name no cell: every cell has one folder.
         """
         match = re.fullmatch(rf"(?:{paths.RESULTS}/)?({NAME})/({NAME})/seed(0|[1-9][0-9]{{0,9}})", text)
         return cls(match[1], match[2], int(match[3])) if match else None
 
 
 def _later(default: Any) -> Any:
-    """A field added after results existed: left out of the canonical JSON while it has its default."""
+    """A field added after results existed: the canonical JSON omits it while it has its default."""
     return field(default=default, metadata={"omit_default": True})
 
 
@@ -90,7 +90,7 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Regime:
-    """What trains and how everything starts.
+    """The trainable parameters and the initialisation.
 
     Attributes
     ----------
@@ -118,7 +118,7 @@ class Regime:
     weight_init: str = "he_normal"
 
 
-#: Recipe and augmentation are read from the configuration as they are.
+#: Recipe and augmentation are read from the configuration without conversion.
 _READ = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
@@ -246,14 +246,14 @@ def _plain(value: Any) -> Any:
 
 
 def differences(mine: str, theirs: str, whose: str = "the file's") -> str:
-    """Say in a few words where two canonical JSON texts differ.
+    """Describe the differences between two canonical JSON texts.
 
     Parameters
     ----------
     mine, theirs : str
-        Canonical JSON of the cell wanted and of the cell found.
+        Canonical JSON of the requested cell and of the found one.
     whose : str
-        What the other one is called.
+        The name for the found one.
 
     Returns
     -------

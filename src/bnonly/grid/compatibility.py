@@ -1,7 +1,7 @@
 """Which recipes fit which data (standard library only).
 
-The grid asks before anything runs, of the facts in `bnonly.grid.datasets`; what opens data and makes an engine asks again,
-of a cell that may be no grid's and of the images that are really there.
+The grid checks every cell before anything runs, with the facts of `bnonly.grid.datasets`.  The code that opens data and makes
+an engine checks again, because its cell may come from no grid and its data may have other images.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from bnonly.grid.datasets import DATASETS
 
 @dataclass(frozen=True)
 class Misfit:
-    """A value of a recipe that does not go with another one.
+    """A value of a recipe that conflicts with another value.
 
     Attributes
     ----------
     key : tuple of str
-        Which value: keys of the recipe.
+        The keys of the value in the recipe.
     value
-        What it is.
+        The value.
     beside : str
-        The key of the recipe that it does not go with.
+        The key of the conflicting value.
     must : str
-        What would be right: "must ..."
+        The requirement: "must ..."
     """
 
     key: tuple[str, ...]
@@ -39,7 +39,7 @@ class Misfit:
 
 
 def augmentation(recipe: Recipe) -> Misfit | None:
-    """Say what is wrong with a recipe's augmentation of its data set."""
+    """Return the conflict between a recipe's augmentation and its data set, if any."""
     data, how = DATASETS[recipe.dataset], recipe.augmentation
     if data.layout == "folder":
         if how.shift:
@@ -57,7 +57,7 @@ def augmentation(recipe: Recipe) -> Misfit | None:
 
 
 def batches(recipe: Recipe, images: int) -> Misfit | None:
-    """Say what is wrong with a recipe's batches of so many training images."""
+    """Return the conflict between a recipe's batches and its number of training images, if any."""
     batch, parts = recipe.batch_size, recipe.gpus * recipe.batchnorm_groups
     least = 2 * parts
     if batch > images:

@@ -1,7 +1,7 @@
-"""The data sets by name: what the grid, the figures and the checks need to know without opening them.
+"""The data sets by name: facts that the grid, the figures and the checks need without opening the data.
 
-A data set of one's own, for example 100 classes of ImageNet, is one line of `DATASETS`; ``bnonly prepare`` compares
-what it finds with that line, and everything else follows from it.  docs/data.md shows it step by step.
+Your own data set, for example 100 classes of ImageNet, is one line of `DATASETS`.  ``bnonly prepare`` compares the data
+with that line, and everything else follows from it.  docs/data.md explains each step.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ class DatasetInfo:
     Attributes
     ----------
     title : str
-        What figures call it.
+        Its name in figures.
     paper : bool
-        Whether the paper's numbers are about this very data set; every figure made from another one says so.
+        Whether the paper's numbers are for this data set; a figure of any other data set says so.
     train_images, test_images, classes, image_size : int
         As distributed; `image_size` is the side in pixels.
     layout : str
@@ -27,8 +27,8 @@ class DatasetInfo:
         "installed" (inside a Python package: there is nothing to prepare).
     shrink : int
         For "folder": images whose shorter side is longer than this are shrunk to it and encoded again when prepared,
-        to be decoded faster; 0 keeps every image's bytes.  A crop of such an image has less detail, so the data set has
-        a name of its own.
+        so that decoding is faster; 0 keeps every image's bytes.  A crop of such an image has less detail, so the data
+        set has its own name.
     """
 
     title: str

@@ -1,7 +1,7 @@
-"""Every operation of a network, with its sizes, enumerated without building it (standard library only).
+"""Every operation of a network with its sizes, enumerated without building the network (standard library only).
 
-The families' plans follow the forward definitions of `bnonly.networks` operation by operation; the tests compare them with
-hooks on the built networks, number by number.  The cost model counts with them, and the fast engine runs along them.
+The families' plans follow the forward definitions of `bnonly.networks` operation by operation; the tests compare them
+with hooks on the built networks, number by number.  The cost model counts operations with them, and the fast engine runs them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Op:
     kind : str
         "image", "conv", "bn", "relu", "add", "pool" (max-pool), "mean" (average over the image) or "linear".
     inputs : tuple of int
-        Numbers of the operations whose outputs it reads.
+        Indices of the operations whose outputs it reads.
     channels, size : int
         Of its output: (batch, channels, size, size).
     kernel, stride : int
@@ -41,19 +41,19 @@ class Op:
 
     @property
     def elements(self) -> int:
-        """Numbers in its output, per image."""
+        """Number of elements in its output, per image."""
         return self.channels * self.size * self.size
 
 
 class Plan:
-    """Operations in the order of the forward definition; every method returns the number of the operation it added."""
+    """Operations in the order of the forward definition; each method returns the index of the operation it added."""
 
     def __init__(self, image: int) -> None:
         self.ops = [Op("image", (), 3, image)]
 
     @property
     def last(self) -> int:
-        """Number of the operation that was added last."""
+        """Index of the last operation."""
         return len(self.ops) - 1
 
     def _add(self, op: Op) -> int:
@@ -81,16 +81,16 @@ class Plan:
         return self._add(Op("pool", (x,), self.ops[x].channels, size, kernel, 2))
 
     def head(self, classes: int) -> tuple[Op, ...]:
-        """Add what every network ends with, and return all."""
+        """Add the head common to all networks, and return all operations."""
         mean = self._add(Op("mean", (self.last,), self.ops[self.last].channels, 1))
         self._add(Op("linear", (mean,), classes, 1, bias=True))
         return tuple(self.ops)
 
     def residual(self, convs: list[tuple[int, int, int]], shortcut: int) -> int:
-        """Add a block: convolutions of (channels, kernel, stride), all with BN, the last without ReLU; then the
-        shortcut.
+        """Add a residual block: convolutions of (channels, kernel, stride), each with BatchNorm, the last without ReLU;
+        then the shortcut.
 
-        `shortcut` is the stride of its 1x1 convolution; 0: the block's own input.
+        `shortcut` is the stride of its 1x1 convolution; 0 stands for the identity.
         """
         x = y = self.last
         for number, (channels, kernel, stride) in enumerate(convs):
@@ -111,13 +111,13 @@ class Family:
     channels : int
         Channels of the first convolution in the paper's networks; the default of a configuration.
     depths : str
-        Which depths exist, in words, for error messages.
+        The valid depths, in words, for error messages.
     has_depth : callable
-        Whether a depth exists.
+        Whether a depth is valid.
     min_image : int
         Smallest image side in pixels that the network can pool.
     layers : callable
-        Adds the operations of a network of a depth and channels to a plan, from the image to the last ReLU.
+        Adds the operations of a network with a depth and channels to a plan, from the image to the last ReLU.
     """
 
     channels: int

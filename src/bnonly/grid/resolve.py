@@ -1,4 +1,4 @@
-"""From config.yaml to the cells of the grid.
+"""Resolve config.yaml into the cells of the grid.
 
 A configuration has recipes, architectures, regimes and experiments; an experiment is architectures x regimes x seeds
 under one recipe.  Several experiments may share a cell, but must then agree on it.
@@ -22,11 +22,11 @@ from bnonly.grid.sections import Alias, Cluster, Configuration, Network, check_f
 
 @dataclass(frozen=True)
 class Experiment:
-    """Architectures x regimes x seeds, as the figures draw them: one panel, one x axis.
+    """Architectures x regimes x seeds: one panel of the figures, with one x axis.
 
-    In `title`, ``{data}`` stands for the name of the data set: no other data are ever called CIFAR-10.
-    `case_study` is the architecture shown alone (Figure 4), or empty; `on_request` keeps the experiment out of the
-    figures, its cells behind targets of their own; `also` are those of the regimes that Figure 2 shows beside the paper's.
+    In `title`, ``{data}`` stands for the data set's name, so that no other data are called CIFAR-10.
+    `case_study` is the architecture that Figure 4 shows alone, or empty.  `on_request` keeps the experiment out of
+    figures/all; its cells have their own targets.  `also` names regimes that Figure 2 shows beside the paper's.
     """
 
     name: str
@@ -47,31 +47,31 @@ class Grid:
     Attributes
     ----------
     source : Layers
-        Which files it was resolved from, for messages.
+        The files of the configuration, for messages.
     title : str
-        What the run is, for figures and reports; "paper" for the paper itself.
+        The run's name in figures and reports; "paper" for the paper itself.
     cells : dict
         Every cell, by its key.
     experiments : dict
         Every experiment, by name.
     aliases : dict
-        Architectures that are another one under a second name (WRN-14-1 is ResNet-14).
+        Second names of architectures (WRN-14-1 is ResNet-14).
     architecture_labels, regime_labels : dict
-        What the figures call each of them.
+        Their names in figures.
     threads : int
         CPU threads of one training.
     warm : bool
-        Whether the workflow's small cells share a process that has imported torch (`bnonly.commands.fork_server`).
+        Whether small cells use the fork server (`bnonly.commands.fork_server`).
     outputs : tuple of str
         Figures and tables of `figures/all`; empty for all of them.
     gpus : dict
-        Kinds of GPU beside those of `bnonly.cost.gpus`, by name: memory_gb, bandwidth_gb_s, tflops by precision, watts, aliases.
+        Kinds of GPU besides those of `bnonly.cost.gpus`, by name: memory_gb, bandwidth_gb_s, tflops by precision, watts, aliases.
     gpu_jobs : int
         Trainings that share a GPU of this machine.
     paper_values : bool
-        Whether figures also show the values that the paper states.
+        Whether figures also show the paper's values.
     cluster : Cluster or None
-        Where jobs are submitted to; None: trainings run on this machine.
+        The cluster that receives the jobs; None if trainings run on this machine.
     """
 
     source: Layers
@@ -115,7 +115,7 @@ class Grid:
         raise UserError(f"{self.source}: {name}/{regime} has seeds {seeds}, not {seed}")
 
     def on_default(self) -> set[Key]:
-        """Return the cells behind figures and tables, without those made on request only."""
+        """Return the cells behind figures and tables, without cells made on request only."""
         return {key for e in self.experiments.values() if not e.on_request for key in self.keys_of(e)}
 
     def keys_of(self, experiment: Experiment) -> Iterator[Key]:
@@ -132,14 +132,14 @@ def resolve(config: Mapping[str, Any], source: str | Layers = "config.yaml") -> 
     Parameters
     ----------
     config : mapping
-        The content of config.yaml, overrides merged in.
+        The content of config.yaml with overrides merged in.
     source : str or Layers
-        Its name, or what it was merged from, for error messages.
+        Its name or its layers, for error messages.
 
     Raises
     ------
     UserError
-        One line: source, key, value and what would be right.
+        One line: source, key, value and the requirement.
     """
     files = source if isinstance(source, Layers) else Layers((source, config))
     top = Node(config, files)

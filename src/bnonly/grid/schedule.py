@@ -8,7 +8,7 @@ from bnonly.grid.cell import Recipe
 
 
 class Schedule:
-    """Linear warm-up from 0, then the initial rate, divided at each milestone; per iteration.
+    """Linear warm-up from 0, then the initial rate, divided at each milestone; computed per iteration.
 
     Parameters
     ----------
@@ -20,9 +20,9 @@ class Schedule:
     Attributes
     ----------
     per_epoch : int
-        Iterations an epoch; the short last batch is one.
+        Iterations of an epoch, including the short last batch.
     total : int
-        Iterations in all.
+        Iterations of the whole training.
     """
 
     def __init__(self, recipe: Recipe, images: int) -> None:

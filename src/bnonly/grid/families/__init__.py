@@ -1,6 +1,6 @@
-"""The families of networks, one a file: what a configuration may ask of it, and its operations, known without torch.
+"""The families of networks, one file each: their valid options and their operations, without torch.
 
-`bnonly.networks` has a file of the same name for each, which builds the network; tests hold the two together.
+The file of the same name in `bnonly.networks` builds the network; tests compare the two.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def network(architecture: Architecture, classes: int, image: int) -> tuple[Op, .
     Raises
     ------
     UserError
-        If the family is none of these.
+        If the family is unknown.
     """
     family = FAMILIES.get(architecture.family)
     if not family:
@@ -53,6 +53,6 @@ def network(architecture: Architecture, classes: int, image: int) -> tuple[Op, .
 
 
 def min_fan_in(architecture: Architecture) -> int:
-    """Return the smallest fan-in of any convolution: the largest k of "k random weights per channel"."""
+    """Return the smallest fan-in of any convolution, which bounds k in "k random weights per channel"."""
     ops = network(architecture, 1, FAMILIES[architecture.family].min_image)
     return min(ops[op.inputs[0]].channels * op.kernel**2 for op in ops if op.kind == "conv")
