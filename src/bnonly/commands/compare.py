@@ -47,8 +47,8 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--cells", action="append", default=[], metavar="PATTERN", help="only these: 'ResNet-14/*/seed0'"
     )
-    parser.add_argument("--json", action="store_const", dest="format", const="json", help="the same as --format json")
     parser.add_argument("--format", choices=("text", "json", "csv"), default="text", help="of the output")
+    parser.add_argument("--json", action="store_const", dest="format", const="json", help="the same as --format json")
 
 
 def run_compare(options: argparse.Namespace) -> int:
