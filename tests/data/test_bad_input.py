@@ -328,14 +328,14 @@ def test_class_of_which_no_validation_image_can_be_read(tmp_path):
 def test_no_room_is_found_out_before(name, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    check_refused(name, SETS[name](tmp_path / "set", None), tmp_path / "data", "GB are free", "make room")
+    check_refused(name, SETS[name](tmp_path / "set", None), tmp_path / "data", "GB are free", "free some space")
 
 
 def test_no_room_for_images_that_are_shrunk(tmp_path, monkeypatch):
     monkeypatch.setitem(DATASETS, "imagenet-256", dataclasses.replace(DATASETS["imagenet-256"], shrink=38))
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=5000))
-    check_refused("imagenet-256", sets.folder_set(tmp_path / "set"), tmp_path / "data", "GB are needed there")
+    check_refused("imagenet-256", sets.folder_set(tmp_path / "set"), tmp_path / "data", "GB are needed")
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -362,7 +362,7 @@ def test_read_only_data_folder(name, tmp_path, unprivileged):
     with pytest.raises(UserError) as caught:
         prepare("imagenette10", source, data, quiet=True)
     check_one_line(caught.value, data, "cannot be written", "Permission denied")
-    assert "prepared already" in prepare(name, source, data, quiet=True)
+    assert "already prepared" in prepare(name, source, data, quiet=True)
 
 
 # Prepared data

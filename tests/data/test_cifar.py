@@ -68,7 +68,7 @@ def test_preparing_again_changes_nothing_and_preparing_anew_gives_the_same_bytes
     source = sets.parquet(tmp_path / "set", "PNG")
     prepare("cifar10", source, tmp_path / "a", quiet=True)
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "a" / "cifar10").iterdir()}
-    assert "prepared already" in prepare("cifar10", source, tmp_path / "a", quiet=True)
+    assert "already prepared" in prepare("cifar10", source, tmp_path / "a", quiet=True)
     assert before == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "a" / "cifar10").iterdir()}
     prepare("cifar10", source, tmp_path / "b", quiet=True)
     for path in (tmp_path / "a" / "cifar10").iterdir():

@@ -152,7 +152,7 @@ def test_what_a_killed_process_was_writing_is_removed_first(name, tmp_path, monk
     monkeypatch.setattr(module.prepared, "check_space", checked)
     prepare(name, source, tmp_path / "data", quiet=True)
     left[0].write_bytes(b"x")
-    assert "prepared already" in prepare(name, source, tmp_path / "data", quiet=True)
+    assert "already prepared" in prepare(name, source, tmp_path / "data", quiet=True)
     assert {p.name for p in folder.iterdir()} == {*open_prepared(name, tmp_path / "data")[0].files, MANIFEST}
 
 

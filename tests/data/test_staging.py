@@ -73,7 +73,7 @@ def test_a_damaged_copy_is_refused(made, scratch):
     (copy,) = scratch.glob("bnonly-*")
     path = max(copy.iterdir(), key=lambda p: p.stat().st_size)
     path.write_bytes(b"x")
-    with pytest.raises(UserError, match=f"delete {copy}, it is copied again"):
+    with pytest.raises(UserError, match=f"delete {copy}; it will be copied again"):
         open_source(sets.recipe(name), data, CPU)
 
 
@@ -83,7 +83,7 @@ def test_a_copy_whose_bytes_changed_is_refused(made, scratch):
     (copy,) = scratch.glob("bnonly-*")
     path = copy / ("train_images.u8" if name == "cifar10" else "train-000.pack")
     path.write_bytes(bytes(path.stat().st_size))
-    with pytest.raises(UserError, match=f"delete {copy}, it is copied again"):
+    with pytest.raises(UserError, match=f"delete {copy}; it will be copied again"):
         list(open_source(sets.recipe(name), data, CPU).train_batches(0, 0, 4))
 
 

@@ -43,7 +43,7 @@ def test_prepared_data_are_neither_deleted_nor_prepared_again(tree, tmp_path, mo
     # As if its job had been killed: what it makes is deleted, and it runs.
     done = snakemake(tmp_path / "run", "--forceall", *SHORT, "--", data / "cifar10" / ".prepared", tree=tree)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "prepared already" in (tmp_path / "run/logs/prepare/cifar10.log").read_text()
+    assert "already prepared" in (tmp_path / "run/logs/prepare/cifar10.log").read_text()
     assert before == {p: p.stat().st_mtime_ns for p in (data / "cifar10").glob("[!.]*")}
 
 

@@ -25,16 +25,16 @@ def open_source(recipe: Recipe, root: Path, device: torch.device) -> Batches:
     root : Path
         Folder of prepared data; unused by the digits, which come inside scikit-learn.
     device : torch.device
-        Where the batches are wanted.
+        Device of the batches.
 
     Raises
     ------
     UserError
-        If the data are not there or not what they should be, or the recipe asks for what they cannot give.
+        If the data are missing or invalid, or the recipe does not fit them.
     """
     if wrong := compatibility.augmentation(recipe):
         raise UserError(f"data set {recipe.dataset}: {wrong}")
-    # Each kind imports what it needs: a small cell must not wait for torchvision.
+    # Imported here so that a small cell does not wait for torchvision.
     layout = DATASETS[recipe.dataset].layout
     if layout == "installed":
         from bnonly.data.arrays import ArraySource

@@ -1,4 +1,4 @@
-"""The official archives, their checksums and where they can be fetched: the table archives.csv."""
+"""The official archives with their checksums and addresses: the table archives.csv."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 from bnonly.errors import UserError
 
 TABLE = Path(__file__).with_suffix(".csv")
-#: Seconds without an answer after which a mirror is given up.
+#: Timeout of a mirror in seconds.
 PATIENCE = 20
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A file as its authors published it; `mirrors` are tried in order, none if a person has to fetch it."""
+    """A file as its authors published it; `mirrors` are tried in order.  There are none if a person must fetch the file."""
 
     dataset: str
     file: str
@@ -35,22 +35,22 @@ def table() -> dict[tuple[str, str], Archive]:
 
 
 def known(dataset: str, file: str) -> Archive:
-    """Return what is known of an official file."""
+    """Return the table's entry for an official file."""
     return table()[dataset, file]
 
 
 def downloads(dataset: str) -> list[Archive]:
-    """Return the archives of a data set that can be fetched without a person."""
+    """Return the archives of a data set that a program can fetch."""
     return [a for a in table().values() if a.dataset == dataset and a.mirrors]
 
 
 def download(archive: Archive, folder: Path) -> Path:
-    """Fetch an archive with torchvision's downloader, its MD5 checked; the first mirror that answers is taken.
+    """Fetch an archive from the first mirror that answers, with torchvision's downloader, and check its MD5.
 
     Raises
     ------
     UserError
-        If none does, saying what to do by hand.
+        If no mirror answers, with the manual steps.
     """
     from torchvision.datasets.utils import check_integrity, download_url
 

@@ -1,7 +1,7 @@
-"""A data set that fits in memory: uint8 images on the device, augmented a batch at a time.
+"""A data set that fits in memory: uint8 images on the device, augmented batch by batch.
 
-The batched augmentation is, image by image, the definition in Appendix B.1: flip, then shift by up to s pixels with
-zeros brought in, then normalise.  Its draws are a function of (seed, epoch, image).
+The augmentation of each image is that of Appendix B.1: flip, then shift by up to s pixels with
+zero padding, then normalise.  Its draws are a function of (seed, epoch, image).
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ class ImageArrays:
         return total.hexdigest()
 
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and deviation of each channel of the training images, of pixels in [0, 1].
+        """Return mean and standard deviation of each channel of the training images, for pixels in [0, 1].
 
-        From counts of the 256 values, so that neither the order of the images nor the machine matters.
+        Computed from counts of the 256 values, so independent of the machine and the order of the images.
         """
         return statistics(np.stack([np.bincount(self.train_images[..., c].ravel(), minlength=256) for c in range(3)]))
 
 
 def statistics(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and deviation of each channel, of pixels in [0, 1].
+    """Return mean and standard deviation of each channel, for pixels in [0, 1].
 
     Parameters
     ----------
@@ -77,9 +77,9 @@ class ArraySource:
     recipe : Recipe
         Augmentation and image size.
     device : torch.device
-        Where the data are kept and the batches made.
+        Device of the data and the batches.
     manifest : Manifest, optional
-        Of prepared data: it has the checksum and the statistics, which are computed otherwise.
+        Of prepared data.  Has the checksum and the statistics; without it they are computed.
     """
 
     def __init__(
@@ -102,17 +102,17 @@ class ArraySource:
         self._buffers = Buffers(keep=4)
 
     def draws(self, seed: int, epoch: int) -> list[torch.Tensor]:
-        """Return all random choices of an epoch, in the order in which it sees the images.
+        """Return all random choices of an epoch, in the order of its images.
 
         Returns
         -------
         order : int64 tensor (train_images,)
-            Which image comes when.
+            Indices of the images.
         flip : bool tensor (train_images,)
         down, right : int64 tensor (train_images,)
             See `augment`.
         """
-        # For the whole epoch at once: for a batch of 128 the draws would cost a CPU as much as all the rest.
+        # Drawn for the whole epoch: on a CPU, draws per batch of 128 would cost as much as all other work.
         order = seeds.order(seed, epoch, self.train_images, self._device)
         flip, down, right, _ = seeds.words(seed, "augment", epoch, order)
         span = 2 * self._how.shift + 1
@@ -126,7 +126,7 @@ class ArraySource:
         draws : list of tensor
             From `draws`.
         part : slice or int64 tensor (n,)
-            Which places of the epoch's order.
+            Positions in the epoch's order.
         """
         order, flip, down, right = (d[part] for d in draws)
         images = self._train.index_select(0, order)
@@ -134,11 +134,11 @@ class ArraySource:
         return self._finish(images), self._train_labels[order]
 
     def test_batch(self, part: slice | torch.Tensor) -> Batch:
-        """Make a batch of the test images at these places."""
+        """Make a batch of the test images at these positions."""
         return self._finish(self._test[part]), self._test_labels[part]
 
     def stored(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return what batches are made of: training images (n, height, width, 3), labels, mean and deviation (3,)."""
+        """Return the training images (n, height, width, 3), their labels, mean and standard deviation (3,)."""
         return self._train, self._train_labels, *self._normalise.channels
 
     def train_batches(
@@ -168,13 +168,13 @@ def augment(
     Parameters
     ----------
     images : uint8 tensor (n, height, width, 3)
-        The images as they are.
+        Unaugmented images.
     flip : bool tensor (n,), optional
-        Which of them to mirror left to right, before they are shifted.
+        The images to mirror left to right, before the shift.
     shift : int
         Largest shift in pixels.
     down, right : int64 tensors (n,)
-        Which window of the image, padded with `shift` zeros on each side, to take: in [0, 2 * shift].
+        Offset of the window in the image padded with `shift` zeros on each side, in [0, 2 * shift].
 
     Returns
     -------

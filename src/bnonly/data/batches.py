@@ -1,4 +1,4 @@
-"""What training and analysis ask of a data set, and the one definition of normalising."""
+"""The interface of a data set to training and analysis, and the normalisation of images."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 Batch = tuple[torch.Tensor, torch.Tensor]
-#: Which part, of how many.
+#: Index of a part, and the number of parts.
 Share = tuple[int, int]
 ALL: Share = (0, 1)
 
 
 def part_of(start: int, stop: int, share: Share) -> slice:
-    """Return a share of a range: parts as equal as can be."""
+    """Return one part of a range; parts differ in length by at most one."""
     which, parts = share
     count = stop - start
     return slice(start + count * which // parts, start + count * (which + 1) // parts)
@@ -32,7 +32,7 @@ class Batches(Protocol):
     checksum : str
         SHA-256 of the data.
     mean, std : float64 array (3,)
-        Of the training set's channels, of pixels in [0, 1].
+        Mean and standard deviation of the training set's channels, for pixels in [0, 1].
     """
 
     classes: int
@@ -50,34 +50,34 @@ class Batches(Protocol):
         Parameters
         ----------
         seed, epoch : int
-            What the order and the augmentation are a function of.
+            They determine the order and the augmentation.
         batch_size : int
-            Images a batch.
+            Images per batch.
         first : int
-            Number of the first batch wanted: a resumed run reads no others.
+            First batch to yield; a resumed run does not read earlier ones.
         share : (int, int)
-            Which part of every batch, of how many parts.
+            Index of the part of every batch, and the number of parts.
 
         Yields
         ------
         images : float tensor (n, 3, height, width)
-            Normalised; in channels-last order in memory, which convolutions take over and are faster with.
+            Normalised, channels last in memory, because convolutions are faster in this layout.
         labels : int64 tensor (n,)
         """
 
     def test_batches(self, batch_size: int, share: Share = ALL) -> Iterator[Batch]:
-        """Yield the test set in order, unaugmented; images and labels as `train_batches`; of the batches every so-manyth."""
+        """Yield the test set in order, unaugmented; images and labels as in `train_batches`; `share` selects every so-manyth batch."""
 
 
 class Buffers:
-    """Memory for normalised batches on the CPU, used again once no tensor refers to it.
+    """Memory for normalised batches on the CPU, reused as soon as no tensor refers to it.
 
-    To touch fresh memory costs the system more than all the arithmetic on a batch.
+    Touching fresh memory costs more than all the arithmetic on a batch.
 
     Parameters
     ----------
     keep : int
-        Largest number of batches to keep memory for.
+        Most batches to keep memory for.
     """
 
     def __init__(self, keep: int) -> None:
@@ -87,7 +87,7 @@ class Buffers:
     def take(self, shape: tuple[int, ...]) -> torch.Tensor:
         """Return an uninitialised float tensor."""
         for array in self._kept:
-            # Three references: the list, `array`, the function's argument.  A tensor, or a view of one, would be more.
+            # Three references: the list, `array`, the function's argument.  A tensor or its view would add one.
             if array.shape == shape and sys.getrefcount(array) == 3:
                 return torch.from_numpy(array)
         array = np.empty(shape, np.float32)
@@ -101,23 +101,23 @@ class Normaliser:
     Parameters
     ----------
     mean, std : array (3,)
-        Of the training set.
+        Mean and standard deviation of the training set.
     size : int
         Side of the images.
     device : torch.device
-        Where the images are.
+        Device of the images.
     """
 
     def __init__(self, mean: np.ndarray, std: np.ndarray, size: int, device: torch.device) -> None:
-        # A whole image's worth of each constant: with only three values in the innermost dimension a CPU takes seven
-        # times as long, for the same bits.
+        # Each constant has the size of an image: with only three values in the innermost dimension, a CPU takes seven
+        # times as long for the same bits.
         self._mean, self._std = (
             torch.tensor(np.tile(values, size * size), dtype=torch.float32, device=device) for values in (mean, std)
         )
 
     @property
     def channels(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and deviation, float32 (3,)."""
+        """Mean and standard deviation, float32 (3,)."""
         return self._mean[:3], self._std[:3]
 
     def __call__(self, images: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
@@ -126,9 +126,9 @@ class Normaliser:
         Parameters
         ----------
         images : uint8 tensor (n, height, width, 3)
-            Or a single one (height, width, 3).
+            Or a single image (height, width, 3).
         out : float tensor of the same shape, optional
-            Where the result goes.
+            Receives the result.
 
         Returns
         -------

@@ -35,16 +35,16 @@ Part = tuple[np.ndarray, np.ndarray]
 
 
 def read(name: str, source: Path, unreadable: list[str], meter: Meter) -> tuple[ImageArrays, dict[str, Any], str]:
-    """Read a set of CIFAR-10's form from any of its layouts.
+    """Read a data set in CIFAR-10's format from any of its layouts.
 
     Parameters
     ----------
     name : str
-        Data set: "cifar10", or one of the same form.
+        Data set: "cifar10", or another in the same format.
     source : Path
         The archive, a folder with it, a folder with the batches, or a folder with Parquet files.
     unreadable : list of str
-        Images that cannot be read are appended here, and left out.
+        Receives the images that cannot be read; they are left out.
     meter : Meter
         Shows the progress.
 
@@ -53,14 +53,14 @@ def read(name: str, source: Path, unreadable: list[str], meter: Meter) -> tuple[
     arrays : ImageArrays
         Images (n, 32, 32, 3).
     record : dict
-        What it was read from, for the manifest.
+        Description of the source, for the manifest.
     stored : str
-        How the images came, in words.
+        Format of the stored images, in words.
 
     Raises
     ------
     UserError
-        If the source is in no known layout, or not what it should be.
+        If the source has no known layout or is invalid.
     """
     wants_jpeg = DATASETS[name].layout == "cifar-jpeg"
     found = parquet.find(source)
@@ -69,7 +69,7 @@ def read(name: str, source: Path, unreadable: list[str], meter: Meter) -> tuple[
         record: dict[str, Any] = {"layout": "Parquet", "files": [f.name for files in found.values() for f in files]}
         stored = "uint8 pixels, decoded from JPEG" if wants_jpeg else "uint8 pixels"
     elif wants_jpeg:
-        raise UserError(f"{source}: no train*.parquet and test*.parquet there, from which alone {name} is prepared")
+        raise UserError(f"{source}: has no train*.parquet and test*.parquet; {name} can only be prepared from those")
     else:
         opener, layout = _batches(source)
         parts = [_read_batches(opener, source, files, meter) for files in (TRAIN, TEST)]
@@ -79,7 +79,7 @@ def read(name: str, source: Path, unreadable: list[str], meter: Meter) -> tuple[
 
 
 def _batches(source: Path) -> tuple[Callable[[str], IO[bytes]], str]:
-    """Find the official batches; return what opens one by name, and the layout."""
+    """Find the official batches; return a function that opens one by name, and the layout."""
     for archive in (source, source / ARCHIVE):
         if archive.is_file():
             return _Archive(archive).open, "official archive"
@@ -88,7 +88,7 @@ def _batches(source: Path) -> tuple[Callable[[str], IO[bytes]], str]:
             return partial(_open, folder), FOLDER
     raise UserError(
         f"{source}: {'is empty' if source.is_dir() and not any(source.iterdir()) else 'not a known layout of CIFAR-10'}"
-        f"; {ARCHIVE}, a folder {FOLDER}, or Parquet files train*.parquet and test*.parquet are wanted there"
+        f"; it must have {ARCHIVE}, a folder {FOLDER}, or Parquet files train*.parquet and test*.parquet"
     )
 
 
@@ -97,7 +97,7 @@ def _open(folder: Path, batch: str) -> IO[bytes]:
 
 
 class _Archive:
-    """The official archive, its MD5 checked before anything in it is read."""
+    """The official archive; its MD5 is checked before any member is read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -116,7 +116,7 @@ class _Archive:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Rebuilds arrays and plain objects, and runs nothing else that a pickle may ask for."""
+    """An unpickler that rebuilds arrays and plain objects only and runs no other code."""
 
     ALLOWED = {"_reconstruct", "ndarray", "dtype", "scalar", "encode"}
 
@@ -155,8 +155,8 @@ def _check_labels(labels: Sequence[int], where: str) -> None:
     wrong = [image for image, label in enumerate(labels) if not 0 <= label < len(CLASS_NAMES)]
     if wrong:
         raise UserError(
-            f"{where}: label {labels[wrong[0]]} of image {wrong[0]} is out of range, 0 to {len(CLASS_NAMES) - 1} are "
-            f"wanted ({len(wrong)} such labels); fetch the file again"
+            f"{where}: label {labels[wrong[0]]} of image {wrong[0]} is out of range 0 to {len(CLASS_NAMES) - 1} "
+            f"({len(wrong)} such labels); fetch the file again"
         )
 
 
@@ -191,7 +191,7 @@ def _decode(
         raise UserError(f"{path}: holds {kind} images, and {name} is of JPEG images; prepare them as cifar10")
     try:
         pixels = np.asarray(read_rgb(content)[0])
-    except Exception as problem:  # whatever a decoder makes of damaged bytes
+    except Exception as problem:  # decoders raise many types on damaged bytes
         unreadable.append(f"{what} ({reason(problem)})")
         return None
     if pixels.shape != (SIDE, SIDE, 3):

@@ -1,8 +1,8 @@
-"""Which part of a photograph is seen: random resized crops in training, the centre in testing (Appendix B.2).
+"""Crops of photographs: random resized crops in training, the centre in testing (Appendix B.2).
 
-The random crop is torchvision's algorithm (Szegedy et al. 2015) with random words that are a function of (seed, epoch,
-image): up to ten tries of an area between 0.1 and 1 of the image and a ratio of width to height between 0.8 and 1.25,
-uniform on a logarithmic scale; the first that fits is placed uniformly; if none fits, the largest centred part with
+The random crop is torchvision's algorithm (Szegedy et al. 2015), with random words as a function of (seed, epoch,
+image).  It tries up to ten times an area between 0.1 and 1 of the image and an aspect ratio between 0.8 and 1.25,
+log-uniform.  The first crop that fits is placed uniformly.  If none fits, the crop is the largest centred one with
 such a ratio.
 """
 
@@ -24,7 +24,7 @@ def random_boxes(seed: int, epoch: int, images: torch.Tensor, height: np.ndarray
     Parameters
     ----------
     seed, epoch : int
-        Which draw.
+        They key the draw.
     images : int64 tensor (n,)
         Indices in the training set.
     height, width : int array (n,)
@@ -65,12 +65,12 @@ def _central(height: np.ndarray, width: np.ndarray) -> np.ndarray:
 
 
 def flips(seed: int, epoch: int, images: torch.Tensor) -> np.ndarray:
-    """Return which images are mirrored, as the in-memory sets have it: bool (n,)."""
+    """Return a mask of the images to mirror, with the draws of the in-memory sets: bool (n,)."""
     return (seeds.words(seed, "augment", epoch, images)[0] >> 31 == 1).numpy()
 
 
 def test_size(height: int, width: int, size: int) -> tuple[int, int]:
-    """Return the height and width to which an image is resized for testing: the shorter side 256 for a size of 224."""
+    """Return height and width of an image resized for testing: its shorter side is 256 for a size of 224."""
     short = round(size * 256 / 224)
     if height < width:
         return short, int(short * width / height)
@@ -78,7 +78,7 @@ def test_size(height: int, width: int, size: int) -> tuple[int, int]:
 
 
 def test_box(height: int, width: int, size: int) -> tuple[float, float, float, float]:
-    """Return the part of an image that is seen in testing, in its own pixels: left, top, right, bottom."""
+    """Return the test crop of an image in its original pixels: left, top, right, bottom."""
     tall, wide = test_size(height, width, size)
     top, left = round((tall - size) / 2), round((wide - size) / 2)
     down, across = height / tall, width / wide

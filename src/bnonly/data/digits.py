@@ -14,7 +14,7 @@ from bnonly.grid.datasets import DATASETS
 
 
 def load() -> ImageArrays:
-    """Read the digits from scikit-learn's package, as three equal channels, split once and for all into train and test.
+    """Read the digits from scikit-learn's package, as three equal channels with a fixed split into train and test.
 
     The file is read directly: importing scikit-learn takes longer than training a small cell.
 
@@ -38,7 +38,7 @@ def load() -> ImageArrays:
         raise UserError(
             f"{path}: not scikit-learn's digits ({rows:,} rows of 64 pixels and a label); reinstall scikit-learn"
         )
-    # The file is ordered by writer; a fixed shuffle gives both parts every hand.  Philox's raw words never change.
+    # The file is ordered by writer; a fixed shuffle puts every writer into both parts.  Philox's raw words never change.
     table = table[np.argsort(np.random.Philox(key=0).random_raw(len(table)), kind="stable")]
     grey = np.round(table[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
     images = np.repeat(grey, 3, axis=3)

@@ -1,9 +1,9 @@
-"""ImageNet as it is distributed: where the bytes of every image are, and its class.
+"""ImageNet as it is distributed: file, offset and class of every image.
 
-Four layouts become one list of images, so that nothing has to be extracted: a folder train/<class>/*.JPEG and
+Four layouts become one list of images, and nothing needs extracting: a folder train/<class>/*.JPEG and
 val/<class>/*.JPEG (or Tiny ImageNet's variant of it), an uncompressed tar of such a folder, the official archives of
-ILSVRC2012 with their development kit, and Parquet files as Hugging Face publishes them.  Classes are in the order of
-their names, images in that of theirs; Parquet files have an order of their own.
+ILSVRC2012 with their development kit, and Parquet files as Hugging Face publishes them.  Classes and images are
+sorted by name; Parquet files keep their own order.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from bnonly.errors import UserError
 from bnonly.results import atomic
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".webp", ".bmp")
-#: Folders that file systems, file servers and notebooks leave everywhere; hidden ones are passed over as well.
+#: Folders that file systems, file servers and notebooks create; hidden folders are skipped too.
 CLUTTER = ("@eaDir", "lost+found", "__MACOSX", "$RECYCLE.BIN", "System Volume Information")
-#: Tiny ImageNet has the images of a class in a folder of this name, and the classes of its validation images in a file.
+#: Tiny ImageNet keeps a class's images in a folder of this name, and the classes of validation images in a file.
 INNER, ANNOTATIONS = "images", "val_annotations.txt"
 TRAIN_TAR, VAL_TAR, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
 
 
 class Item(NamedTuple):
-    """One image: its class's number, its name, and the bytes of a file that hold it.
+    """One image: the number of its class, its name, and its place in a file.
 
-    In a Parquet file `group` is its row group and `offset` its row in that; `size` is what a row takes on average.
+    In a Parquet file `group` is its row group, `offset` its row in the group, and `size` the average size of a row.
     """
 
     label: int
@@ -48,9 +48,9 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """All images of a data set as it is distributed; `layout` says in which way.
+    """All images of a data set as it is distributed; `layout` describes its files.
 
-    `left_aside` names files and folders that are none of its images.
+    `left_aside` lists files and folders that are not images of the data set.
     """
 
     layout: str
@@ -60,13 +60,13 @@ class Plan:
     left_aside: list[str] = field(default_factory=list)
 
     def aside(self) -> str:
-        """Say what was left aside, in a few words; nothing where that is nothing."""
+        """Return a short list of the files left aside; "" if there are none."""
         named = self.left_aside[:3]
         more = f" and {len(self.left_aside) - 3:,} more" if len(self.left_aside) > 3 else ""
         return f"left aside: {', '.join(named)}{more}" if named else ""
 
 
-#: A file of the development kit that is larger is not its own: the largest has 2 MB.
+#: Largest size of a file in the development kit; its largest has 2 MB.
 DEVKIT_BYTES = 100_000_000
 
 #: part ("train", "val"), class, name, path, offset, size
@@ -81,14 +81,14 @@ def find_images(source: Path, notes: Path, quiet: bool = False) -> Plan:
     source : Path
         The folder, the tar, or the folder with the official archives.
     notes : Path
-        Folder where it is noted that the official archives have the right MD5, which takes minutes to find out.
+        Folder that caches the MD5 checks of the official archives, which take minutes.
     quiet : bool
-        No progress.
+        Print no progress.
 
     Raises
     ------
     UserError
-        If the source is in no known layout, or something is missing in it.
+        If the source has no known layout or is incomplete.
     """
     aside: list[str] = []
     if source.is_file():
@@ -183,7 +183,7 @@ def _in_folder(source: Path, aside: list[str]) -> Iterator[_Entry]:
 
 
 def _annotated(source: Path, part: str) -> Iterator[_Entry]:
-    """Yield Tiny ImageNet's validation images, whose classes are the second word of each line of a file."""
+    """Yield Tiny ImageNet's validation images; a file has the class as the second word of each line."""
     notes = source / part / ANNOTATIONS
     for number, line in enumerate(notes.read_text(errors="replace").splitlines(), 1):
         image, _, rest = line.partition("\t")
@@ -199,7 +199,7 @@ def _in_tar(source: Path, aside: list[str]) -> Iterator[_Entry]:
         parts = Path(member.name).parts
         if member.isfile():
             seen[member.name] = member
-        elif member.islnk():  # a hard link: tar keeps the content of the first of several equal files only
+        elif member.islnk():  # a hard link: tar stores the content only once
             if member.linkname not in seen:
                 raise UserError(f"{source}: {member.name} is a link to {member.linkname}, which the tar does not have")
             member = seen[member.linkname]
@@ -242,13 +242,13 @@ def _in_parquet(files: dict[str, list[Path]]) -> Plan:
 
 
 def _members(path: Path, start: int = 0) -> Iterator[tarfile.TarInfo]:
-    """Yield the members of an uncompressed tar, or of one that begins at `start` in it; all offsets are the file's."""
+    """Yield the members of an uncompressed tar, or of a tar inside it at `start`; offsets are relative to the file."""
     try:
         with path.open("rb") as stream:
             stream.seek(start)
             with tarfile.open(fileobj=stream, mode="r:") as tar:
                 yield from tar
-                # A header that is damaged ends the iteration as the zeros do that end a tar.
+                # A damaged header ends the iteration just as the zeros at the end of a tar do.
                 stream.seek(tar.offset)
                 if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                     raise tarfile.ReadError(f"neither a file nor its end at byte {tar.offset:,}")
@@ -274,7 +274,7 @@ def _check_md5(paths: list[Path], notes: Path, quiet: bool) -> None:
     try:
         if json.loads(noted.read_text()) == marks:
             return
-    except (OSError, ValueError):  # not there, or damaged: they are looked through again
+    except (OSError, ValueError):  # absent or damaged: check the archives again
         pass
     with Meter("checking MD5", sum(p.stat().st_size for p in paths), "bytes", quiet) as meter:
         for path in paths:
@@ -295,7 +295,7 @@ def _check_md5(paths: list[Path], notes: Path, quiet: bool) -> None:
 def _in_official(source: Path, quiet: bool) -> Iterator[_Entry]:
     path = source / TRAIN_TAR
     with Meter("listing the images", path.stat().st_size, "bytes", quiet) as meter:
-        for outer in _members(path):  # one tar a class
+        for outer in _members(path):  # one tar per class
             name = outer.name.removesuffix(".tar")
             for member in _members(path, outer.offset_data):
                 yield "train", name, member.name, str(path), member.offset_data, member.size

@@ -1,8 +1,8 @@
-"""A set of photographs packed: the bytes of all images in a few large files, and an index of them.
+"""Pack a set of photographs: the bytes of all images in a few large files, and an index.
 
-A cluster's file system likes a hundred files better than a million.  The bytes are the images' own, whatever they are
-(JPEG in colour, grey or CMYK, PNG under a JPEG's name); only a data set that is named as shrunk has them encoded again.
-Every image is decoded once here, so that training never meets one that cannot be.
+A cluster's file system handles a hundred files better than a million.  The images keep their original bytes
+(JPEG in colour, grey or CMYK, PNG under a JPEG's name).  Only data sets declared as shrunk are encoded again.
+Every image is decoded once here, so that training meets no undecodable image.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from bnonly.errors import UserError
 from bnonly.grid.datasets import DATASETS
 from bnonly.results import atomic
 
-#: What the index says of each image, in the order of the images.  `plain` images are JPEG in colour or grey that the
-#: fast decoder reads; the others take the slow one.
+#: The index has one entry per image, in the images' order.  `plain` images are colour or grey JPEGs that the
+#: fast decoder reads; the others need the slow one.
 INDEX = np.dtype(
     [
         ("offset", "<i8"),
@@ -52,10 +52,10 @@ INDEX = np.dtype(
 )
 PACK_BYTES = 1 << 30
 _READING = threading.Lock()
-#: Images in flight while a pack is written.
+#: Most images in progress while a pack is written.
 GROUP = 256
 QUALITY = 90
-#: Side in pixels of the view over which mean and deviation are taken: the one that is tested on.
+#: Side in pixels of the test crop, over which mean and standard deviation are computed.
 VIEW = 224
 
 
@@ -65,27 +65,27 @@ def pack_name(part: str, number: int) -> str:
 
 
 def prepare_folder(name: str, source: Path, folder: Path, skip_unreadable: bool, workers: int, quiet: bool) -> Manifest:
-    """Pack a data set of photographs; what an earlier, interrupted call finished is kept.
+    """Pack a data set of photographs.  Packs that an interrupted call finished are kept.
 
     Parameters
     ----------
     name : str
         Data set.
     source : Path
-        As it is distributed; see `bnonly.data.folders`.
+        The data set as it is distributed; see `bnonly.data.folders`.
     folder : Path
-        Where the packs go.
+        Folder of the packs.
     skip_unreadable : bool
         Leave out images that cannot be read.
     workers : int
         Threads that decode.
     quiet : bool
-        No progress.
+        Print no progress.
 
     Raises
     ------
     UserError
-        If the source is not what it should be, or the disk is full.
+        If the source is invalid or the disk is full.
     """
     info = DATASETS[name]
     partial = folder / PARTIAL
@@ -104,7 +104,7 @@ def prepare_folder(name: str, source: Path, folder: Path, skip_unreadable: bool,
     images = sum(len(w.items) for w in todo)
     with Meter(f"preparing {name}", images, quiet=quiet) as meter, ThreadPoolExecutor(workers) as pool:
         if done:
-            meter.line(f"{len(done)} of {len(work)} packs are there from an interrupted preparation")
+            meter.line(f"{len(done)} of {len(work)} packs kept from an interrupted preparation")
         for w in todo:
             done[w] = _write_pack(partial, w, pool, meter)
     unreadable = [text for w in work for text in done[w].unreadable]
@@ -136,11 +136,11 @@ def prepare_folder(name: str, source: Path, folder: Path, skip_unreadable: bool,
             manifest.files[path.name] = prepared.describe(path)
     for w in work:
         manifest.files[w.file] = {"bytes": done[w].bytes, "sha256": done[w].sha256}
-    # Only when all is written; what is moved already when this is interrupted is found there again.
+    # Only when all files are written; after an interruption, files already moved are found there.
     for file in manifest.files:
         if (partial / file).exists():
             os.replace(partial / file, folder / file)
-    for path in folder.glob("*.pack"):  # moved by an interrupted preparation from another source
+    for path in folder.glob("*.pack"):  # from an interrupted preparation with another source
         if path.name not in manifest.files:
             path.unlink()
     return manifest
@@ -163,7 +163,7 @@ def _check_plan(name: str, source: Path, plan: Plan) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """One pack to be written."""
+    """One pack to write."""
 
     part: str
     number: int
@@ -175,15 +175,15 @@ class _Work:
         return pack_name(self.part, self.number)
 
     def least_bytes(self) -> int:
-        """Room that the pack needs; of images that are shrunk a guess from below, two bits a pixel of a square."""
+        """Bytes that the pack needs; for shrunk images a low estimate of two bits per pixel of a square."""
         return sum(min(i.size, self.shrink**2 // 4) if self.shrink else i.size for i in self.items)
 
     def index_bytes(self) -> int:
-        """Room that its part of the index and of the names needs."""
+        """Bytes that its part of the index and the names needs."""
         return sum(INDEX.itemsize + len(i.name) + 1 for i in self.items)
 
     def key(self) -> str:
-        """Digest of what the pack is made of; a pack from another source is made anew."""
+        """Digest of the pack's images; a pack from another source is written again."""
         lines = "".join(f"{i.label} {i.name} {i.size}\n" for i in self.items)
         head = f"{prepared.FORMAT} {self.shrink} {QUALITY}\n"
         return hashlib.sha256((head + lines).encode("utf-8", "surrogateescape")).hexdigest()
@@ -191,7 +191,7 @@ class _Work:
 
 @dataclass(frozen=True)
 class _Done:
-    """One pack that was written."""
+    """One finished pack."""
 
     index: np.ndarray
     names: list[str]
@@ -214,7 +214,7 @@ def _shares(items: list[Item]) -> Iterator[list[Item]]:
 
 
 def _finished(folder: Path, work: _Work, skip_unreadable: bool) -> _Done | None:
-    """Return what an interrupted preparation noted of a finished pack, if it is there and of the same images."""
+    """Return the record of a pack that an interrupted preparation finished, if it exists for the same images."""
     partial = folder / PARTIAL
     note = partial / f"{work.file}.npz"
     place = partial / work.file if (partial / work.file).exists() else folder / work.file
@@ -223,10 +223,10 @@ def _finished(folder: Path, work: _Work, skip_unreadable: bool) -> _Done | None:
             label = json.loads(content["label"].tobytes())
             facts = {k: label[k] for k in ("names", "unreadable", "bytes", "sha256")}
             done = _Done(index=content["index"], counts=content["counts"], **facts)
-        # A pack with unreadable images is made anew: they may have been replaced.
+        # A pack with unreadable images is written again: they may have been replaced.
         same = label["key"] == work.key() and (skip_unreadable or not done.unreadable)
         return done if same and place.stat().st_size == done.bytes else None
-    except Exception:  # whatever a note is that is absent or damaged: the pack is made anew
+    except Exception:  # the record is absent or damaged: write the pack again
         return None
 
 
@@ -258,7 +258,7 @@ def _write_pack(partial: Path, work: _Work, pool: ThreadPoolExecutor, meter: Met
 
 
 def decode_plain(content: bytearray) -> torch.Tensor:
-    """Decode a JPEG in colour or grey by the fast decoder, to a uint8 tensor (3, height, width).
+    """Decode a colour or grey JPEG with the fast decoder, to a uint8 tensor (3, height, width).
 
     Raises
     ------
@@ -274,7 +274,7 @@ def _content(item: Item) -> bytes:
     Raises
     ------
     ValueError
-        If they are not all there.
+        If bytes are missing.
     """
     if item.group >= 0:
         content = _row_group(item.path, item.group)[item.offset]
@@ -290,21 +290,21 @@ def _content(item: Item) -> bytes:
 
 
 def _row_group(path: str, group: int) -> list[bytes | None]:
-    with _READING:  # one thread reads a group, the others find it
+    with _READING:  # one thread reads a group for all
         return _read_row_group(path, group)
 
 
-@lru_cache(maxsize=2)  # images are read in the order of their rows
+@lru_cache(maxsize=2)  # images are read in row order
 def _read_row_group(path: str, group: int) -> list[bytes | None]:
     return parquet.row_group(Path(path), group)
 
 
 def _inspect(item: Item, shrink: int) -> tuple[bytes, int, int, bool, np.ndarray] | str:
-    """Read and decode an image; return bytes, size, kind and counts of values, or what is wrong with it."""
+    """Read and decode an image; return bytes, size, kind and counts of values, or the error as text."""
     try:
         content = _content(item)
         pixels, plain = read_rgb(content)
-    except Exception as problem:  # whatever a decoder makes of damaged bytes
+    except Exception as problem:  # decoders raise many types on damaged bytes
         return reason(problem)
     if shrink and min(pixels.size) > shrink:
         factor = shrink / min(pixels.size)
@@ -317,7 +317,7 @@ def _inspect(item: Item, shrink: int) -> tuple[bytes, int, int, bool, np.ndarray
         try:
             decode_plain(bytearray(content))
         except RuntimeError:
-            plain = False  # Pillow forgives what the fast decoder does not: a JPEG that lacks its last bytes
+            plain = False  # unlike the fast decoder, Pillow accepts a JPEG without its last bytes
     width, height = pixels.size
     box = test_box(height, width, VIEW)
     view = pixels.resize((VIEW, VIEW), Image.Resampling.BILINEAR, box=box)

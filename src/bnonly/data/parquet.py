@@ -1,4 +1,4 @@
-"""Images in Parquet files, as Hugging Face publishes data sets: found, checked, read in pieces of a bounded size.
+"""Find, check and read images in Parquet files, as Hugging Face publishes data sets, in pieces of bounded size.
 
 A file holds a column of structs with ``bytes`` and ``path``, called ``img`` or ``image``, and a column ``label`` of whole numbers.
 """
@@ -17,26 +17,26 @@ import pyarrow.parquet as pq
 
 from bnonly.errors import UserError
 
-#: Names of a part's files and folders.
+#: Prefixes of a part's files and folders.
 PARTS = {"train": ("train",), "test": ("test", "validation", "val")}
 IMAGE_COLUMNS = ("img", "image")
-#: Encoded images do not shrink: a file whose pages do so by more than this is damaged, or made to fill the memory.
+#: Encoded images hardly compress.  Pages with a higher ratio are damaged, or made to fill the memory.
 MOST_EXPANSION = 20
-#: The largest encoded image that is read.
+#: Largest accepted size in bytes of an encoded image.
 MOST_BYTES = 64 << 20
 ROWS = 16
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns of a file are called, and the names of its classes where the file says them."""
+    """The names of a file's columns, and of its classes if the file has them."""
 
     image: str
     classes: list[str]
 
 
 def find(source: Path, parts: tuple[str, ...] = ("train", "test")) -> dict[str, list[Path]]:
-    """Return the Parquet files of each part; nothing where there are none.
+    """Return the Parquet files of each part; empty if there are none.
 
     They may lie in `source` or up to two folders down, as ``train-00000-of-00005.parquet`` or as ``train/0000.parquet``.
 
@@ -72,7 +72,7 @@ def _files(folder: Path, part: str) -> list[Path]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[pq.ParquetFile]:
-    """Open a file; whatever is wrong with it inside the block is one line.
+    """Open a file; any error of Parquet inside the block becomes one line.
 
     Raises
     ------
@@ -88,12 +88,12 @@ def opened(path: Path) -> Iterator[pq.ParquetFile]:
 
 
 def columns(path: Path, file: pq.ParquetFile) -> Columns:
-    """Check what a file says of itself before anything in it is read.
+    """Check a file's schema and sizes before its content is read.
 
     Raises
     ------
     UserError
-        If it lacks a column, or its pages expand more than encoded images can.
+        If a column is missing, or pages expand more than encoded images can.
     """
     schema = file.schema_arrow
     image = next((n for n in IMAGE_COLUMNS if n in schema.names), "")
@@ -116,7 +116,7 @@ def columns(path: Path, file: pq.ParquetFile) -> Columns:
 
 
 def _class_names(schema: pa.Schema) -> list[str]:
-    """Return the classes that Hugging Face's `datasets` notes in a schema."""
+    """Return the class names that Hugging Face's `datasets` stores in a schema."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
         return [str(name) for name in features["label"]["names"]]

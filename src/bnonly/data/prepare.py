@@ -1,4 +1,4 @@
-"""From a data set as it is distributed to files that training opens: verified, decoded or packed, with a manifest."""
+"""Prepare data sets for training: verify, decode or pack the distributed files, and write a manifest."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from bnonly.errors import UserError, accepted
 from bnonly.grid.datasets import DATASETS
 from bnonly.results import atomic, lock
 
-#: The environment's name for a folder where the data sets lie as they are distributed, each under its name.
+#: Environment variable: folder with the data sets as distributed, each under its name.
 SOURCES = "BNONLY_SOURCES"
 
 
 def prepare(
     name: str, source: Path | None, root: Path, skip_unreadable: bool = False, workers: int = 0, quiet: bool = False
 ) -> str:
-    """Prepare a data set, unless it is prepared already.
+    """Prepare a data set, unless it is already prepared.
 
     Parameters
     ----------
     name : str
         A key of `bnonly.grid.datasets.DATASETS`.
     source : Path, optional
-        The data set as it is distributed; without it, what the folder in BNONLY_SOURCES has under the name, or a
+        The data set as it is distributed.  By default the entry of that name in BNONLY_SOURCES, or a
         download.
     root : Path
-        Folder of prepared data; made if it is not there.
+        Folder of prepared data; created if absent.
     skip_unreadable : bool
-        Leave out images that cannot be read, which the manifest then lists, instead of refusing.
+        Leave out images that cannot be read, and list them in the manifest, instead of stopping.
     workers : int
-        Threads that decode; 0 takes one per CPU that the process may use.
+        Decoding threads; 0 starts one per CPU that the process may use.
     quiet : bool
-        No progress.
+        Print no progress.
 
     Returns
     -------
     str
-        What was done, in a line.
+        One line about the result.
 
     Raises
     ------
     UserError
-        One line that names the offender and the remedy; nothing then looks prepared.
+        One line with the cause and the remedy; the data set then does not count as prepared.
     """
     if name not in DATASETS:
         raise UserError(
@@ -59,12 +59,12 @@ def prepare(
         )
     info = DATASETS[name]
     if info.layout == "installed":
-        return f"{name}: comes installed, there is nothing to prepare"
+        return f"{name}: is installed with scikit-learn; nothing to prepare"
     folder = root / name
     found = prepared.is_prepared(name, root)
-    if found is None:  # if not, nothing is written, and the folder may be read-only
+    if found is None:  # otherwise write nothing, since the folder may be read-only
         with lock.hold(root / f".{name}", name, wait=True, doing="prepares"):
-            found = prepared.is_prepared(name, root)  # by the process that was waited for
+            found = prepared.is_prepared(name, root)  # another process may have finished meanwhile
             if found is None:
                 _remove_temporary(folder)
                 manifest = _prepare(name, source, folder, skip_unreadable, workers or cpus(), quiet)
@@ -74,7 +74,7 @@ def prepare(
                     f"images of {manifest.classes} classes in {folder}"
                 )
     _remove_unfinished(folder)
-    return f"{name}: prepared already, from {found.source['layout']}; to prepare it anew delete {folder}"
+    return f"{name}: already prepared, from {found.source['layout']}; to prepare it again, delete {folder}"
 
 
 def _prepare(
@@ -97,21 +97,21 @@ def _prepare(
 
 
 def _remove_temporary(folder: Path) -> None:
-    """Remove files that a killed process was writing; nobody else is, under the lock or beside a manifest."""
+    """Remove the temporary files of a killed process; under the lock or beside a manifest nobody else writes."""
     for path in (*folder.glob(".*.tmp"), *folder.glob(f"{PARTIAL}/.*.tmp")):
         with contextlib.suppress(OSError):
             path.unlink()
 
 
 def _remove_unfinished(folder: Path) -> None:
-    """Remove what a whole preparation no longer needs, also that of a process killed as it did so."""
+    """Remove intermediate files after a complete preparation, including those of a killed process."""
     _remove_temporary(folder)
     for name in (PARTIAL, DOWNLOAD):
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _find(name: str, folder: Path) -> Path:
-    """Return the data set as it is distributed: from the folder of sources, or fetched."""
+    """Return the path of the distributed data set: in the folder of sources, or downloaded."""
     sources = os.environ.get(SOURCES)
     if sources:
         for candidate in (Path(sources) / name, Path(sources) / f"{name}.tar"):

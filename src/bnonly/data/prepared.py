@@ -1,8 +1,8 @@
-"""Prepared data on the disk: what a folder holds, and how it is opened.
+"""Prepared data on disk: the manifest, and functions that open the data.
 
-``ROOT/NAME/manifest.json`` is written last and says what the other files are, with a digest of itself.  Opening
-compares every file's size with it; the files of a set that fits in memory are also compared with their SHA-256, which
-costs 0.1 s, and every image of a pack with its CRC-32 when it is read.
+``ROOT/NAME/manifest.json`` is written last.  It lists the other files and has a digest of itself.  Opening
+compares every file's size with it.  The files of a set that fits in memory are also checked by SHA-256, which
+takes 0.1 s.  Every image of a pack is checked by CRC-32 when it is read.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from bnonly.errors import UserError
 from bnonly.grid.datasets import DATASETS
 from bnonly.results import atomic, lock
 
-#: Raised by hand whenever the prepared files change meaning.
+#: Increase this when the prepared files change meaning.
 FORMAT = 2
 MANIFEST = "manifest.json"
-#: Under this name a manifest has the SHA-256 of the rest of it.
+#: Key of the SHA-256 over the rest of the manifest.
 DIGEST = "manifest_sha256"
-#: The files of a set that fits in memory, raw, with their types: images (n, height, width, 3), labels (n,).
+#: Raw files of a set that fits in memory, with types: images (n, height, width, 3), labels (n,).
 ARRAYS = {"train_images.u8": "u1", "train_labels.i64": "<i8", "test_images.u8": "u1", "test_labels.i64": "<i8"}
-#: The environment's name for a fast disk of the machine at hand.
+#: Environment variable: folder on a fast local disk.
 SCRATCH = "BNONLY_SCRATCH"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a prepared data set is.
+    """The manifest of a prepared data set.
 
     Attributes
     ----------
@@ -51,19 +51,19 @@ class Manifest:
     train_per_class, test_per_class : list of int
         Images of each class.
     mean, std : list of float
-        Of the training set's channels, of pixels in [0, 1].
+        Mean and standard deviation of the training set's channels, for pixels in [0, 1].
     files : dict of str to dict
         Size in bytes and SHA-256 of every file.
     source : dict
-        What it was made from.
+        Description of the source.
     stored : str
         How the images are stored, in words.
     left_out : list of str
-        Images that could not be read and were left out, as was asked for.
+        Unreadable images that were left out on request.
     versions : dict of str to str
-        Of the software that made it.
+        Versions of the software that wrote it.
     format : int
-        `FORMAT` of that software.
+        `FORMAT` when it was written.
     """
 
     dataset: str
@@ -87,23 +87,23 @@ class Manifest:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 that identifies the data: of the names and checksums of all files."""
+        """SHA-256 over the names and checksums of all files; it identifies the data."""
         lines = "".join(f"{self.files[name]['sha256']}  {name}\n" for name in sorted(self.files))
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and deviation of each channel of the training images, of pixels in [0, 1]."""
+        """Return mean and standard deviation of each channel of the training images, for pixels in [0, 1]."""
         return np.array(self.mean), np.array(self.std)
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Return size and SHA-256 of a file, as a manifest has them."""
+    """Return size and SHA-256 of a file, as in a manifest."""
     with path.open("rb") as stream:
         return {"bytes": os.fstat(stream.fileno()).st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Path:
-    """Write the manifest, which makes the folder a prepared data set."""
+    """Write the manifest; from then on the folder counts as prepared."""
     path = folder / MANIFEST
     content = dataclasses.asdict(manifest)
     with atomic.writing(path) as stream:
@@ -112,7 +112,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> Path:
 
 
 def _digest(content: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of what a manifest says: mean and deviation change every result, and no file has them."""
+    """Return the SHA-256 of a manifest's content.  It protects mean and std, which are in no other file."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -129,14 +129,14 @@ def open_prepared(name: str, root: Path) -> tuple[Manifest, Path]:
     Returns
     -------
     manifest : Manifest
-        What it is.
+        Its manifest.
     folder : Path
-        Where its files are: in `root`, or in the scratch folder that the environment names.
+        Folder of its files: in `root`, or in the scratch folder from the environment.
 
     Raises
     ------
     UserError
-        If it is absent, not what its manifest says, or prepared by another version.
+        If it is absent, differs from its manifest, or was prepared by another version.
     """
     manifest = _read_manifest(name, root)
     folder = root / name
@@ -145,19 +145,19 @@ def open_prepared(name: str, root: Path) -> tuple[Manifest, Path]:
 
 
 def open_arrays(name: str, root: Path) -> tuple[dict[str, np.ndarray], Manifest]:
-    """Read a set that fits in memory, checked against its checksums.
+    """Read a set that fits in memory and check its checksums.
 
     Returns
     -------
     arrays : dict of str to array
         By the names in `ARRAYS`, without their suffix.
     manifest : Manifest
-        What they are.
+        Their manifest.
 
     Raises
     ------
     UserError
-        As `open_prepared`; also if a checksum does not agree.
+        As `open_prepared`; also if a checksum does not match.
     """
     manifest, folder = open_prepared(name, root)
     arrays = {}
@@ -176,20 +176,20 @@ def open_arrays(name: str, root: Path) -> tuple[dict[str, np.ndarray], Manifest]
 
 
 def is_prepared(name: str, root: Path) -> Manifest | None:
-    """Return the manifest of a whole preparation, or None if there is none.
+    """Return the manifest of a complete preparation; None if there is none.
 
     Raises
     ------
     UserError
-        If there is one that is not what its manifest says.
+        If the files differ from the manifest.
     """
     return _read_manifest(name, root) if (root / name / MANIFEST).exists() else None
 
 
 def remedy(folder: Path, name: str, root: Path) -> str:
-    """Say what to do about a folder whose files are not what was prepared: of the set, or of a copy of it."""
+    """Return the remedy for a folder, original or scratch copy, whose files have changed."""
     if folder != root / name:
-        return f"delete {folder}, it is copied again"
+        return f"delete {folder}; it will be copied again"
     return f"delete {folder} and run: {_command(name, root)}"
 
 
@@ -229,12 +229,12 @@ def _read_manifest(name: str, root: Path) -> Manifest:
 
 
 def check_counts(manifest: Manifest, where: str, remedy: str) -> None:
-    """Compare a manifest's classes and images with those the data set should have.
+    """Compare a manifest's classes and images with those of the data set.
 
     Raises
     ------
     UserError
-        Naming `where`, what differs and the remedy.
+        With `where`, the difference and the remedy.
     """
     info = DATASETS[manifest.dataset]
     counts = {
@@ -248,7 +248,7 @@ def check_counts(manifest: Manifest, where: str, remedy: str) -> None:
             raise UserError(f"{where}: class {bare} has no {part} images; {remedy}")
     missing = sum(wanted - found for what, (found, wanted) in counts.items() if what != "classes")
     for what, (found, wanted) in counts.items():
-        # Images left out on request are missing rightly.
+        # Images left out on request may be missing.
         if found > wanted or (found < wanted and (what == "classes" or missing != len(manifest.left_out))):
             raise UserError(f"{where}: {found:,} {what}, {manifest.dataset} has {wanted:,}; {remedy}")
 
@@ -264,24 +264,24 @@ def _check_sizes(manifest: Manifest, folder: Path, remedy: str) -> None:
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Refuse to begin what the disk has no room for.
+    """Stop before writing if the disk has too little space.
 
     Raises
     ------
     UserError
-        Naming the folder, the room needed and the room there is.
+        With the folder, the bytes needed and the bytes free.
     """
     there = next(f for f in (folder, *folder.parents) if f.exists())
     free = shutil.disk_usage(there).free
     if free < needed:
         raise UserError(
-            f"{folder}: {needed / 1e9:.2f} GB are needed there and {free / 1e9:.2f} GB are free; make room, "
+            f"{folder}: {needed / 1e9:.2f} GB are needed and {free / 1e9:.2f} GB are free; free some space, "
             "or name another folder"
         )
 
 
 def _staged(manifest: Manifest, folder: Path, scratch: Path) -> Path:
-    """Return a copy of the prepared files on a fast disk, made once by whichever process comes first."""
+    """Return the copy of the prepared files on a fast disk; the first process makes it."""
     if not scratch.is_dir():
         raise UserError(f"{scratch}: no such folder; unset {SCRATCH}, or set it to a folder of this machine")
     target = scratch / f"bnonly-{manifest.dataset}-{manifest.checksum[:16]}"

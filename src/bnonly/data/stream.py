@@ -1,8 +1,8 @@
-"""A packed set of photographs: batches decoded, cropped and resized by threads, ahead of the training.
+"""Batches of a packed set of photographs; threads decode, crop and resize ahead of training.
 
-The decoder and the resizing run outside of Python's lock, so threads do what processes would, without copies, start-up
-time or memory of their own.  Which images, crops and flips a batch has is decided before the threads see it: their
-number changes nothing but the speed.
+Decoding and resizing release Python's GIL, so threads do the work of processes without their copies, start-up
+time or memory.  A batch's images, crops and flips are drawn before the threads see it, so the number of
+threads changes only the speed.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from bnonly.data.unreadable import cpus, reason
 from bnonly.errors import UserError
 from bnonly.grid.cell import Recipe
 
-#: Side of the network's input where the recipe does not say.
+#: Default side of the network's input in pixels.
 SIDE = 224
-#: Images a thread takes at a time.
+#: Images per task of a thread.
 SHARE = 16
-#: Batches that may be on their way to a GPU.
+#: Most batches in transfer to a GPU.
 SENT = 3
-#: Draws are made for this many images at once.
+#: Images per call of the random draws.
 DRAWN = 8192
 
 
 class _Part:
-    """The training or the test images: their index, and their packs opened; `remedy` is for files that are damaged."""
+    """The training or test images: their index and open packs; `remedy` is for messages about damaged files."""
 
     def __init__(self, folder: Path, part: str, manifest: prepared.Manifest, remedy: str) -> None:
         self._folder, self._part, self._remedy = folder, part, remedy
@@ -71,7 +71,7 @@ class _Part:
             if row["plain"]:
                 return decode_plain(content)
             return torch.from_numpy(np.array(read_rgb(bytes(content))[0])).permute(2, 0, 1)
-        except Exception as problem:  # a decoder of another version than the one that prepared it
+        except Exception as problem:  # the decoder's version may have changed since preparation
             raise self._problem(number, f"cannot be decoded ({reason(problem)})") from None
 
     def _problem(self, number: int, what: str) -> UserError:
@@ -90,15 +90,15 @@ class PackSource:
     root : Path
         Folder of prepared data.
     device : torch.device
-        Where the batches are wanted.
+        Device of the batches.
     workers : int, optional
-        Threads that decode; unless given, as many as compute on a CPU, and beside a GPU, which they have to keep up
-        with, one per CPU that the process may use.
+        Decoding threads.  The default on a CPU is the number of computing threads.  With a GPU, which they must keep
+        busy, it is one per CPU that the process may use.
 
     Raises
     ------
     UserError
-        If the data are not there, or not what their manifest says.
+        If the data are absent or differ from their manifest.
     """
 
     def __init__(self, recipe: Recipe, root: Path, device: torch.device, workers: int = 0) -> None:
@@ -115,7 +115,7 @@ class PackSource:
         self._workers = workers or (torch.get_num_threads() if device.type == "cpu" else cpus())
         self._buffers = Buffers(keep=self._ahead(recipe.batch_size) + 4)
         self._sent: deque[torch.cuda.Event] = deque()
-        # One image's work is too little to be divided among further threads.
+        # The work on one image is too small to divide among more threads.
         self._pool = ThreadPoolExecutor(self._workers, initializer=torch.set_num_threads, initargs=(1,))
 
     def train_batches(
@@ -157,7 +157,7 @@ class PackSource:
                     future.cancel()
 
     def _ahead(self, batch_size: int) -> int:
-        """Return how many batches to be ahead: two, and enough that no thread is without work."""
+        """Return the number of batches to prepare ahead: at least two, and enough to keep all threads busy."""
         return max(2, 2 * self._workers * SHARE // batch_size)
 
     def _start(
@@ -177,11 +177,11 @@ class PackSource:
 
         futures = [self._pool.submit(fill, start) for start in range(0, len(numbers), SHARE)]
         labels = part.labels[torch.from_numpy(numbers)]
-        # What is sent from other memory than pinned may wait for all that the GPU still has to do.
+        # A transfer from unpinned memory may wait for all pending work of the GPU.
         return images, labels.pin_memory() if self._device.type == "cuda" else labels, futures
 
     def _buffer(self, images: int) -> torch.Tensor:
-        """Return room for a batch: bytes to be sent to a GPU and normalised there, or on the CPU normalised floats."""
+        """Return memory for a batch: bytes that a GPU normalises, or normalised floats on the CPU."""
         shape = (images, self._side, self._side, 3)
         if self._device.type != "cpu":
             return torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
@@ -194,7 +194,7 @@ class PackSource:
             return images.permute(0, 3, 1, 2), labels
         images, labels = (t.to(self._device, non_blocking=True) for t in (images, labels))
         if self._device.type == "cuda":
-            # The host would otherwise run ahead of the GPU, with pinned memory for every batch between them.
+            # Otherwise the host would run ahead of the GPU and need pinned memory for every batch in between.
             sent = torch.cuda.Event()
             sent.record()
             self._sent.append(sent)
@@ -203,12 +203,12 @@ class PackSource:
         return self._normalise(images).permute(0, 3, 1, 2), labels
 
 
-#: Indices of a batch's images, their crops if they are cropped at random, and which are mirrored.
+#: Indices of a batch's images, their random crops if any, and the mask of mirrored images.
 _Views = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
 
 
 def _resized(image: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    # A part of an image would be turned into planes and back, which takes as long as the resizing.
+    # A part of an image would be converted to planes and back, which takes as long as resizing.
     whole = image[None].contiguous(memory_format=torch.channels_last)
     return functional.interpolate(whole, size=(height, width), mode="bilinear", antialias=True)[0]
 

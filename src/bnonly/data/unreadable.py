@@ -1,4 +1,4 @@
-"""Images that cannot be read, and what preparations share."""
+"""Unreadable images, and helpers that all preparations share."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 
 from bnonly.errors import UserError
 
-#: Folders beside the prepared files: of what is not whole yet, and of what was fetched.
+#: Folders beside the prepared files: unfinished files, and downloads.
 PARTIAL, DOWNLOAD = ".partial", ".download"
 
 
 def cpus() -> int:
-    """Return how many CPUs this process may use."""
+    """Return the number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what reads and decodes images."""
+    """Return the versions of the libraries that read and decode images."""
     return {
         "python": platform.python_version(),
         **{package: version(package) for package in ("numpy", "pillow", "pyarrow")},
@@ -28,7 +28,7 @@ def versions() -> dict[str, str]:
 
 
 def reason(problem: Exception) -> str:
-    """Return in a few words what a decoder says is wrong; the same in every process, for manifests have it."""
+    """Return a decoder's error in a few words, equal in every process, because manifests store it."""
     return re.sub(r" <_io.*|,? \S+\.cpp:\d+", "", str(problem).replace("\n", " "))[:80]
 
 
@@ -38,7 +38,7 @@ def refuse_unreadable(unreadable: list[str], source: Path, skip: bool) -> None:
     Raises
     ------
     UserError
-        Counting them and naming the first.
+        With their number and the first of them.
     """
     if unreadable and not skip:
         named = "; ".join(unreadable[:3]) + (f" and {len(unreadable) - 3:,} more" if len(unreadable) > 3 else "")
