@@ -479,7 +479,7 @@ def test_the_command_line_says_it_in_one_line(bnonly, tmp_path):
 
 def test_a_number_of_threads_that_is_none(bnonly, tmp_path):
     done = bnonly("prepare", "cifar10", "--workers", "-3", "--data", tmp_path)
-    assert done.returncode == 2 and "-3 is no number of threads; 1 or more is wanted" in done.stderr
+    assert done.returncode == 2 and "must be a whole number of at least 1 (got -3)" in done.stderr
 
 
 def test_progress_is_cleared_before_what_follows(capsys, monkeypatch):

@@ -1,8 +1,8 @@
-"""What a training costs: FLOPs, bytes, memory, disk, time on a kind of GPU; without torch, numpy or pandas at import.
+"""The cost of a training: FLOPs, bytes, memory, disk, time on a kind of GPU; imports no torch, numpy or pandas.
 
-`bnonly.grid.plan` lists a network's operations, `.step` counts one training step, `.training` a whole training; `.gpus`
-knows the devices, `.model` and `.estimate` put them together, `.measured` corrects that by finished runs, `.total` adds
-up what figures and experiments cost.
+`bnonly.grid.plan` lists a network's operations.  `.step` counts one training step, `.training` a whole training.  `.gpus`
+lists the devices.  `.model` and `.estimate` combine them, `.measured` corrects the result from finished runs, and `.total` adds
+up the costs of figures and experiments.
 """
 
 from bnonly.cost.estimate import Estimate, estimate

@@ -1,9 +1,9 @@
-"""How long a training takes on a kind of GPU: a model of its kernels, corrected by what was measured (standard library
+"""Estimate the time of a training on a kind of GPU: a model of its kernels, corrected by measurements (standard library
 only).
 
-Every kernel takes the longest of the time to move its bytes, to compute its FLOPs, and the shortest time of any kernel;
-a step takes the longer of that and of launching it all from Python.  docs/cost.md has the derivation, the constants and
-how far off it is.
+A kernel takes the longest of three times: to move its bytes, to compute its FLOPs, and the minimum of any kernel.
+A step takes the sum of these or the time of all launches from Python, if longer.  docs/cost.md has the derivation, the
+constants and the errors.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from bnonly.cost.model import CORES, model
 from bnonly.cost.training import count_training
 from bnonly.grid.cell import Cell
 
-#: Start-up on a CPU in a process that has imported torch.
+#: Start-up seconds on a CPU if the process has already imported torch.
 WARM_SECONDS = 0.5
-#: Memory that the driver, the libraries and torch take before a network: on a GPU, and of a process on a CPU.
+#: Bytes that the driver, the libraries and torch take without a network: on a GPU, and in a process on a CPU.
 CONTEXT_BYTES = {False: 1_000_000_000, True: 700_000_000}
 
 
 @dataclass(frozen=True)
 class Correction:
-    """What the model's seconds are multiplied by.
+    """The factor that corrects the model's seconds.
 
     Attributes
     ----------
     factor : float
         Geometric mean of measured over modelled.
     error : float or None
-        Typical factor by which an estimate so corrected is off: root mean square of the logarithms, each (architecture,
+        Typical factor between a corrected estimate and the truth: root mean square of the logarithms, each (architecture,
         regime) predicted from the others; None if there is only one.
     runs : int
-        Runs behind it.
+        Number of measured runs.
     """
 
     factor: float
@@ -43,33 +43,33 @@ class Correction:
 
 
 class Corrections(Protocol):
-    """What earlier runs tell about the model: `bnonly.cost.measured.Measured`."""
+    """Corrections of the model from earlier runs: `bnonly.cost.measured.Measured`."""
 
     def correction(self, cell: Cell, gpu: Gpu) -> Correction | None:
-        """Return the correction of a cell on a device; None if nothing like it was measured."""
+        """Return the correction of a cell on a device; None if nothing similar was measured."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """One training on one device.
+    """The estimate for one training on one device.
 
     Attributes
     ----------
     seconds : float
-        All of it, start-up and evaluations included; with a recipe of several `gpus`, on that many of them.
+        Whole training with start-up and evaluations, on as many GPUs as the recipe's `gpus`.
     memory_bytes : int
-        Peak on the device, with what driver and libraries take.
+        Peak on the device, including driver and libraries.
     startup_seconds : float
-        Of `seconds`, before the first step.
+        The part of `seconds` before the first step.
     error_factor : float or None
-        How far off estimates of this kind were where they could be compared with measurements: a true time is within
-        ``seconds / error_factor`` to ``seconds * error_factor`` two times in three.  None: nothing was measured.
+        Typical error of such estimates against measurements: two out of three true times lie within
+        ``seconds / error_factor`` to ``seconds * error_factor``.  None without measurements.
     evaluation_seconds : float
-        Of one pass over the test set.
+        One pass over the test set.
     bound : str
-        What limits a step: "FLOPs", "bytes", "launches" or "images" (their decoding).
+        The limit of a step: "FLOPs", "bytes", "launches" or "images" (their decoding).
     measured : bool
-        Whether measured throughputs of this kind of device corrected it.
+        Whether throughputs measured on this kind of device corrected it.
     """
 
     seconds: float
@@ -89,16 +89,16 @@ def estimate(
     Parameters
     ----------
     cell : Cell
-        Its engine and precision say how; a precision that the device has no units for is computed as the device does
-        it.
+        Training to estimate, with its engine and precision.  The rate of a precision without units is the device's
+        fallback.
     gpu : Gpu
         From `bnonly.cost.gpus`.
     measured : Corrections, optional
-        Throughputs of earlier runs, which correct the model (`bnonly.cost.measured`).
+        Throughputs of earlier runs that correct the model (`bnonly.cost.measured`).
     cores : int
         CPU cores that decode images for this GPU.
     warm : bool
-        Whether the process has imported torch before (`bnonly.commands.fork_server`).
+        Whether the process has already imported torch (`bnonly.commands.fork_server`).
     """
     steps, bound, evaluation, startup = model(cell, gpu, cores)
     if warm and gpu.is_cpu:

@@ -1,8 +1,8 @@
-"""Kinds of GPU: published peaks, and the names by which drivers and clusters call them (standard library only).
+"""Kinds of GPU: published peaks, and their names in drivers and clusters (standard library only).
 
-Peaks are of the vendors' data sheets, dense, without sparsity, with fp32 accumulation.  Copy bandwidth is what a large
-copy reaches, 0.9 of the published memory bandwidth; on the H200 it was measured: 4.3 of 4.8 TB/s.  A kind of one's own
-is an entry of `gpus:` in config.yaml.
+Peaks are from the vendors' data sheets: dense, with fp32 accumulation.  Copy bandwidth is the rate of a large
+copy, 0.9 of the published memory bandwidth; measured on the H200: 4.3 of 4.8 TB/s.  Users add a kind
+under `gpus:` in config.yaml.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ class Gpu:
     Attributes
     ----------
     name : str
-        Ours; what ``--gpu`` takes.
+        Our name, as in ``--gpu``.
     memory_bytes : int
-        On the device; for a CPU what one core has of a usual machine's.
+        Memory of the device; for a CPU a core's share of a typical machine's.
     copy_bytes_per_s : float
-        Bytes read plus bytes written in a second by a large copy.
+        Bytes read plus bytes written per second by a large copy.
     matrix_flops : dict
-        FLOP/s by precision.  A kind without units for one has the rate at which it computes it otherwise.
+        FLOP/s by precision.  For a precision without units of its own, the rate of the fallback.
     watts : float
         Board power.
     aliases : tuple of str
-        Regular expressions of nvidia-smi's and torch's names and of SLURM's gres types; lower case, whole.
+        Regular expressions that match a whole name from nvidia-smi or torch, or a SLURM gres type, in lower case.
     cores : int
-        Of a CPU; 0 for a GPU.
+        Cores of a CPU; 0 for a GPU.
     """
 
     name: str
@@ -51,24 +51,24 @@ class Gpu:
 
     @property
     def is_cpu(self) -> bool:
-        """Whether this is a CPU, by the core."""
+        """Whether this is a CPU."""
         return self.cores > 0
 
     def lacks(self, precision: str) -> bool:
-        """Say whether the kind has no units for a precision, so that the fast engine refuses it there."""
+        """Whether the kind lacks units for a precision; the fast engine then rejects it."""
         return self.name in OLD and precision in ("bf16", "tf32")
 
 
 def _gpu(
     name: str, gigabytes: float, bandwidth: float, tflops: Sequence[float], watts: float, aliases: Iterable[str]
 ) -> Gpu:
-    """GB, published GB/s, TFLOP/s by precision, W."""
+    """Make a kind from GB, published GB/s, TFLOP/s by precision, and W."""
     rates = {p: rate * 1e12 for p, rate in zip(PRECISIONS, tflops, strict=True)}
     return Gpu(name, int(gigabytes * 1e9), bandwidth * 1e9 * COPY_SHARE, rates, watts, tuple(aliases))
 
 
 # V100 and T4 compute tf32 and bf16 in fp32; the RTX 3090 and 4090 have no faster tf32 than fp32.
-#: Kinds without bf16 and tf32 of their own, which the fast engine refuses there.
+#: Kinds without units for bf16 and tf32; the fast engine rejects these precisions there.
 OLD = frozenset({"v100", "t4"})
 _KINDS = (
     _gpu("a100-40", 40, 1555, (19.5, 156, 312, 312), 400, [r"nvidia a100-(sxm4|pcie|pci)-40gb( mig.*)?", "a100", "a100[-_]40(gb)?", "a100[-_](sxm4?|pcie)[-_]40(gb)?"]),
@@ -89,7 +89,7 @@ GPUS: dict[str, Gpu] = {g.name: g for g in _KINDS}
 
 
 def of_configuration(kinds: Mapping[str, Mapping[str, Any]]) -> tuple[Gpu, ...]:
-    """Return the kinds under `gpus:` of a configuration; their bandwidth is the published one."""
+    """Return the kinds under `gpus:` of a configuration, which give the published bandwidth."""
     return tuple(
         _gpu(
             name,
@@ -107,13 +107,13 @@ def _literal(alias: str) -> str:
     return re.escape(" ".join(alias.lower().split()))
 
 
-#: One core of a server CPU: AVX-512 at some 3 GHz makes 192 GFLOP/s; a core's share of the memory's bandwidth, and of a
+#: One core of a server CPU: AVX-512 at about 3 GHz reaches 192 GFLOP/s; the core's share of memory bandwidth and of the
 #: socket's power.
 CPU = Gpu("cpu", 4 * 10**9, 20e9, dict.fromkeys(PRECISIONS, 192e9), 8.0, cores=1)
 
 
 def cpu(cores: int) -> Gpu:
-    """Return a CPU of some cores."""
+    """Return a CPU with this number of cores."""
     return replace(
         CPU,
         name="cpu" if cores == 1 else f"cpu:{cores}",
@@ -126,19 +126,19 @@ def cpu(cores: int) -> Gpu:
 
 
 def find_gpu(name: str, more: Iterable[Gpu] = ()) -> Gpu:
-    """Find a kind by our name, the driver's ("NVIDIA A100-SXM4-80GB"), or a cluster's ("a100_80").
+    """Find a kind by our name, the driver's ("NVIDIA A100-SXM4-80GB") or a cluster's ("a100_80").
 
     Parameters
     ----------
     name : str
-        Upper and lower case are the same; "cpu" is one core, "cpu:8" eight.
+        Case does not matter; "cpu" is one core, "cpu:8" eight.
     more : iterable of Gpu
         Kinds of the configuration; they come first.
 
     Raises
     ------
     UserError
-        If no kind is called so, with the nearest names.
+        If no kind has this name; with the nearest names.
     """
     asked = " ".join(str(name).lower().split())
     if match := re.fullmatch(r"cpu(?::([1-9]\d{0,3}))?", asked):

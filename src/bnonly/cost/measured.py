@@ -1,8 +1,8 @@
-"""Throughputs of finished runs, and how they correct the model (standard library; pyarrow only while results are
+"""Throughputs of finished runs, which correct the model (standard library; pyarrow only while results are
 scanned).
 
-`scan` reads the metrics under ``results/`` and keeps what it found in ``results/throughputs.json``; `load` reads only
-that file, so that the workflow can use it without importing anything heavy.
+`scan` reads the metrics under ``results/`` and stores the throughputs in ``results/throughputs.json``.  `load` reads only
+that file, so that the workflow needs no heavy imports.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from bnonly.results import atomic
 
 @dataclass(frozen=True)
 class Throughput:
-    """One finished run.
+    """The throughput of one finished run.
 
     Attributes
     ----------
     cell : Cell
-        Whose.
+        The cell that was trained.
     device : str
-        Kind of device: a name of `bnonly.cost.gpus`, or "cpu:N" with N threads.
+        Kind of device: a name in `bnonly.cost.gpus`, or "cpu:N" with N threads.
     images_per_second : float
-        Median of its epochs, evaluations left out.
+        Median over its epochs, without evaluations.
     """
 
     cell: Cell
@@ -46,7 +46,7 @@ class Throughput:
 
 @dataclass(frozen=True)
 class Group:
-    """How the model did for one kind of device, engine, precision and family."""
+    """The accuracy of the model for one kind of device, engine, precision and family."""
 
     device: str
     engine: str
@@ -59,12 +59,12 @@ class Group:
 
 
 class Measured:
-    """Throughputs, and the corrections that follow from them.
+    """Throughputs and the corrections from them.
 
     Parameters
     ----------
     throughputs : iterable of Throughput
-        Of any devices.
+        From any devices.
     kinds : iterable of Gpu
         Kinds of the configuration.
     """
@@ -91,13 +91,13 @@ class Measured:
         for key, cells in self._logs.items():
             found[key] = _correct(cells.values())
             families.setdefault(key[:3], {})[key[3]] = [statistics.fmean(v) for v in cells.values()]
-        # A family that was never measured: from the others, with the error of predicting one family from another.
+        # An unmeasured family takes the correction of the others, with the error of predicting one family from another.
         for short, by_family in families.items():
             found[short] = _correct(by_family.values())
         return found
 
     def correction(self, cell: Cell, gpu: Gpu) -> Correction | None:
-        """Return the correction of a cell on a device; None if nothing like it was measured.
+        """Return the correction of a cell on a device; None if nothing similar was measured.
 
         Replicates of the same architecture and regime come first, then its family, then every family.
         """
@@ -109,7 +109,7 @@ class Measured:
         return self._corrections.get(key) or self._corrections.get(key[:3])
 
     def groups(self) -> Iterator[Group]:
-        """Yield how the model did for everything that was measured."""
+        """Yield the accuracy of the model for every measured group."""
         for key, cells in sorted(self._logs.items()):
             logs = [statistics.fmean(v) for v in cells.values()]
             yield Group(
@@ -137,7 +137,7 @@ def _correct(cells: Iterable[list[float]]) -> Correction:
 
 
 def load(kinds: Iterable[Gpu] = ()) -> Measured | None:
-    """Read what the last `scan` of the current run's results found; None if there is nothing."""
+    """Read the throughputs that the last `scan` of this run stored; None if there are none."""
     kinds = tuple(kinds)
     found = [
         Throughput(parse_cell(e["cell"]), e["device"], e["images_per_second"])
@@ -148,14 +148,14 @@ def load(kinds: Iterable[Gpu] = ()) -> Measured | None:
 
 
 def _entries(kinds: tuple[Gpu, ...]) -> dict[str, Any]:
-    """Return the kept entries by file; none if there are none, or one is of another version."""
+    """Return the stored entries by file; empty if there are none or one has another version."""
     try:
         entries = atomic.read_json(paths.throughputs())["runs"]
         for entry in entries.values():
             parse_cell(entry["cell"])
             if entry["device"]:
                 find_gpu(entry["device"], kinds)
-                if not 0 < entry["images_per_second"] < math.inf:  # text raises TypeError
+                if not 0 < entry["images_per_second"] < math.inf:  # a string raises TypeError
                     return {}
         return dict(entries)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
@@ -163,7 +163,7 @@ def _entries(kinds: tuple[Gpu, ...]) -> dict[str, Any]:
 
 
 def scan(kinds: Iterable[Gpu] = ()) -> Measured | None:
-    """Read the throughput of every finished run under ``results/``, those that have not changed from memory.
+    """Read the throughput of every finished run under ``results/``; unchanged files come from the stored entries.
 
     Returns
     -------
@@ -172,8 +172,8 @@ def scan(kinds: Iterable[Gpu] = ()) -> Measured | None:
 
     Notes
     -----
-    Left out are damaged files, which `bnonly status` names, runs that changed devices on the way, and devices of no
-    known kind.
+    It skips damaged files (`bnonly status` names them), runs that changed devices, and devices of unknown
+    kind.
     """
     kinds = tuple(kinds)
     known, entries = _entries(kinds), {}
@@ -195,7 +195,7 @@ def _keep(entries: dict[str, Any]) -> None:
         with atomic.writing(paths.throughputs()) as stream:
             stream.write(json.dumps({"runs": entries}, indent=0, sort_keys=True).encode())
     except UserError:
-        pass  # somebody else's results, read-only: they are scanned again next time
+        pass  # read-only results of another user: the next call scans them again
 
 
 def _read(path: Path, kinds: tuple[Gpu, ...], mark: list[int]) -> dict[str, Any] | None:
@@ -211,7 +211,7 @@ def _read(path: Path, kinds: tuple[Gpu, ...], mark: list[int]) -> dict[str, Any]
         r for r, s in zip(table["images_per_second"].to_pylist(), table["seconds"].to_pylist(), strict=True) if s > 0
     ]
     rates = rates[1:] if len(rates) > 2 else rates  # the first epoch warms up
-    # What replicates side by side do in a second says little of one that trains alone.
+    # The throughput of replicates side by side says little about one that trains alone.
     if max(int(s.get("together", 1)) for s in label.get("sessions") or [label]) > 1:
         rates = []
     device = _device(label, kinds) if rates else ""
@@ -224,7 +224,7 @@ def _read(path: Path, kinds: tuple[Gpu, ...], mark: list[int]) -> dict[str, Any]
 
 
 def _device(label: dict[str, Any], kinds: tuple[Gpu, ...]) -> str:
-    """Return the kind of device of a run; "" if it changed devices on the way, or is of no known kind."""
+    """Return the kind of device of a run; "" if it changed devices or the kind is unknown."""
     sessions = label.get("sessions") or [label]
     if len({(s.get("device_name"), s.get("threads")) for s in sessions}) > 1:
         return ""

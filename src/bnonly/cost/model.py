@@ -1,4 +1,4 @@
-"""How long a step takes on a kind of GPU."""
+"""A model of the time of a step on a kind of GPU."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Constants:
-    """What an engine makes of a device.
+    """The efficiency of an engine on a device.
 
     Attributes
     ----------
     matrix, copy : float
-        Shares of the peak rate and of the copy bandwidth that its kernels reach.
+        Fractions of the peak rate and of the copy bandwidth that its kernels reach.
     narrow : int
-        Channels below which a matrix product reaches proportionally less.
+        Channels below which the rate of a matrix product falls in proportion.
     kernel_seconds : float
         Shortest time of a kernel.
     launch_seconds : float
-        Of the host for every launch; 0 where a step is launched as one graph.
+        Host time per launch; 0 if a graph launches the whole step.
     startup_seconds : float
-        Before the first step: imports, the device's context, building the network, data, and for a graph its capture.
+        Before the first step: imports, device context, network, data and graph capture.
     startup_per_kernel : float
-        More of that for every kernel of a step.
+        Additional start-up per kernel of a step.
     """
 
     matrix: float
@@ -45,36 +45,36 @@ class Constants:
     startup_per_kernel: float
 
 
-#: By (engine, whether on a CPU).  Estimates until a run has been measured, except where a source is named.
+#: By (engine, whether on a CPU).  Estimates, except where a source is named; measured runs correct them.
 CONSTANTS = {
-    # 7 us a launch: eager PyTorch at 14-28 thousand images/s on ResNet-110, some 800 launches for 128 images.  Half of
-    # the fp32 peak and 0.8 of the bandwidth are what cuDNN's and PyTorch's own kernels commonly reach.
+    # 7 us per launch: eager PyTorch trains ResNet-110 at 14-28 thousand images/s, with about 800 launches for 128 images.  Half of
+    # the fp32 peak and 0.8 of the bandwidth are typical of cuDNN's and PyTorch's kernels.
     ("reference", False): Constants(0.5, 0.8, 32, 2.5e-6, 7e-6, 10.0, 0.0),
-    # A graph has no launches; 1.5 us is the shortest node of one.  0.6 of a 16-bit peak: a large matrix product reached
-    # 790 of 989 TFLOP/s on an H200, convolutions stay below it.
+    # A graph has no launches; its shortest node takes 1.5 us.  0.6 of a 16-bit peak: a large matrix product reached
+    # 790 of 989 TFLOP/s on an H200, and convolutions reach less.
     ("fast", False): Constants(0.6, 0.8, 64, 1.5e-6, 0.0, 15.0, 2e-3),
     ("reference", True): Constants(0.5, 0.8, 16, 5e-6, 10e-6, 5.0, 0.0),
     ("fast", True): Constants(0.6, 0.8, 16, 5e-6, 10e-6, 5.0, 0.0),
 }
 
 
-#: Photographs that one core decodes and crops in a second: 0.61 ms each at 500 x 375 pixels, 0.34 ms shrunk to 256
+#: Photographs that one core decodes and crops per second: 0.61 ms each at 500 x 375 pixels, 0.34 ms shrunk to 256
 #: (benchmarks/results/data.md).
 DECODED_PER_CORE = {0: 1 / 0.61e-3, 256: 1 / 0.34e-3}
 
 
-#: Cores that feed one GPU unless said otherwise.
+#: Default number of cores that feed one GPU.
 CORES = 8
 
 
-#: At which the GPUs of a node add up gradients.
+#: Bandwidth at which the GPUs of a node add up gradients.
 EXCHANGE_BYTES_PER_S = 50e9
 
 
 def kernels(
     passes: tuple[tuple[Pass, int], ...], batch: int, gpu: Gpu, constants: Constants, precision: str
 ) -> dict[str, float]:
-    """Return seconds on the device by what they are bound by."""
+    """Return seconds on the device by their bound."""
     itemsize = ITEMSIZE[precision]
     bandwidth = gpu.copy_bytes_per_s * constants.copy
     rate = gpu.matrix_flops[precision] * constants.matrix
@@ -93,7 +93,7 @@ def kernels(
 
 @lru_cache(maxsize=4096)
 def model(cell: Cell, gpu: Gpu, cores: int) -> tuple[float, str, float, float]:
-    """Return the seconds of all steps, what bounds them, seconds of one evaluation, seconds of start-up."""
+    """Return the seconds of all steps, their bound, seconds of one evaluation, seconds of start-up."""
     constants = CONSTANTS["fast" if cell.engine == "triton" else cell.engine, gpu.is_cpu]
     training, one, data, batch = (
         count_training(cell),
@@ -105,7 +105,7 @@ def model(cell: Cell, gpu: Gpu, cores: int) -> tuple[float, str, float, float]:
     by = kernels((*one.forward, *one.backward), batch // gpus, gpu, constants, cell.precision)
     exchange = 2 * (gpus - 1) / gpus * 4 * one.trainable / EXCHANGE_BYTES_PER_S
     host = one.kernels * constants.launch_seconds
-    # A GPU computes while the host launches; on a CPU one waits for the other.
+    # A GPU computes while the host launches; on a CPU the times add up.
     parts = {
         "FLOPs": sum(by.values()) * training.images / batch + exchange * training.iterations,
         "launches": host * training.iterations,
@@ -130,18 +130,18 @@ def model(cell: Cell, gpu: Gpu, cores: int) -> tuple[float, str, float, float]:
 
 
 def step_seconds_per_image(cell: Cell, gpu: Gpu, cores: int = CORES) -> float:
-    """Return the model's seconds of training for one image, uncorrected; measured ones are compared with them."""
+    """Return the model's uncorrected training seconds per image, for comparison with measurements."""
     return model(cell, gpu, cores)[0] / count_training(cell).images
 
 
 def limit_images_per_second(cell: Cell, gpu: Gpu, matrix_flops: float | None = None) -> float:
-    """Return the training throughput that no engine can exceed: every byte and FLOP that has to be, at full rate,
+    """Return an upper bound of the training throughput of any engine: all necessary bytes and FLOPs at full rate,
     overlapped.
 
     Parameters
     ----------
     cell : Cell
-        Its precision says how large an element is.
+        Training to bound; its precision sets the size of an element.
     gpu : Gpu
         The device.
     matrix_flops : float, optional

@@ -1,8 +1,8 @@
-"""One training step of a network: FLOPs, bytes moved, launches, and what is kept for the backward pass (standard library only).
+"""One training step of a network: FLOPs, bytes moved, launches, and memory kept for the backward pass (standard library only).
 
-FLOPs are those of convolutions and the linear layer, two for a multiply-add.  A backward pass costs only what the
-regime needs: gradients of activations down to the first trainable tensor, gradients of weights where weights train; of
-all of a filter's weights where some random ones do.
+FLOPs are those of convolutions and the linear layer, two per multiply-add.  A backward pass counts only what the
+regime needs: activation gradients down to the first trainable tensor, and weight gradients where weights train.  If
+some random weights of a filter train, the gradients of all its weights count.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ITEMSIZE = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}
 
 @dataclass(frozen=True)
 class Traffic:
-    """How often an engine reads and writes the elements of each operation's tensors, E of its output unless said
+    """The number of times an engine reads and writes each operation's tensors, of E output elements unless stated
     otherwise.
 
     A forward convolution reads its input and writes its output once, in every engine.
@@ -34,26 +34,26 @@ class Traffic:
     add: tuple[int, int]
     dgrad: tuple[int, int]  # of the input's elements, of the output's
     wgrad: tuple[int, int]
-    accumulate: int  # where two gradients of one tensor are added
+    accumulate: int  # sum of two gradients of one tensor
     bn_kernels: int
-    pointwise_kernels: int  # of a ReLU or an addition; 0 where they are part of the BatchNorm
+    pointwise_kernels: int  # of a ReLU or an addition; 0 if fused with BatchNorm
 
 
 TRAFFIC = {
-    # One kernel for every operation: 40 E a basic block when BatchNorm trains, 44 E when everything does.
+    # One kernel per operation: 40 E per basic block when BatchNorm trains, 44 E when everything does.
     "reference": Traffic("reference", (3, 5), (2, 3), (3, 0), (1, 1), (1, 1), 3, 1, 1),
     # BatchNorm with ReLU and addition as one kernel of two passes: 30 E, 34 E.
     "fast": Traffic("fast", (3, 5), (0, 0), (1, 2), (1, 1), (1, 1), 3, 2, 0),
-    # With the Triton kernels, which nobody has measured yet: no better than without, until they are.
+    # The Triton kernels have not been measured here; assume no gain.
     "triton": Traffic("triton", (3, 5), (0, 0), (1, 2), (1, 1), (1, 1), 3, 2, 0),
-    # What has to move when BatchNorm, ReLU and addition happen inside the convolutions: 15 E, 21 E.  Nothing runs so.
+    # Minimum with BatchNorm, ReLU and addition inside the convolutions: 15 E, 21 E.  No engine reaches it.
     "limit": Traffic("limit", (0, 0), (0, 0), (2, 0), (2, 2), (1, 2), 1, 0, 0),
 }
 
 
 @dataclass(frozen=True)
 class Pass:
-    """A kernel, or several alike, of one training step.
+    """One kernel, or several equal ones, of a training step.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Pass:
     flops : int
         Per image.
     width : int
-        The smaller side of the matrix product, min(output channels, fan-in): narrow ones leave matrix units idle.
+        Smaller side of the matrix product, min(output channels, fan-in): narrow products leave matrix units idle.
     kernels : int
         Launches.
     """
@@ -81,25 +81,25 @@ class Pass:
 
 @dataclass(frozen=True)
 class Step:
-    """One image's training step of a network under a regime, and what the whole step has in common.
+    """Costs of a training step of a network under a regime, per image and per step.
 
     Attributes
     ----------
     forward, backward : tuple of (Pass, int)
-        Passes, and how often each occurs.
+        Passes and their counts.
     forward_flops, dgrad_flops, wgrad_flops : int
         Per image.
     saved_elements : int
         Elements of activations kept for the backward pass, per image.
     saved_bytes, saved_masks : int
-        Bytes kept beside them per image whatever the precision: indices of max-pools, masks; masks kept in two-byte
+        Further bytes kept per image in any precision (indices of max-pools, masks), and masks kept in two-byte
         precisions only.
     saved_fixed : int
         Bytes kept per step: BatchNorm's batch statistics, weights with random entries scattered into them.
     largest : int
         Elements of the largest activation, per image.
     parameters, trainable, features, tensors : int
-        All, those that train, BatchNorm's channels, trainable tensors.
+        All parameters, trainable parameters, BatchNorm's channels, trainable tensors.
     kernels : int
         Launches of one training step, augmentation and optimiser included.
     """
@@ -121,19 +121,19 @@ class Step:
     kernels: int
 
     def saved(self, batch: int, itemsize: int) -> int:
-        """Return the bytes kept for the backward pass of a batch, with activations of some bytes an element."""
+        """Return the bytes kept for the backward pass of a batch, with `itemsize` bytes per activation element."""
         masks = self.saved_masks if itemsize < 4 else 0
         return batch * (self.saved_elements * itemsize + self.saved_bytes + masks) + self.saved_fixed
 
 
-#: Launches of a step beside the network's: augmentation and normalisation, loss, accuracy sums.
+#: Launches of a step outside the network: augmentation and normalisation, loss, accuracy sums.
 STEP_KERNELS = 30
-#: Tensors that one launch of a multi-tensor optimiser takes, and launches of SGD with momentum and decay for them.
+#: Tensors per launch of a multi-tensor optimiser, and its launches for SGD with momentum and decay.
 OPTIMISER_TENSORS, OPTIMISER_KERNELS = 100, 4
 
 
 class _Counting:
-    """Goes over a network once and collects its passes."""
+    """Collects the passes of a network in one traversal."""
 
     def __init__(self, ops: tuple[Op, ...], regime: Regime, traffic: Traffic) -> None:
         self.ops, self.train, self.k, self.traffic = ops, set(regime.train), regime.random_k, traffic
@@ -141,7 +141,7 @@ class _Counting:
         self.saved: set[int] = set()
         self.saved_bytes = self.saved_masks = self.saved_fixed = 0
         self.parameters = self.trainable = self.features = self.tensors = 0
-        # What a step of the fast engine keeps of the one before, and its ReLU so needs no mask of.
+        # Outputs that a step of the fast engine keeps anyway, so that the ReLU before it needs no mask.
         convs = {"conv", "random"} & self.train
         self.kept = {
             op.inputs[0] for op in ops if op.kind == "pool" or (op.kind == "conv" and not op.shortcut and convs)
@@ -159,7 +159,7 @@ class _Counting:
             if self.requires[-1]:
                 self.readers.update(i for i in op.inputs if self.requires[i])
         for number, count in self.readers.items():
-            for _ in range(count - 1):  # a block's input is read by its first convolution and its shortcut
+            for _ in range(count - 1):  # the first convolution and the shortcut both read a block's input
                 self._pointwise(self.backward, self.traffic.accumulate * self.ops[number].elements)
         passes = [*self.forward.items(), *self.backward.items()]
         flops = {kind: sum(p.flops * n for p, n in passes if p.kind == kind) for kind in ("forward", "dgrad", "wgrad")}
@@ -184,7 +184,7 @@ class _Counting:
         )
 
     def _trains(self, op: Op) -> int:
-        """Count the numbers of an operation that train, and all of its parameters."""
+        """Count the trainable and all parameters of an operation."""
         if op.kind == "bn":
             self.parameters += 2 * op.channels
             self.features += op.channels
@@ -197,7 +197,7 @@ class _Counting:
             own = [n for n in (weights, bias) if n] if group in self.train else []
             if op.kind == "conv" and "random" in self.train:
                 own = [self.k * op.channels]
-                # The weight that the random entries are scattered into is made anew in every step, and kept.
+                # Every step scatters the random entries into a new weight, and keeps it.
                 self.saved_fixed += 4 * weights * (self.traffic.name == "reference")
         else:
             return 0
@@ -236,7 +236,7 @@ class _Counting:
 
     def _conv(self, op: Op, number: int, own: int, before: bool) -> None:
         self._product(op, own, before)
-        # Stock autograd keeps a convolution's input even where its weight is frozen; the fast engine does not.
+        # Unlike the fast engine, stock autograd keeps a convolution's input even if the weight is frozen.
         if self.requires[number] and (own or self.traffic.name == "reference"):
             self._keep(op.inputs[0])
 
@@ -245,7 +245,7 @@ class _Counting:
         if own and self.traffic.name == "reference":
             self._keep(op.inputs[0])
         elif own:
-            self.saved_bytes += 4 * self.ops[op.inputs[0]].elements  # in fp32 whatever the precision
+            self.saved_bytes += 4 * self.ops[op.inputs[0]].elements  # fp32 in every precision
 
     def _bn(self, op: Op, number: int, own: int, before: bool) -> None:
         self._pointwise(self.forward, self.traffic.bn[0] * op.elements, self.traffic.bn_kernels)
@@ -261,7 +261,7 @@ class _Counting:
             if self.traffic.name == "reference":
                 self._keep(number)
             elif number not in self.kept:
-                # A byte an element.  Without a shortcut an fp32 mask follows from what BatchNorm keeps.
+                # One byte per element.  Without a shortcut, an fp32 mask follows from the tensors that BatchNorm keeps.
                 if self.ops[op.inputs[0]].kind == "add":
                     self.saved_bytes += op.elements
                 else:
@@ -271,9 +271,7 @@ class _Counting:
         self._pointwise(self.forward, self.traffic.add[0] * op.elements, self.traffic.pointwise_kernels)
         if before:
             self._pointwise(self.backward, self.traffic.add[1] * op.elements, self.traffic.pointwise_kernels)
-            if (
-                self.traffic.name != "reference"
-            ):  # one function with the BatchNorm, whose input is kept for either gradient
+            if self.traffic.name != "reference":  # fused with the BatchNorm, whose input is kept for either gradient
                 self._keep(self.ops[op.inputs[0]].inputs[0])
 
     def _pool(self, op: Op, number: int, own: int, before: bool) -> None:
@@ -300,9 +298,9 @@ def count_step(architecture: Architecture, regime: Regime, classes: int, image: 
     architecture : Architecture
         The network.
     regime : Regime
-        What trains.
+        The trainable parts.
     classes, image : int
-        Outputs; side of the input in pixels.
+        Number of outputs; side of the input in pixels.
     engine : str
         A key of `TRAFFIC`.
     """

@@ -1,4 +1,4 @@
-"""What figures, experiments or everything cost, by kind of GPU (standard library only)."""
+"""The cost of figures, of experiments or of everything, by kind of GPU (standard library only)."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from bnonly.errors import UserError, accepted
 from bnonly.grid.cell import ENGINES, PRECISIONS, Cell, Key
 from bnonly.grid.resolve import Grid
 
-#: Architecture and regime: what replicates share.
+#: Architecture and regime, which replicates share.
 Pair = tuple[str, str]
 _COUNTED = ("train_flops", "test_flops", "disk_bytes")
 
 
 @dataclasses.dataclass(frozen=True)
 class Assumptions:
-    """What an estimate takes for granted.
+    """The assumptions of an estimate.
 
     Attributes
     ----------
     gpus : int
-        Of one kind, for the wall time.
+        Number of GPUs, for the wall time.
     engine, precision : str or None
-        Instead of the configuration's.
+        They replace those of the configuration.
     cores : int
         CPU cores that decode images for one GPU.
     """
@@ -42,14 +42,14 @@ class Assumptions:
 
 
 def longest_first(trainings: Iterable[tuple[float, int]], gpus: int) -> float:
-    """Return when the last of some GPUs is done if they take the longest training that is left, in turn.
+    """Return the seconds until all trainings are done, if a free GPU always takes the longest one left.
 
     Parameters
     ----------
     trainings : iterable of (seconds, GPUs that it takes)
-        One that takes more than there are is counted as taking all of them.
+        A training that needs more GPUs than there are takes all of them.
     gpus : int
-        How many there are.
+        Number of GPUs.
     """
     free = [0.0] * gpus
     for seconds, width in sorted(trainings, reverse=True):
@@ -60,7 +60,7 @@ def longest_first(trainings: Iterable[tuple[float, int]], gpus: int) -> float:
 
 
 def as_engine(cell: Cell, gpu: Gpu, assumed: Assumptions) -> Cell:
-    """Return a cell as another engine or precision would train it; the fast engine's own is bf16 on a GPU."""
+    """Return a cell with another engine or precision; the fast engine's default is bf16 on a GPU."""
     engine, precision = assumed.engine or cell.engine, assumed.precision
     if precision is None:
         if engine == cell.engine:
@@ -77,7 +77,7 @@ def costs(
     assumed: Assumptions = Assumptions(),  # noqa: B008 - frozen
     measured: Measured | None = None,
 ) -> dict[str, Any]:
-    """Add up what cells cost.
+    """Add up the costs of cells.
 
     Parameters
     ----------
@@ -88,24 +88,24 @@ def costs(
     kinds : sequence of Gpu
         Devices to estimate for.
     assumed : Assumptions
-        How many GPUs, which engine.
+        Number of GPUs, engine, precision.
     measured : Measured, optional
-        What corrects the model.
+        Corrections of the model.
 
     Returns
     -------
     dict
-        JSON-able: "trainings", "networks" (architectures times regimes), "train_flops", "test_flops", "disk_bytes";
-        "groups", experiment by experiment, a shared cell in the first; "kinds", device by device: seconds, joules at
-        board power, wall seconds, error_factor, measured share of the time, the longest training, what does not fit its
-        memory, and the precisions that it lacks; "model": how the model did where something was measured.
+        Fit for JSON: "trainings", "networks" (architectures times regimes), "train_flops", "test_flops", "disk_bytes";
+        "groups", per experiment, with a shared cell in the first only; "kinds", per device: seconds, joules at
+        board power, wall seconds, error_factor, measured share of the time, longest training, trainings that exceed its
+        memory, and precisions that it lacks; "model": the accuracy of the model for each measured group.
     """
     _check(grid, keys, assumed)
     home: dict[Key, str] = {}
     for experiment in grid.experiments.values():
         for key in grid.keys_of(experiment):
             home.setdefault(key, experiment.name)
-    # Replicates cost the same: one of them is counted and estimated.
+    # Replicates cost the same, so count and estimate one of them.
     cells = {key[:2]: grid.cells[key] for key in reversed(keys)}
     counts = {pair: count_training(cell) for pair, cell in cells.items()}
     groups: dict[str, dict[str, Any]] = {}
@@ -145,7 +145,7 @@ def _check(grid: Grid, keys: Sequence[Key], assumed: Assumptions) -> None:
 
 
 def _device_seconds(cells: Mapping[Pair, Cell], found: Mapping[Pair, Estimate], key: Key) -> float:
-    """Return the seconds of one training, those of all of its GPUs added up."""
+    """Return the seconds of one training, summed over its GPUs."""
     return found[key[:2]].seconds * cells[key[:2]].recipe.gpus
 
 
@@ -155,7 +155,7 @@ def _device(
     """Add up the estimates for one kind of device."""
     spent = {key: _device_seconds(cells, found, key) for key in keys}
     total = sum(spent.values())
-    # Weighted by time; nothing is said of trainings like none that was measured.
+    # Weighted by time; trainings unlike any measured one do not count.
     errors = [(error, s) for key, s in spent.items() if (error := found[key[:2]].error_factor) is not None]
     longest = max(found, key=lambda p: found[p].seconds, default=None)
     precisions = sorted({c.precision for c in cells.values()})
@@ -174,5 +174,5 @@ def _device(
 
 
 def default_kinds(grid_kinds: Sequence[Gpu]) -> list[Gpu]:
-    """Return the kinds of the table where none is named: the configuration's own, then all of ours."""
+    """Return the default kinds of the table: the configuration's, then all of ours."""
     return [*grid_kinds, *(g for n, g in GPUS.items() if n not in {k.name for k in grid_kinds})]

@@ -1,4 +1,4 @@
-"""A whole training: its FLOPs, the bytes it moves, the memory it needs and the disk its results take (standard library only)."""
+"""Costs of a whole training: FLOPs, bytes moved, memory, and disk for its results (standard library only)."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from bnonly.grid.schedule import Schedule
 
 @dataclass(frozen=True)
 class Training:
-    """What one cell's training computes, moves and keeps.
+    """The FLOPs, bytes, memory and disk of one cell's training.
 
     Attributes
     ----------
     train_flops, test_flops : int
-        Of the whole training; of its evaluations.
+        FLOPs of the whole training; of its evaluations.
     train_bytes : int
-        Moved by the training steps in the cell's engine and precision.
+        Bytes that the training steps move in the cell's engine and precision.
     iterations, images : int
-        Steps; images trained on, an image once an epoch.
+        Steps; images trained on, each image once per epoch.
     evaluations, test_images : int
-        How often the test set is scored; its images.
+        Number of passes over the test set; images in it.
     memory_bytes : int
-        Peak on a device, of several that share a batch on each; without the driver's or torch's own.
+        Peak per device, without the memory of the driver and torch.
     disk_bytes : int
-        Of the finished cell's files.
+        Size of the finished cell's files.
     parameters, trainable : int
-        Numbers of the network; those that train.
+        Parameters of the network; the trainable ones.
     step : Step
-        The step behind it.
+        Costs of one step.
     """
 
     train_flops: int
@@ -49,12 +49,12 @@ class Training:
 
 
 def count_training(cell: Cell) -> Training:
-    """Count what a cell's training computes, moves and keeps.
+    """Count the FLOPs, bytes, memory and disk of a cell's training.
 
     Parameters
     ----------
     cell : Cell
-        Its engine and precision say how.
+        Training to count, with its engine and precision.
     """
     recipe, data = cell.recipe, DATASETS[cell.recipe.dataset]
     size = recipe.image_size or data.image_size
@@ -66,13 +66,13 @@ def count_training(cell: Cell) -> Training:
     itemsize = ITEMSIZE[cell.precision]
     per_image = one.forward_flops + one.dgrad_flops + one.wgrad_flops
     passes = (*one.forward, *one.backward)
-    # Activations are moved for every image, weights in every step.
+    # Activations move for every image, weights in every step.
     moved = itemsize * sum((images * p.elements + schedule.total * p.weights) * n for p, n in passes)
     share = recipe.batch_size // recipe.gpus
     saved = one.saved(share, itemsize)
-    # Beside what is saved: the activation under way, its gradient, and one being made.
+    # In addition to the saved tensors: the current activation, its gradient and the next one.
     transient = 3 * share * one.largest * itemsize
-    # fp32 parameters, with gradient and momentum where they train, and a copy of the frozen ones in the precision of
+    # fp32 parameters, gradient and momentum of the trainable ones, and a copy of the frozen ones in the precision of
     # the engine.
     parameters = 4 * one.parameters + 8 * one.trainable + (itemsize * one.parameters if itemsize < 4 else 0)
     resident = 0 if data.layout == "folder" else 3 * size * size * (data.train_images + data.test_images)
@@ -96,7 +96,7 @@ def count_training(cell: Cell) -> Training:
 
 
 def _disk(one: Step, rows: int) -> int:
-    """Return the bytes of a cell's files: values that hardly compress, and labels (measured on the demo)."""
+    """Return the bytes of a cell's files: incompressible values, and labels (measured on the demo)."""
     weights = 4 * (one.trainable + 2 * one.features) + 2_000
     metrics = 75 * rows + 7_000
     batchnorm = 31 * one.features + 6_000

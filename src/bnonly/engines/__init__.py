@@ -1,1 +1,1 @@
-"""One training step, by three engines that compute the same."""
+"""Three engines for the same training step."""

@@ -1,4 +1,4 @@
-"""Choose the device that a program computes on, and make sure that it works."""
+"""Choose the device and check that it works."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import torch.utils.deterministic
 
 from bnonly.errors import UserError
 
-#: How torch says that a machine has no GPU at all: on a laptop that is no news.
+#: torch's message for a machine without a GPU, which needs no warning.
 NO_DRIVER = "Found no NVIDIA driver"
-#: What SLURM sets in a job that has GPUs.
+#: Environment variables that SLURM sets in a job with GPUs.
 GRANTED = ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE")
 
 
 def choose_device(name: str) -> torch.device:
     """Return a device by name; "auto" is the GPU if this machine has one.
 
-    A GPU that cannot be used is never silent: with "cuda", and in a job that asked for a GPU, it is an error; otherwise a line
-    says why the CPU computes.
+    An unusable GPU is always reported: as an error with "cuda" or in a job with a GPU, otherwise as a warning that
+    explains why the CPU computes.
 
     Raises
     ------
     UserError
-        If a GPU is asked for and none can be used.
+        If a GPU is required and none is usable.
     """
     if name == "cpu":
         return torch.device("cpu")
@@ -46,7 +46,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def why_not_cuda() -> str | None:
-    """Return why no GPU can be used, with versions and remedy; None if one can."""
+    """Return why no GPU is usable, with versions and remedy; None if one is."""
     built = f"torch {torch.__version__}"
     if torch.version.cuda is None:
         return f"{built} is built without CUDA; install the versions of envs/requirements.txt"
@@ -57,7 +57,7 @@ def why_not_cuda() -> str | None:
         torch.cuda.init()
         capability = torch.cuda.get_device_capability()
         name = torch.cuda.get_device_name()
-    except Exception as problem:  # torch has errors of several kinds for this
+    except Exception as problem:  # torch raises several types here
         return _explain(str(problem), built)
     available = torch.cuda.get_arch_list()
     if not any(_runs_on(architecture, capability) for architecture in available):
@@ -74,7 +74,7 @@ def check_device(device: torch.device) -> None:
     Raises
     ------
     UserError
-        If the GPU fails or computes something wrong.
+        If the GPU fails or gives a wrong result.
     """
     if device.type != "cuda":
         return
@@ -90,7 +90,7 @@ def check_device(device: torch.device) -> None:
 
 
 def _explain(problem: str, built: str) -> str:
-    """Return a line for an error of CUDA."""
+    """Return one line for a CUDA error."""
     if "driver" in problem and "too old" in problem:
         found = re.search(r"found version (\d+)", problem)
         has = f" for CUDA {int(found[1]) // 1000}.{int(found[1]) % 1000 // 10}" if found else ""
@@ -104,7 +104,7 @@ def _explain(problem: str, built: str) -> str:
 
 
 def _runs_on(architecture: str, capability: tuple[int, int]) -> bool:
-    """Whether code of a wheel runs on a GPU: binary code within its major version, PTX on any later one."""
+    """Whether a wheel's code runs on a GPU: binary code within its major version, PTX on any later one."""
     found = re.match(r"(sm|compute)_(\d+)(\d)", architecture)
     if found is None:
         return False
@@ -118,9 +118,9 @@ def be_reproducible(precision: str) -> None:
     Parameters
     ----------
     precision : str
-        Of a cell; only "tf32" lets a GPU round the factors of float32 products.
+        Precision of the cell; only "tf32" lets a GPU round the factors of float32 products.
     """
     torch.set_deterministic_debug_mode("error")
-    # Deterministic torch would fill every new tensor with NaN, one more pass over each activation.
+    # Otherwise deterministic torch fills every new tensor with NaN, an extra pass over each activation.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"

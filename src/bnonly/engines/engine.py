@@ -1,6 +1,6 @@
-"""What a training needs of an engine, and the engine that a cell names.
+"""The interface of an engine, and the engine of a cell.
 
-The engines: `bnonly.engines.reference` (plain PyTorch), `bnonly.engines.fast.engine` (fused, any precision), and the latter
+The engines are `bnonly.engines.reference` (plain PyTorch), `bnonly.engines.fast.engine` (fused, any precision), and the latter
 with the kernels of `bnonly.engines.triton`.
 """
 
@@ -30,7 +30,7 @@ from bnonly.grid.schedule import Schedule
 
 
 class Engine(Protocol):
-    """What a training needs of an engine.
+    """The interface of an engine to the training loop.
 
     Attributes
     ----------
@@ -59,17 +59,17 @@ class Engine(Protocol):
         """Set these sums: to zero for a new epoch, to a checkpoint's for a resumed one."""
 
     def state(self) -> dict[str, Any]:
-        """Return everything that training changes, as tensors on the CPU."""
+        """Return the full training state, as tensors on the CPU."""
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from a state."""
 
     def facts(self) -> dict[str, Any]:
-        """Return what the record of a run says about how it was computed; "kernels" is the backend."""
+        """Return the engine's entries in a run's record; "kernels" is the backend."""
 
 
 def make_engine(cell: Cell, source: Batches, device: torch.device, team: Team = ALONE) -> Engine:
-    """Return the engine that a cell names.
+    """Return the engine of a cell.
 
     Parameters
     ----------
@@ -118,12 +118,12 @@ def _check_precision(cell: Cell, device: torch.device) -> None:
 
 
 def tester(model: torch.nn.Module, cell: Cell) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return the function with which a cell's engine computes logits in evaluation mode."""
+    """Return the function that computes logits in evaluation mode with a cell's engine."""
     if cell.engine == "reference":
         return model
     be_reproducible(cell.precision)
     dtype = DTYPES[cell.precision]
     device = next(model.parameters()).device
-    # The Triton kernels only train.
+    # The Triton kernels are for training only.
     backend = choose_backend(dataclasses.replace(cell, engine="fast"), device)
     return Network(model, Parameters(model, dtype).of, dtype, Statistics(backend)).test

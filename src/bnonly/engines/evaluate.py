@@ -12,7 +12,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Scores:
-    """Mean cross-entropy in nats; top-1 and top-5 accuracy as shares of 1."""
+    """Mean cross-entropy in nats; top-1 and top-5 accuracy as fractions."""
 
     loss: float
     top1: float
@@ -20,15 +20,15 @@ class Scores:
 
 
 class Tally:
-    """Sums over a test set, kept on the device until they are asked for.
+    """Sums over a test set, kept on the device until `scores` reads them.
 
-    With fewer than five classes top-5 counts all of them.  Logits that are not finite score what torch's `topk` makes of
-    them, chance at best: the measured accuracy of a diverged run.
+    With fewer than five classes, top-5 counts all of them.  Non-finite logits score as torch's `topk` ranks
+    them, at best by chance; this is the accuracy of a diverged run.
 
     Parameters
     ----------
     device : torch.device
-        Where.
+        Device of the sums.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -37,7 +37,7 @@ class Tally:
         self.sums = [self._loss, self._hits]
 
     def clear(self) -> None:
-        """Start again."""
+        """Set the sums to zero."""
         for total in self.sums:
             total.zero_()
 
@@ -59,16 +59,16 @@ def evaluate(
     batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
     device: torch.device,
 ) -> Scores:
-    """Score a network in evaluation mode; the mode it was in is restored.
+    """Score a network in evaluation mode, and restore its mode.
 
     Parameters
     ----------
     network : torch.nn.Module or function
-        Maps images to logits; a function does so in evaluation mode as it is.
+        Maps images to logits; a function must compute in evaluation mode.
     batches : iterable of (images, labels)
         On the network's device.
     device : torch.device
-        Where sums are kept.
+        Device of the sums.
     """
     module = network if isinstance(network, nn.Module) else nn.Identity()
     was_training = module.training

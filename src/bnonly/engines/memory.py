@@ -1,4 +1,4 @@
-"""Check that a batch fits the device before training starts, and name one that would."""
+"""Check that a batch fits the device before training starts, and suggest one that fits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bnonly.cost.training import count_training
 from bnonly.errors import UserError
 from bnonly.grid.cell import Cell
 
-#: Share of a GPU's memory above which outputs are recomputed instead of kept: the rest is workspaces and activations between blocks.
+#: Fraction of a GPU's memory above which outputs are recomputed; the rest is for workspaces and activations between blocks.
 CROWDED = 0.85
 #: Folder of /proc and /sys.
 ROOT = Path("/")
@@ -23,12 +23,12 @@ WORDS = ("can't allocate memory", "not enough memory", "bad_alloc")
 
 
 def needed(cell: Cell) -> int:
-    """Estimate the bytes that training a cell takes on one device, with its share of the batch."""
+    """Estimate the bytes of a cell's training on one device, with its share of the batch."""
     return count_training(cell).memory_bytes
 
 
 def size(device: torch.device) -> int:
-    """Return the bytes that a device has: a GPU's memory, or this process's share of the machine's."""
+    """Return a device's memory in bytes: a GPU's, or this process's share of the machine's."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -36,7 +36,7 @@ def size(device: torch.device) -> int:
 
 
 def _addresses() -> list[int]:
-    """Return the limit of `ulimit -v`, if there is one."""
+    """Return the limit of `ulimit -v`; empty if there is none."""
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     return [] if soft == resource.RLIM_INFINITY else [soft]
 
@@ -57,14 +57,14 @@ def _groups() -> Iterator[int]:
         for group in [folder, *folder.parents]:
             try:
                 yield int((group / name).read_text())
-            except (OSError, ValueError):  # not seen from in here, or without a limit
+            except (OSError, ValueError):  # not visible in a container, or no limit
                 pass
             if group == base_folder:
                 break
 
 
 def left(device: torch.device) -> int:
-    """Return the bytes of a device that are free or already used by this process."""
+    """Return the bytes of a device that are free or used by this process."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free + torch.cuda.memory_reserved(device))
@@ -93,12 +93,12 @@ def lacked(problem: BaseException) -> bool:
 
 
 def check(cell: Cell, device: torch.device, replicates: int = 1) -> None:
-    """Refuse a batch, or a number of replicates, that cannot fit the device.
+    """Reject a batch, or a number of replicates, that does not fit the device.
 
     Raises
     ------
     UserError
-        With the largest power of two, or the number of replicates, that would fit.
+        With the largest power of two, or number of replicates, that fits.
     """
     has = size(device)
     if needed(cell) > has:
@@ -111,7 +111,7 @@ def check(cell: Cell, device: torch.device, replicates: int = 1) -> None:
 
 
 def too_little(cell: Cell, has: int) -> UserError:
-    """Return the error for a cell that does not fit a device of so many bytes."""
+    """Return the error for a cell that does not fit a device with `has` bytes."""
     recipe = cell.recipe
     batch = 1 << (recipe.batch_size.bit_length() - 1)
 
@@ -138,5 +138,5 @@ def too_little(cell: Cell, has: int) -> UserError:
 
 
 def crowded(cell: Cell, device: torch.device) -> bool:
-    """Whether a GPU is so full with this cell that outputs should be recomputed instead of kept."""
+    """Whether this cell fills a GPU so far that outputs should be recomputed instead of kept."""
     return device.type == "cuda" and needed(cell) > CROWDED * size(device)

@@ -1,4 +1,4 @@
-"""The reference engine: plain fp32 PyTorch, deterministic, on any device.  Every faster engine is compared with it."""
+"""The reference engine: plain fp32 PyTorch, deterministic, on any device.  Tests compare faster engines with it."""
 
 from __future__ import annotations
 
@@ -95,16 +95,16 @@ class ReferenceEngine:
 
 
 class GroupedBatchNorm(nn.BatchNorm2d):
-    """BatchNorm whose batch statistics are those of groups of images, as if each group were on a GPU of its own.
+    """BatchNorm with separate batch statistics for groups of images, as if each group were on its own GPU.
 
-    The running statistics are the first group's, as in torch's `DataParallel`, which keeps those of its first replica.
+    The running statistics are those of the first group, as torch's `DataParallel` keeps those of its first replica.
     """
 
     groups: int
 
     @classmethod
     def take_over(cls, norm: nn.BatchNorm2d, groups: int) -> None:
-        """Make a layer of a network one of these, with its parameters and statistics."""
+        """Convert a BatchNorm layer in place, with its parameters and statistics."""
         norm.__class__ = cls
         norm.groups = groups  # type: ignore[assignment]
 
@@ -120,7 +120,7 @@ class GroupedBatchNorm(nn.BatchNorm2d):
 class Sgd:
     """SGD with momentum and weight decay, bit for bit the same as `torch.optim.SGD` (tested).
 
-    torch's own imports its compiler at the first use, which takes three seconds.
+    `torch.optim.SGD` imports torch's compiler at the first use, which takes three seconds.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ class Sgd:
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
-        """Take one step along the gradients and delete them."""
+        """Take one step with the gradients and delete them."""
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         if self._decay:
             gradients = list(torch._foreach_add(gradients, self._parameters, alpha=self._decay))

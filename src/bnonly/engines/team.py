@@ -1,4 +1,4 @@
-"""The processes that train one cell on several GPUs, each on its share of every batch."""
+"""The processes that train one cell on several GPUs, each with its share of every batch."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import torch
 
 
 class Team:
-    """A single process, which shares nothing."""
+    """A single process."""
 
     rank, size = 0, 1
 
     def add_up(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Replace a tensor by its sum over all processes, and return it."""
+        """Replace a tensor with its sum over all processes, and return it."""
         return tensor
 
     def largest(self, value: int) -> int:
-        """Return the largest of all processes' values, which waits for all of them."""
+        """Wait for all processes and return the largest of their values."""
         return value
 
     def take_first(self, tensor: torch.Tensor) -> None:
-        """Replace a tensor by that of the first process."""
+        """Replace a tensor with that of the first process."""
 
 
 #: The only process of a training on one device.
@@ -34,7 +34,7 @@ class Joined(Team):
     Parameters
     ----------
     device : torch.device
-        Where this process computes.  NCCL adds up tensors on GPUs, Gloo on CPUs.
+        Device of this process.  NCCL adds up tensors on GPUs, Gloo on CPUs.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""The networks of the paper, one family a file; `build` makes any of them."""
+"""The networks of the paper, one family per file; `build` makes any of them."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def build(architecture: Architecture, classes: int) -> nn.Module:
     Returns
     -------
     torch.nn.Module
-        Maps images (batch, 3, height, width) to logits (batch, classes); its `architecture` is the one given.
+        Maps images (batch, 3, height, width) to logits (batch, classes); has `architecture` as an attribute.
 
     Raises
     ------
     UserError
-        If the family is none of these.
+        If the family is unknown.
     """
     family = architecture.family.replace("-", "_")
     if architecture.family not in FAMILIES:
         raise UserError(
             f"{architecture.name}: no family '{architecture.family}'; {accepted(architecture.family, FAMILIES)}"
         )
-    # Imported here, so that a CIFAR cell does not pay for torchvision (some two seconds).
+    # Imported here so that a CIFAR cell does not pay for torchvision (about two seconds).
     made = import_module(f"bnonly.networks.{family}").build(architecture.depth, architecture.channels, classes)
     made.architecture = architecture
     return cast(nn.Module, made)

@@ -20,7 +20,7 @@ class CifarBlock(nn.Module):
         self.relu1 = nn.ReLU()
         self.conv2 = _conv(outputs, outputs, 3, 1)
         self.bn2 = nn.BatchNorm2d(outputs)
-        # Called `downsample` as in torchvision: that name is how `bnonly.networks.regimes` knows a shortcut.
+        # Named `downsample` as in torchvision; `bnonly.networks.regimes` finds shortcuts by this name.
         self.downsample: nn.Module | None = None
         if stride != 1:
             self.downsample = nn.Sequential(_conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))

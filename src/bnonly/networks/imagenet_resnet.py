@@ -12,7 +12,7 @@ from bnonly.networks.pooling import MaxPool2d
 
 
 class _NarrowResNet(ResNet):
-    """torchvision's ResNet with another number of channels than 64 in the stem, all other widths in proportion."""
+    """torchvision's ResNet with any number of channels in the stem and all other widths in proportion."""
 
     def __init__(self, block: type[BasicBlock | Bottleneck], layers: list[int], classes: int, channels: int) -> None:
         self._channels = channels
@@ -20,7 +20,7 @@ class _NarrowResNet(ResNet):
         self.fc = nn.Linear(8 * channels * block.expansion, classes)
 
     def _make_layer(self, block: Any, planes: int, blocks: int, stride: int = 1, dilate: bool = False) -> nn.Sequential:
-        if planes == 64:  # the first group: the stem stands, 64 wide, and is what the groups continue from
+        if planes == 64:  # the first group: replace the stem, which has 64 channels
             self.inplanes = self._channels
             self.conv1 = nn.Conv2d(3, self._channels, kernel_size=7, stride=2, padding=3, bias=False)
             self.bn1 = nn.BatchNorm2d(self._channels)

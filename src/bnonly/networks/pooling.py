@@ -1,4 +1,4 @@
-"""Max-pooling that keeps the places of its maxima and not its input, with the same gradient every time on a GPU as well."""
+"""Max-pooling that keeps the positions of its maxima instead of its input, with a reproducible gradient on GPUs."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class _MaxPool(torch.autograd.Function):
         (where,) = ctx.saved_tensors
         (dy,) = gradients
         size, stride, padding = ([v, v] for v in ctx.how)
-        # The input is asked for its shape and layout only; nothing reads this memory.
+        # The backward function uses only the shape and layout of the input, so this memory is never read.
         x = torch.empty(ctx.shape, dtype=dy.dtype, device=dy.device, memory_format=torch.channels_last)
-        # On a GPU each pixel gathers, in one order, from the windows that it is the maximum of.  A torch that counts this
-        # operation among those that add up in any order would refuse it all the same.
+        # On a GPU each pixel sums, in a fixed order, over the windows whose maximum it is.  Yet torch lists this
+        # operation as nondeterministic and would reject it.
         mode = torch.get_deterministic_debug_mode()
         torch.set_deterministic_debug_mode("default")
         try:
@@ -38,12 +38,12 @@ class _MaxPool(torch.autograd.Function):
 
 
 def max_pool(x: torch.Tensor, size: int, stride: int, padding: int) -> torch.Tensor:
-    """Return the maxima of windows of a tensor (n, channels, height, width); its gradient needs no input."""
+    """Return the maxima of windows of a tensor (n, channels, height, width); the gradient does not need the input."""
     return _MaxPool.apply(x, size, stride, padding)
 
 
 class MaxPool2d(nn.MaxPool2d):
-    """`torch.nn.MaxPool2d` by way of `max_pool`; on a CPU torch's own."""
+    """`torch.nn.MaxPool2d` through `max_pool`; on a CPU through torch."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (n, channels, height, width) to the maxima of its windows."""

@@ -1,7 +1,7 @@
-"""What a regime trains, and how the network starts.
+"""The trainable parameters of a regime, and the initialisation of the network.
 
-Parameters are sorted into groups by the type of the module that holds them, never by name.  Random-k weights are a
-parameter of their own, scattered into the frozen weight, so that momentum and weight decay cannot reach a frozen one.
+The type of its module, never its name, puts a parameter into a group.  Random-k weights are a
+separate parameter, scattered into the frozen weight, so that momentum and weight decay never touch frozen weights.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def find_groups(model: nn.Module) -> Groups:
     Raises
     ------
     TypeError
-        If a module with parameters is of no known type: its parameters would belong to no group.
+        If a module with parameters has an unknown type.
     """
     inside = {m for block in model.modules() for m in _modules_of(getattr(block, "downsample", None))}
     groups = Groups([], [], [], [])
@@ -50,7 +50,7 @@ def find_groups(model: nn.Module) -> Groups:
         elif isinstance(module, nn.Linear):
             groups.outputs.append((name, module))
         elif isinstance(module, parametrize.ParametrizationList):
-            continue  # the random-k values of the convolution just seen
+            continue  # the random-k values of the previous convolution
         elif next(module.parameters(recurse=False), None) is not None:
             raise TypeError(f"{name} is a {type(module).__name__}, which belongs to no parameter group")
     return groups
@@ -61,14 +61,14 @@ def _modules_of(module: object) -> list[nn.Module]:
 
 
 class ScatteredWeight(nn.Module):
-    """A frozen weight of which some entries are a parameter of their own (a parametrisation of `weight`).
+    """A frozen weight whose trainable entries are a separate parameter (a parametrisation of `weight`).
 
     Parameters
     ----------
     frozen : tensor
         The weight at its initialisation; a buffer.
     index : int64 tensor
-        Positions in the flattened weight of the entries that train.
+        Positions of the trainable entries in the flattened weight.
     """
 
     frozen: torch.Tensor
@@ -76,21 +76,21 @@ class ScatteredWeight(nn.Module):
 
     def __init__(self, frozen: torch.Tensor, index: torch.Tensor) -> None:
         super().__init__()
-        # Both follow from the seed, so they are in no state dict.
+        # Both follow from the seed, so the state dict omits them.
         self.register_buffer("frozen", frozen, persistent=False)
         self.register_buffer("index", index, persistent=False)
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the weight with `values` in their places."""
+        """Return the weight with `values` at their positions."""
         return self.frozen.flatten().scatter(0, self.index, values).view_as(self.frozen)
 
     def right_inverse(self, weight: torch.Tensor) -> torch.Tensor:
-        """Return the entries of a weight that train."""
+        """Return the trainable entries of a weight."""
         return weight.detach().flatten()[self.index].clone()
 
 
 def make(cell: Cell, classes: int) -> nn.Module:
-    """Build a cell's network at its initialisation, on the CPU, the right parameters trainable.
+    """Build and initialise a cell's network on the CPU, with the regime's parameters trainable.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def make(cell: Cell, classes: int) -> nn.Module:
     torch.nn.Module
         fp32, in training mode.
     """
-    with torch.random.fork_rng(devices=[]):  # torch's own initialisation, all of it replaced below
+    with torch.random.fork_rng(devices=[]):  # torch's initialisation is replaced below
         model = build(cell.architecture, classes)
     groups = find_groups(model)
     _initialise(groups, cell.regime, cell.seed)
@@ -125,7 +125,7 @@ def _initialise(groups: Groups, regime: Regime, seed: int) -> None:
             norm.weight.copy_(_uniform(seed, f"{name}.weight", size, *regime.gamma_init))
             norm.bias.copy_(_uniform(seed, f"{name}.bias", size, *regime.beta_init))
             norm.reset_running_stats()
-            norm.num_batches_tracked = None  # only counts; the momentum is fixed
+            norm.num_batches_tracked = None  # an unused counter: the momentum is fixed
 
 
 def _uniform(seed: int, name: str, size: int, low: float, high: float) -> torch.Tensor:
@@ -153,7 +153,7 @@ def _weights(kind: str, seed: int, name: str, shape: tuple[int, ...]) -> torch.T
 
 
 def freeze(model: nn.Module, groups: Groups, regime: Regime, seed: int) -> None:
-    """Let exactly a regime's groups train; random-k weights become parameters of their own."""
+    """Make exactly a regime's groups trainable; random-k weights become separate parameters."""
     model.requires_grad_(False)
     for _, norm in groups.batchnorms:
         norm.weight.requires_grad_("gamma" in regime.train)
@@ -165,29 +165,29 @@ def freeze(model: nn.Module, groups: Groups, regime: Regime, seed: int) -> None:
         for name, conv in [*groups.convs, *groups.shortcuts]:
             index = choose(regime, seed, name, conv.weight.shape[0], conv.weight[0].numel())
             weight = conv.weight.detach().clone()
-            conv.weight.requires_grad_(True)  # the parametrisation's own parameter inherits this
+            conv.weight.requires_grad_(True)  # the parametrisation's parameter inherits this
             parametrize.register_parametrization(conv, "weight", ScatteredWeight(weight, index))
 
 
 def choose(regime: Regime, seed: int, name: str, filters: int, fan_in: int) -> torch.Tensor:
-    """Choose which weights of a convolution train.
+    """Choose the trainable weights of a convolution.
 
     Returns
     -------
     int64 tensor
         Positions in the flattened weight, ascending and distinct.
     """
-    k = regime.random_k  # not above the fan-in: the grid has seen to that
+    k = regime.random_k  # at most the fan-in: the grid has checked it
     rows, among, take = (filters, fan_in, k) if regime.random_per == "channel" else (1, filters * fan_in, k * filters)
-    # The `take` smallest of as many random words as there are weights: distinct, uniform, and free of any library's
-    # way of shuffling.
+    # The positions of the `take` smallest random words, one per weight: distinct, uniform and independent of any library's
+    # shuffle.
     raw = seeds.generator(seed, "mask", name).bit_generator.random_raw(rows * among).reshape(rows, among)
     picked = np.argpartition(raw, take - 1, axis=1)[:, :take]
     return torch.from_numpy(np.sort((picked + np.arange(rows)[:, None] * among).ravel()))
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the parameters that train, by name, in order."""
+    """Return the trainable parameters, by name, in order."""
     return {n: p for n, p in model.named_parameters() if p.requires_grad}
 
 
@@ -202,9 +202,9 @@ def find_batchnorms(model: nn.Module) -> list[tuple[str, nn.BatchNorm2d]]:
 
 
 def frozen_checksum(model: nn.Module) -> str:
-    """Return a SHA-256 over everything a rebuilt network takes from the seed alone.
+    """Return a SHA-256 over everything that follows from the seed alone.
 
-    It is stored with the trained values: a NumPy whose streams have changed is noticed instead of giving another network.
+    It is stored with the trained values, so that a NumPy with other random streams is detected.
     """
     total = hashlib.sha256()
     for name, value in sorted([*model.named_parameters(), *model.named_buffers()]):
@@ -215,7 +215,7 @@ def frozen_checksum(model: nn.Module) -> str:
 
 
 def count(model: nn.Module) -> dict[str, int]:
-    """Count a network's parameters; works on the meta device and before or after `make`.
+    """Count a network's parameters; also works on the meta device, and before or after `make`.
 
     Returns
     -------

@@ -12,7 +12,7 @@ from bnonly.networks.pooling import MaxPool2d
 class Vgg(nn.Module):
     """3x3 convolutions with bias, BN and ReLU; four max-pools; average pooling; one linear layer.
 
-    The biases are what makes the counts of Appendix C.1's table come out.
+    The counts in Appendix C.1's table include the biases.
 
     Parameters
     ----------

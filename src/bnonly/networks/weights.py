@@ -1,9 +1,9 @@
-"""The weights file: what was trained, the running statistics and the seed (the paper's idea, Section 6).
+"""The weights file: trained parameters, running statistics and the seed (the paper's idea, Section 6).
 
-Everything else follows from the seed, so a BatchNorm-only ResNet-110 is some tens of kilobytes.  gamma, beta and the running
-means and variances are a tensor each, layer after layer in the order of the network: a tensor a layer would be a header more
-than half as large as the values.  What else trains has its parameter's name.  `rebuild` makes the full network again and
-refuses a file that does not fit.
+Everything else follows from the seed, so a BatchNorm-only ResNet-110 takes tens of kilobytes.  gamma, beta and the running
+means and variances are one tensor each, with the layers in the network's order.  One tensor per layer would make the header
+more than half as large as the values.  Other trainable tensors have their parameter's name.  `rebuild` restores the full
+network and rejects a file that does not match.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bnonly.grid.cell import Cell, parse_cell
 from bnonly.networks import regimes
 from bnonly.results import atomic, parquet
 
-#: Raised when the files change; older ones are refused.
+#: Increase this when the files change; older files are rejected.
 FORMAT = "bnonly-weights-2"
 
 
@@ -37,11 +37,11 @@ def save(path: Path, cell: Cell, classes: int, data_sha256: str, model: nn.Modul
     path : Path
         A ``.safetensors`` file.
     cell : Cell
-        Its specification; goes into the file.
+        Specification; stored in the file.
     classes : int
         Outputs of the network.
     data_sha256 : str
-        Checksum of the data that it was trained on.
+        Checksum of the training data.
     model : torch.nn.Module
         From `bnonly.networks.regimes.make`, trained.
     """
@@ -56,12 +56,12 @@ def save(path: Path, cell: Cell, classes: int, data_sha256: str, model: nn.Modul
     }
     label["sha256"] = _checksum(tensors, label)
     with atomic.writing(path) as stream:
-        # One entry: safetensors writes several in an order of its own, and equal runs are to be equal files.
+        # One entry: safetensors does not fix the order of several, and equal runs must give equal files.
         stream.write(to_bytes(tensors, metadata={"bnonly": json.dumps(label, sort_keys=True)}))
 
 
 def _places(model: nn.Module) -> dict[str, list[torch.Tensor]]:
-    """Return where the tensors of a file are in a network: by name the parts that lie one after another in each."""
+    """Return the network's tensors behind each tensor of the file, in order, by the name in the file."""
     norms = [m for _, m in regimes.find_batchnorms(model)]
     places: dict[str, list[Any]] = {
         "gamma": [m.weight for m in norms if m.weight.requires_grad],
@@ -75,7 +75,7 @@ def _places(model: nn.Module) -> dict[str, list[torch.Tensor]]:
 
 
 def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    # Contiguous, because an engine may lay weights out another way.
+    # Contiguous, because an engine may use another memory layout.
     return {n: torch.cat([p.detach().cpu().contiguous() for p in parts]) for n, parts in _places(model).items()}
 
 
@@ -88,19 +88,19 @@ def _checksum(tensors: Mapping[str, torch.Tensor], label: Mapping[str, Any]) -> 
 
 
 def load(path: Path, cell: Cell | None = None) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Read a weights file, its values checked against their checksum.
+    """Read a weights file and check the checksum of its values.
 
     Parameters
     ----------
     path : Path
         The file.
     cell : Cell, optional
-        What it must be of.
+        Expected cell.
 
     Returns
     -------
     tensors : dict
-        gamma, beta (those that train), mean, variance, and whatever else trains by its parameter's name.
+        gamma and beta (if trainable), mean, variance, and other trainable tensors by their parameter's name.
     label : dict
         digest, cell (a `Cell`), classes (int), data_sha256, frozen_sha256.
 
@@ -133,7 +133,7 @@ def load(path: Path, cell: Cell | None = None) -> tuple[dict[str, torch.Tensor],
 def _other_format(label: Mapping[str, Any]) -> str:
     if not {"format", "digest"} <= label.keys():
         return f"is not a weights file of this version ({FORMAT}); delete it and train the cell again"
-    # Or what was finished before would be taken from there instead.
+    # Otherwise the old files would come back from the cache.
     kept = paths.finished(label["digest"])
     return (
         f"is of format {label['format']!r}, this version reads {FORMAT}; delete it and {kept}, and train the cell again"
@@ -141,14 +141,14 @@ def _other_format(label: Mapping[str, Any]) -> str:
 
 
 def rebuild(path: Path, cell: Cell | None = None) -> tuple[nn.Module, Cell, dict[str, Any]]:
-    """Make the full network of a weights file again.
+    """Restore the full network of a weights file.
 
     Parameters
     ----------
     path : Path
         The file.
     cell : Cell, optional
-        What it must be the network of.
+        Expected cell.
 
     Returns
     -------
@@ -162,15 +162,15 @@ def rebuild(path: Path, cell: Cell | None = None) -> tuple[nn.Module, Cell, dict
     Raises
     ------
     UserError
-        If the file is absent, damaged, foreign, of another configuration, or if this NumPy draws other random weights than
-        the one it was made with.
+        If the file is absent, damaged, foreign or of another configuration, or if this NumPy draws other random weights than
+        the original one.
     """
     tensors, label = load(path, cell)
     found: Cell = label["cell"]
     model = regimes.make(found, label["classes"])
     if regimes.frozen_checksum(model) != label["frozen_sha256"]:
         raise UserError(
-            f"{path}: its seed gives other frozen weights here than where it was made; use the NumPy (and, for orthogonal "
+            f"{path}: the seed gives other frozen weights on this machine than on the original; use the NumPy (and, for orthogonal "
             f"weights, the kind of CPU) recorded in {path.with_name('metrics.parquet')}"
         )
     fresh = _tensors(model)
