@@ -26,7 +26,8 @@ sys.path.insert(0, str(ROOT / "src"))
 from bnonly.cluster import batches
 from bnonly.config.reader import NAME
 from bnonly.errors import UserError
-from bnonly.workflow import Call, Plan
+from bnonly.workflow import Call
+from bnonly.workflow import Plan
 
 try:
     PLAN = Plan(

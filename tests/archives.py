@@ -9,7 +9,7 @@ import pytest
 
 from bnonly import paths
 from bnonly.commands import cli
-from bnonly.figures import outputs
+from bnonly.figures import outputs, staleness
 from bnonly.grid.resolve import resolve
 from bnonly.results import archive
 from tests.figures.synthetic import write_one
@@ -38,7 +38,7 @@ def made(tmp_path_factory):
         paths.FIGURES.mkdir()
         for file in outputs.files("fig05"):
             Path(file).write_text("x\n")
-        outputs.record("fig05", outputs.made_from(outputs.ask(GRID, "fig05")), outputs.files("fig05"))
+        staleness.record("fig05", staleness.made_from(outputs.ask(GRID, "fig05")), outputs.files("fig05"))
         assert cli.main([*here, "export", str(folder / "all.zip")]) == 0
     finally:
         os.chdir(before)

@@ -25,7 +25,7 @@ from bnonly.config.layers import Layers, merge, name_of, read_yaml
 from bnonly.cost import estimate, find_gpu, measured
 from bnonly.cost.gpus import of_configuration
 from bnonly.errors import UserError
-from bnonly.figures import manifest, needs, outputs
+from bnonly.figures import manifest, needs, outputs, staleness
 from bnonly.grid.cell import Cell, Key
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import resolve
@@ -402,7 +402,7 @@ class Plan:
 
     def made_from(self, wildcards: Wildcards) -> str:
         """Return a digest of a figure's or table's content and code."""
-        return outputs.made_from(self.ask(wildcards.name))
+        return staleness.made_from(self.ask(wildcards.name))
 
     def read_by(self, wildcards: Wildcards) -> str | list[Path]:
         """Return the input files of a figure or table, or an error as a file name."""
@@ -414,7 +414,7 @@ class Plan:
     def stale_drawing(self, wildcards: Wildcards) -> str | list[Path]:
         """Return `paths.NOW` if the cells or the code of a figure or table changed, or its file was edited."""
         try:
-            found = outputs.fault_of(self.ask(wildcards.name))
+            found = staleness.fault_of(self.ask(wildcards.name))
             return [paths.NOW] if found and found.kind != "missing" else []
         except UserError as problem:
             return _missing(problem)

@@ -16,7 +16,7 @@ from tests.mini import mini, write
 from bnonly import paths
 from bnonly.commands import unpacking
 from bnonly.config.layers import merge, read_yaml
-from bnonly.figures import outputs
+from bnonly.figures import outputs, staleness
 from bnonly.grid.resolve import resolve
 from bnonly.results import archive, cache, lock
 
@@ -251,7 +251,7 @@ def test_figures_that_are_not_of_the_results_are_not_published(made, call, tmp_p
     if change == "learning rate":
         reason = "fig05 was made from other results, or by other code"
         asked = outputs.ask(resolve(mini(recipes__digits__lr=0.3)), "fig05")
-        outputs.record("fig05", outputs.made_from(asked), outputs.files("fig05"))
+        staleness.record("fig05", staleness.made_from(asked), outputs.files("fig05"))
     elif change == "garbage":
         paths.figure("fig05", "png").write_bytes(b"garbage")
     elif change == "numbers":

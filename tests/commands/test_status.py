@@ -10,7 +10,7 @@ import pytest
 from tests.archives import GRID, TRAINED
 
 from bnonly import paths
-from bnonly.figures import outputs
+from bnonly.figures import outputs, staleness
 from bnonly.grid.cell import Key
 from bnonly.results import atomic, cache
 
@@ -101,7 +101,9 @@ def test_what_others_wrote_does_not_reach_the_terminal_as_codes(run):
 def test_a_figure_that_was_changed_is_not_drawn(run, change):
     paths.figure("fig05", change).write_bytes(b"\x00")
     assert json.loads(run("status", "--json")[1])["outputs"]["fig05"]["state"] == "damaged"
-    assert outputs.fault_of(outputs.ask(GRID, "fig05")).text == f"figures/fig05.{change} was changed after it was made"
+    assert (
+        staleness.fault_of(outputs.ask(GRID, "fig05")).text == f"figures/fig05.{change} was changed after it was made"
+    )
 
 
 def test_prune_says_what_it_did(run, monkeypatch):

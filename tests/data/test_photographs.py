@@ -16,6 +16,7 @@ from tests.data.sets import CPU
 
 from bnonly import seeds
 from bnonly.data import crops, folders, open_source, pack
+from bnonly.data.decoding import decode_plain
 from bnonly.data.prepare import prepare
 from bnonly.data.stream import PackSource
 from bnonly.errors import UserError
@@ -102,7 +103,7 @@ def test_a_jpeg_without_its_last_bytes_is_left_to_pillow(size, tmp_path):
     path = sorted((source / "train" / "n03").iterdir())[0]
     path.write_bytes(cut(size))
     with pytest.raises(RuntimeError):
-        pack.decode_plain(bytearray(cut(size)))
+        decode_plain(bytearray(cut(size)))
     prepare("imagenet", source, tmp_path / "data", quiet=True)
     opened = PackSource(recipe(**ALL), tmp_path / "data", CPU)
     assert len(list(opened.train_batches(0, 0, 4))) == 3
@@ -123,7 +124,7 @@ def test_what_passes_preparation_is_decoded_in_training(tmp_path):
         content, width, height, plain, _ = found
         if plain:
             fast += 1
-            assert pack.decode_plain(bytearray(content)).shape == (3, height, width)
+            assert decode_plain(bytearray(content)).shape == (3, height, width)
     assert unreadable and fast
 
 
@@ -275,7 +276,7 @@ def test_threads_do_not_change_the_caller_s_threads(data):
 
 
 def test_shifts_are_refused(data):
-    with pytest.raises(UserError, match="take out augmentation.shift"):
+    with pytest.raises(UserError, match="augmentation.shift must be 0 for imagenet"):
         open_source(recipe(shift=4), data, CPU)
 
 

@@ -30,7 +30,7 @@ from tests.figures.drawing import (
 
 from bnonly import paths
 from bnonly.errors import UserError
-from bnonly.figures import catalog, outputs, render
+from bnonly.figures import catalog, render, staleness
 from bnonly.figures.needs import Need
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid, resolve
@@ -209,6 +209,6 @@ def test_a_grid_of_thousands_of_replicates_is_asked_for_in_moments_and_passed_in
     grid = resolve(config)
     found = asked(grid, "fig02")
     assert len(found.cells()) == 3 * 5 * 3000 and len(found.to_json()) > 131_072
-    assert len(outputs.made_from(found)) == 64, "what the workflow keeps as a parameter"
+    assert len(staleness.made_from(found)) == 64, "what the workflow keeps as a parameter"
     rules = (synthetic.ROOT / "workflow/rules/figures.smk").read_text()
     assert "to_json" not in rules and "bnonly_run figure {wildcards.name} >" in rules

@@ -10,6 +10,7 @@ from tests.report import browser
 from tests.report.runs import DRAWN, PAPER, small
 
 from bnonly.figures import outputs
+from bnonly.figures.make import make
 from bnonly.networks.counts import write_counts
 from bnonly.report.write import report
 from bnonly.verdicts.judge import judge
@@ -25,7 +26,7 @@ def made(tmp_path_factory) -> Path:
         patch.chdir(root)
         write_counts(outputs.architectures(found))
         for name in [*DRAWN, "table1"]:
-            outputs.render(outputs.ask(found, name))
+            make(outputs.ask(found, name))
     return root / report(found, PAPER, root=root).relative_to(root)
 
 

@@ -12,7 +12,8 @@ from tests.figures import synthetic
 
 from bnonly import paths
 from bnonly.console import plain
-from bnonly.figures import outputs
+from bnonly.figures import outputs, staleness
+from bnonly.figures.make import make
 from bnonly.figures.tables import layout
 from bnonly.grid.cell import Key
 from bnonly.grid.resolve import resolve
@@ -55,7 +56,7 @@ def test_labels_and_failures_are_text_in_figures_and_report(tmp_path, monkeypatc
     grid = resolve(config)
     synthetic.write(tmp_path, grid, ["fig02"])
     monkeypatch.chdir(tmp_path)
-    outputs.render(outputs.ask(grid, "fig02"))
+    make(outputs.ask(grid, "fig02"))
     with paths.figure("fig02", "csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert any(FORMULA in str(row) for row in rows)
@@ -83,8 +84,8 @@ def test_a_damaged_file_costs_its_own_place_only(made, tmp_path, monkeypatch, co
     grid = small(title="demo <run> & more")
     shutil.copytree(made.parent, tmp_path / "run")
     monkeypatch.chdir(tmp_path / "run")
-    genuine, changed = outputs.fault_of, ("fig02", "fig03", "table1")
-    monkeypatch.setattr(outputs, "fault_of", lambda a, root: None if a.name in changed else genuine(a, root))
+    genuine, changed = staleness.fault_of, ("fig02", "fig03", "table1")
+    monkeypatch.setattr(staleness, "fault_of", lambda a, root: None if a.name in changed else genuine(a, root))
     for name in ("fig02", "fig03"):
         for suffix in ("png", "csv"):
             paths.figure(name, suffix).write_bytes(content)

@@ -8,7 +8,7 @@ import pytest
 
 from bnonly import paths
 from bnonly.errors import UserError
-from bnonly.grid.cell import SMALL
+from bnonly.grid.thresholds import SMALL
 from bnonly.paper import vocabulary
 from bnonly.results import metrics, parquet
 from bnonly.verdicts.measure import POOLED

@@ -12,7 +12,7 @@ from bnonly import paths
 from bnonly.errors import UserError
 from bnonly.grid.resolve import resolve
 from bnonly.results import cache, parquet
-from bnonly.train import claim
+from bnonly.train import reservation
 
 CELL = resolve(mini()).cell("ResNet-8-c4", "bn", 0)
 
@@ -97,9 +97,9 @@ def test_advice_leads_nowhere_twice():
         UserError,
         match=f"{paths.finished(CELL.digest())}: this version cannot read the cached files .*delete that folder",
     ):
-        claim._restored(CELL, folder)
+        reservation._restored(CELL, folder)
     cache.forget(CELL.digest())
-    assert not claim._restored(CELL, folder) and not claim.is_done(CELL, folder)
+    assert not reservation._restored(CELL, folder) and not reservation.is_done(CELL, folder)
 
 
 @pytest.mark.parametrize("bomb", ["rows", "names", "missing"])

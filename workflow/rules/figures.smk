@@ -1,6 +1,7 @@
 # Figures and tables.  `made_from` is a digest of the content, cell by cell, and of the drawing code.
 
-from bnonly.figures import needs, outputs
+from bnonly.figures import needs
+from bnonly.figures import outputs
 
 
 rule counts:

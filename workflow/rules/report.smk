@@ -1,6 +1,6 @@
 # The verdict on every claim of the paper, and the report (docs/claims.md).  For the results so far: bnonly claims, bnonly report.
 
-from bnonly.figures import outputs
+from bnonly.figures import staleness
 
 
 rule claims:
@@ -17,7 +17,7 @@ rule claims:
         **PLAN.draws,
     params:
         made=lambda wildcards: PLAN.made_on_request(),
-        code=lambda wildcards: outputs.verdict_code("paper", "verdicts"),
+        code=lambda wildcards: staleness.verdict_code("paper", "verdicts"),
         resolved=lambda wildcards: PLAN.resolved,
     message:
         "Decide every claim of the paper from the results"
@@ -38,7 +38,7 @@ rule report:
     resources:
         **PLAN.draws,
     params:
-        code=lambda wildcards: outputs.verdict_code("paper", "verdicts", "report"),
+        code=lambda wildcards: staleness.verdict_code("paper", "verdicts", "report"),
         resolved=lambda wildcards: PLAN.resolved,
     message:
         "Write {output}"

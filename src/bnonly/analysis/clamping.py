@@ -9,7 +9,7 @@ from torch import nn
 
 from bnonly.data import Batches
 from bnonly.engines.evaluate import evaluate
-from bnonly.grid.cell import SMALL
+from bnonly.grid.thresholds import SMALL
 from bnonly.networks import regimes
 
 #: The paper's thresholds; 0 is the untouched network.

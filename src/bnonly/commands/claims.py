@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnonly.commands import setup
-from bnonly.figures.outputs import made_from_run, record
+from bnonly.figures.staleness import made_from_run, record
 from bnonly.grid.resolve import Grid, load_grid
 
 if TYPE_CHECKING:

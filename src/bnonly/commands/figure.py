@@ -30,9 +30,10 @@ def run_figure(options: argparse.Namespace) -> int:
     """Draw a figure or write a table."""
     # Importing matplotlib would look for a notebook's backend; drawing to files needs none.
     os.environ["MPLBACKEND"] = "agg"
-    from bnonly.figures.outputs import ask, render
+    from bnonly.figures.make import make
+    from bnonly.figures.outputs import ask
 
-    for path in render(ask(setup.read(options).grid, options.name)):
+    for path in make(ask(setup.read(options).grid, options.name)):
         print(path)
     return 0
 

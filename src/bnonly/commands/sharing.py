@@ -19,7 +19,7 @@ from bnonly.commands.unpacking import unpack, write_profile
 from bnonly.config.layers import read_yaml
 from bnonly.console import size
 from bnonly.errors import UserError
-from bnonly.figures import manifest, outputs
+from bnonly.figures import manifest, outputs, staleness
 from bnonly.figures.tables import counts
 from bnonly.grid.cell import Cell, Key
 from bnonly.grid.resolve import Grid, resolve
@@ -268,16 +268,16 @@ def _pack_cell(writer: Writer, cell: Cell, largest_weights: int, packed: Packed)
 
 def _made(grid: Grid) -> tuple[list[str], dict[str, str]]:
     """Return the files that match the current results, and the others with the reason."""
-    faults: dict[str, tuple[list[str], outputs.Fault | None]] = {}
+    faults: dict[str, tuple[list[str], staleness.Fault | None]] = {}
     for name in outputs.wanted(grid):
         with suppress(UserError):  # the grid cannot make this output
-            faults[name] = outputs.files(name), outputs.fault_of(outputs.ask(grid, name))
+            faults[name] = outputs.files(name), staleness.fault_of(outputs.ask(grid, name))
     for name, rooms, files in (
         ("claims", ["paper", "verdicts"], [paths.CLAIMS, *(paths.table("claims", s) for s in paths.TABLE_FORMATS)]),
         ("report", ["paper", "verdicts", "report"], [paths.REPORT]),
     ):
         names = [str(file) for file in files]
-        faults[name] = names, outputs.fault(name, outputs.made_from_run(grid, rooms), names)
+        faults[name] = names, staleness.fault(name, staleness.made_from_run(grid, rooms), names)
     good = [file for files, fault in faults.values() if not fault for file in files]
     bad = {name: fault.text for name, (_, fault) in faults.items() if fault and fault.kind != "missing"}
     return good + [str(paths.MANIFEST)] * manifest.is_current(grid), bad

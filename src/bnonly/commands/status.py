@@ -16,7 +16,7 @@ from bnonly.cluster import queue, slurm
 from bnonly.commands import setup
 from bnonly.console import duration, plain
 from bnonly.errors import UserError
-from bnonly.figures import outputs
+from bnonly.figures import outputs, staleness
 from bnonly.figures.needs import Request
 from bnonly.grid.cell import Cell, Key
 from bnonly.grid.resolve import Grid
@@ -200,7 +200,7 @@ def _output(name: str, asked: Request, cells: list[CellStatus]) -> tuple[dict[st
     """Return the entry of a figure or table, and the reason if drawing failed."""
     finished = sum(s.state in FINISHED for s in cells)
     problem = None
-    fault = outputs.fault_of(asked)
+    fault = staleness.fault_of(asked)
     if not fault:
         state = "drawn"
     elif fault.kind != "missing":

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import torch
 from PIL import Image
+from torchvision.io import ImageReadMode, decode_jpeg
 
 #: Larger images are rejected before decoding: 50 million pixels take 150 MB.
 MOST_PIXELS = 50_000_000
@@ -57,3 +59,14 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if mode not in _EXACT:
         raise ValueError(f"mode {mode} has no certain meaning in 8-bit RGB")
     return image.convert("RGB")
+
+
+def decode_plain(content: bytearray) -> torch.Tensor:
+    """Decode a JPEG in colour or grey by the fast decoder, to a uint8 tensor (3, height, width).
+
+    Raises
+    ------
+    RuntimeError
+        If the decoder finds it damaged.
+    """
+    return decode_jpeg(torch.frombuffer(content, dtype=torch.uint8), mode=ImageReadMode.RGB)

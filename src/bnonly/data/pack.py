@@ -20,15 +20,13 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from bnonly.console import Meter
 from bnonly.data import parquet, prepared
 from bnonly.data.arrays import statistics
 from bnonly.data.crops import test_box
-from bnonly.data.decoding import read_rgb
+from bnonly.data.decoding import decode_plain, read_rgb
 from bnonly.data.folders import Item, Plan, find_images
 from bnonly.data.prepared import Manifest
 from bnonly.data.unreadable import PARTIAL, reason, refuse_unreadable, versions
@@ -255,17 +253,6 @@ def _write_pack(partial: Path, work: _Work, pool: ThreadPoolExecutor, meter: Met
     with atomic.writing(partial / f"{work.file}.npz") as stream:
         np.savez(stream, index=done.index, counts=counts, label=np.frombuffer(json.dumps(label).encode(), np.uint8))
     return done
-
-
-def decode_plain(content: bytearray) -> torch.Tensor:
-    """Decode a colour or grey JPEG with the fast decoder, to a uint8 tensor (3, height, width).
-
-    Raises
-    ------
-    RuntimeError
-        If the decoder finds it damaged.
-    """
-    return decode_jpeg(torch.frombuffer(content, dtype=torch.uint8), mode=ImageReadMode.RGB)
 
 
 def _content(item: Item) -> bytes:

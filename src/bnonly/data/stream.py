@@ -21,8 +21,8 @@ from torch.nn import functional
 from bnonly import seeds
 from bnonly.data import crops, prepared
 from bnonly.data.batches import ALL, Batch, Buffers, Normaliser, Share, part_of
-from bnonly.data.decoding import read_rgb
-from bnonly.data.pack import INDEX, decode_plain, pack_name
+from bnonly.data.decoding import decode_plain, read_rgb
+from bnonly.data.pack import INDEX, pack_name
 from bnonly.data.unreadable import cpus, reason
 from bnonly.errors import UserError
 from bnonly.grid.cell import Recipe

@@ -20,7 +20,7 @@ METRICS = HERE.parent / "results/metrics.py"
 #: Tables of parameter counts, which read ``results/counts.csv``.
 COUNTED = ("table1", "table_c2")
 #: Files here that decide what a figure asks for, not how it is drawn: what they return reaches it through its request.
-_ASKING = [HERE / name for name in ("catalog.py", "manifest.py", "needs.py", "outputs.py")]
+_ASKING = [HERE / name for name in ("catalog.py", "make.py", "manifest.py", "needs.py", "outputs.py", "staleness.py")]
 
 
 def sources(folder: Path) -> list[Path]:

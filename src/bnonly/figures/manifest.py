@@ -9,7 +9,7 @@ from typing import Any
 
 from bnonly import paths
 from bnonly.errors import UserError
-from bnonly.figures import outputs
+from bnonly.figures import outputs, staleness
 from bnonly.grid.resolve import Grid
 from bnonly.results import atomic
 
@@ -52,7 +52,7 @@ def _entries(grid: Grid) -> list[dict[str, Any]]:
     entries = []
     for name in outputs.wanted(grid):
         asked = outputs.ask(grid, name)
-        if found := outputs.fault_of(asked):
+        if found := staleness.fault_of(asked):
             raise UserError(f"{name}: {found.text}; draw it again with: snakemake {name}")
         files = {file: hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in outputs.files(name)}
         cells = {str(key.folder): digest for key, digest in asked.cells().items()}

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import re
-from collections.abc import Callable, Container, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnonly import paths
 from bnonly.errors import UserError, accepted
 from bnonly.figures import needs
-from bnonly.figures.catalog import BEYOND, COUNTED, FIGURES, METRICS, TABLES, Catalog, digest_of, sources
+from bnonly.figures.catalog import BEYOND, COUNTED, FIGURES, TABLES, Catalog
 from bnonly.figures.needs import Request
 from bnonly.grid.cell import Key
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid
-from bnonly.results import atomic, cache
 
 if TYPE_CHECKING:
     from bnonly.paper.catalog import Stated
@@ -30,7 +26,8 @@ def names() -> list[str]:
     return [*FIGURES.names(), *TABLES.names(), *BEYOND.names()]
 
 
-def _catalog(name: str) -> Catalog:
+def catalog_of(name: str) -> Catalog:
+    """Return the catalog that has a figure or table; raise `UserError` if none does."""
     if name in FIGURES.names():
         return FIGURES
     for catalog in (TABLES, BEYOND):
@@ -56,7 +53,7 @@ def wanted(grid: Grid, lacking: Container[str] | None = None) -> list[str]:
         If the configuration lists one that does not exist.
     """
     for name in grid.outputs:
-        _catalog(name)
+        catalog_of(name)
     lacking = left_out(grid) if lacking is None else lacking
     return list(grid.outputs) or [n for n in _about(grid) if n not in lacking]
 
@@ -82,7 +79,7 @@ def beyond() -> list[str]:
 
 
 def _has_an_experiment(grid: Grid, name: str) -> bool:
-    needs = _catalog(name).needs(name)
+    needs = catalog_of(name).needs(name)
     # A reference for another experiment is there for that one's sake.
     about = [grid.experiments[n.experiment] for n in needs if n.experiment in grid.experiments and not n.among]
     return not needs or any(not experiment.on_request for experiment in about)
@@ -90,7 +87,7 @@ def _has_an_experiment(grid: Grid, name: str) -> bool:
 
 def ask(grid: Grid, name: str) -> Request:
     """Return what a figure or table shows, with the paper's values if they are wanted."""
-    asked = needs.request(grid, name, _catalog(name).needs(name))
+    asked = needs.request(grid, name, catalog_of(name).needs(name))
     return dataclasses.replace(asked, stated=_stated(asked)) if grid.paper_values else asked
 
 
@@ -113,87 +110,14 @@ def _stated(asked: Request) -> tuple[Stated, ...]:
     return tuple({tuple(s.point.values()): s for s in reversed(found)}.values())[::-1]
 
 
-def code_digest(name: str) -> str:
-    """Return the SHA-256 of the code behind a figure or table."""
-    return str(_catalog(name).code_digest(name))
-
-
 def code(name: str) -> Path:
     """Return the file of a figure or table; what figures share is beside it."""
-    return _catalog(name).file(name)
-
-
-def verdict_code(*packages: str) -> str:
-    """Return the SHA-256 of the code and the data of some rooms of the package: those behind the verdicts, or behind the report."""
-    folders = [Path(__file__).parents[1] / package for package in packages]
-    return digest_of([METRICS, *(path for folder in folders for path in sources(folder))])
-
-
-def made_from(asked: Request) -> str:
-    """Return a SHA-256 of all that a figure or table is made from: what it shows, and its code."""
-    return hashlib.sha256(f"{asked.to_json()} {code_digest(asked.name)}".encode()).hexdigest()
-
-
-@dataclasses.dataclass(frozen=True)
-class Fault:
-    """Why files are not what is asked for: `kind` is "missing", "stale" or "damaged"."""
-
-    kind: str
-    text: str
-
-
-def record(name: str, made: str, files: Iterable[str], root: Path = Path(".")) -> None:
-    """Note what files were made from (`made_from`, `made_from_run`), and their checksums."""
-    sums = {file: _sha256(root / file) for file in files}
-    content = json.dumps({"made_from": made, "sha256": sums}, indent=1)
-    atomic.replace(root / paths.drawn_from(name), content.encode())
-
-
-def fault(name: str, made: str, files: Iterable[str], root: Path = Path(".")) -> Fault | None:
-    """Compare files with the note of when they were made; None if they are what `made` asks for, byte by byte.
-
-    Whoever shows, lists or passes on a figure, a table, the verdicts or the report asks here.
-    """
-    noted = atomic.read_json(root / paths.drawn_from(name))
-    sums = noted.get("sha256")
-    for file in files:
-        if not (root / file).is_file():
-            return Fault("missing", f"{file} is missing")
-    if noted.get("made_from") != made:
-        return Fault("stale", f"{name} was made from other results, or by other code")
-    for file in files:
-        with suppress(OSError):  # what cannot be read is not what it was
-            if isinstance(sums, dict) and sums.get(file) == _sha256(root / file):
-                continue
-        return Fault("damaged", f"{file} was changed after it was made")
-    return None
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(atomic.read(path)).hexdigest()
-
-
-def fault_of(asked: Request, root: Path = Path(".")) -> Fault | None:
-    """Return the `fault` of a figure or table."""
-    return fault(asked.name, made_from(asked), files(asked.name), root)
-
-
-def made_from_run(grid: Grid, rooms: Sequence[str], claims: Path | None = None) -> str:
-    """Return a SHA-256 of all that verdicts or the report are made from: the results that are there, the code of some rooms, a claims file."""
-    found = {
-        str(cell): [
-            cell.digest(),
-            *(cache.recorded_digest(key.folder / name) for name in paths.PARQUET.values()),
-        ]
-        for key, cell in grid.cells.items()
-    }
-    content = [found, verdict_code(*rooms), _sha256(claims) if claims else ""]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return catalog_of(name).file(name)
 
 
 def files(name: str) -> list[str]:
     """Return the files of a figure or table."""
-    if _catalog(name) is not TABLES:
+    if catalog_of(name) is not TABLES:
         return [str(paths.figure(name, suffix)) for suffix in paths.FIGURE_FORMATS]
     return [str(paths.table(name, suffix)) for suffix in paths.TABLE_FORMATS]
 
@@ -205,13 +129,9 @@ def inputs(asked: Request) -> list[Path]:
 
 def drawable(grid: Grid, there: Callable[[Path], bool]) -> tuple[list[str], dict[str, str]]:
     """Return the figures and tables whose files are there, and of the others why not."""
-    good, bad = [], {}
-    for name in wanted(grid):
-        try:
-            lacking = next((f for f in inputs(ask(grid, name)) if not there(f)), None)
-        except UserError as problem:  # the grid itself cannot make it
-            bad[name] = str(problem)
-            continue
+    good, bad = [], left_out(grid)
+    for name in wanted(grid, bad):
+        lacking = next((f for f in inputs(ask(grid, name)) if not there(f)), None)
         if lacking is None:
             good.append(name)
         else:
@@ -232,20 +152,6 @@ def architectures(grid: Grid) -> dict[str, Any]:
                 "classes": DATASETS[experiment.dataset].classes,
             }
     return found
-
-
-def render(asked: Request) -> list[Path]:
-    """Draw a figure or write a table; return its files."""
-    if asked.name not in TABLES.names():
-        from bnonly.figures.render import render as draw
-
-        made = draw(asked)
-    else:
-        from bnonly.figures.tables.render import render as tabulate
-
-        made = tabulate(asked)
-    record(asked.name, made_from(asked), files(asked.name))
-    return made
 
 
 def select(grid: Grid, targets: Sequence[str]) -> list[Key]:

@@ -28,9 +28,6 @@ from bnonly.errors import UserError
 #: initialisation, schedule, augmentation, evaluation).  It is part of every digest: raising it retrains everything.
 PROTOCOL = 1
 
-#: Thresholds below which a gamma or beta counts as small: in Section 5's clamping, in Figures 5 and 6, and in the claims.
-SMALL = (0.01, 0.05, 0.1)
-
 #: Parameter groups; a parameter's group follows from the type of its module (`bnonly.networks.regimes`).
 GROUPS = ("gamma", "beta", "conv", "shortcut", "output", "random")
 #: Engines: plain fp32 PyTorch; the fused network of `bnonly.engines.fast`; the same with the kernels of `bnonly.engines.triton`.

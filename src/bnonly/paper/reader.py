@@ -11,7 +11,8 @@ from math import inf
 from typing import Any
 
 from bnonly.errors import UserError, accepted
-from bnonly.grid.cell import SMALL, Architecture, Augmentation, Recipe, Regime
+from bnonly.grid.cell import Architecture, Augmentation, Recipe, Regime
+from bnonly.grid.thresholds import SMALL
 from bnonly.paper.claim import Catalog, Claim, PaperExperiment, Selector, Test, parse_selector
 from bnonly.paper.vocabulary import (
     COUNT_METRICS,

@@ -19,7 +19,7 @@ from typing import Any
 from bnonly import paths
 from bnonly.console import listed
 from bnonly.errors import UserError
-from bnonly.figures import outputs
+from bnonly.figures import outputs, staleness
 from bnonly.figures.catalog import BEYOND, FIGURES, TABLES, Catalog
 from bnonly.grid.resolve import Grid
 from bnonly.report.claims import numbers
@@ -107,7 +107,7 @@ def _check(grid: Grid, name: str, root: Path) -> None:
     """
     if not any(n.experiment in grid.experiments for n in _catalog(name).needs(name)):
         raise UserError("This run has none of its experiments.")
-    fault = outputs.fault_of(outputs.ask(grid, name), root)
+    fault = staleness.fault_of(outputs.ask(grid, name), root)
     if fault:
         raise _not_made(name, "" if fault.kind == "missing" else fault.text)
 

@@ -19,18 +19,18 @@ from bnonly.errors import UserError
 from bnonly.grid.cell import parse_cell
 from bnonly.results import atomic
 from bnonly.results.lock import Held, owner_of
-from bnonly.train.claim import Claim
 from bnonly.train.loop import train_share
 from bnonly.train.options import Options
+from bnonly.train.reservation import Reservation
 from bnonly.train.stop import Stopped
 
 
-def launch(claim: Claim, options: Options, device: torch.device) -> None:
+def launch(reservation: Reservation, options: Options, device: torch.device) -> None:
     """Train a cell with `recipe.gpus` processes and wait for them.
 
     Parameters
     ----------
-    claim : Claim
+    reservation : Reservation
         The cell and its folder.
     options : Options
         Options of the train command.
@@ -48,7 +48,7 @@ def launch(claim: Claim, options: Options, device: torch.device) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    cell, gpus = claim.cell, claim.cell.recipe.gpus
+    cell, gpus = reservation.cell, reservation.cell.recipe.gpus
     if device.type == "cuda" and torch.cuda.device_count() < gpus:
         raise UserError(
             f"{cell}: recipe.gpus is {gpus}, but this machine shows {torch.cuda.device_count()}; "
@@ -75,7 +75,7 @@ def launch(claim: Claim, options: Options, device: torch.device) -> None:
         old = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
         number = 0
         try:
-            task = _task(claim, options, device, messages)
+            task = _task(reservation, options, device, messages)
             elastic_launch(config, sys.executable)("-m", "bnonly.train.launch", task)
         except SignalException as stop:
             number = int(stop.sigval)
@@ -101,14 +101,14 @@ def launch(claim: Claim, options: Options, device: torch.device) -> None:
             raise Stopped(number, str(message["where"]))
 
 
-def _task(claim: Claim, options: Options, device: torch.device, messages: Path) -> str:
+def _task(reservation: Reservation, options: Options, device: torch.device, messages: Path) -> str:
     """Return the argument for a process, as JSON."""
     return json.dumps(
         {
-            "cell": claim.cell.canonical(),
-            "folder": str(claim.folder),
-            "results": str(claim.results),
-            "token": claim.token,
+            "cell": reservation.cell.canonical(),
+            "folder": str(reservation.folder),
+            "results": str(reservation.results),
+            "token": reservation.token,
             "launcher": os.getpid(),
             "messages": str(messages),
             "options": {
@@ -155,9 +155,9 @@ def main() -> int:
         if os.getppid() != task["launcher"] or owner is None or owner.token != task["token"]:
             raise Held(f"{folder}: the process that started the training of {cell} no longer holds it")
 
-    claim = Claim(cell, folder, Path(task["results"]), task["token"], check)
+    reservation = Reservation(cell, folder, Path(task["results"]), task["token"], check)
     try:
-        train_share(claim, options, device, team)
+        train_share(reservation, options, device, team)
     except Stopped as stop:
         return leave({"stopped": stop.number, "where": str(stop)}, 128 + stop.number)
     except UserError as problem:

@@ -22,20 +22,20 @@ from bnonly.errors import UserError
 from bnonly.networks import regimes, weights
 from bnonly.results import atomic, parquet
 from bnonly.train import checkpoint, provenance, record
-from bnonly.train.claim import Claim
 from bnonly.train.options import Options
+from bnonly.train.reservation import Reservation
 from bnonly.train.stop import Signals, Stopped
 
 #: Added to a signal's number, to tell it from a checkpoint that is due.
 SIGNAL = 1000
 
 
-def train_share(claim: Claim, options: Options, device: torch.device, team: Team = ALONE) -> None:
+def train_share(reservation: Reservation, options: Options, device: torch.device, team: Team = ALONE) -> None:
     """Train a cell's share of every batch: the whole batch, or one process's part of it.
 
     Parameters
     ----------
-    claim : Claim
+    reservation : Reservation
         The cell and its folder.
     options : Options
         Options of the train command.
@@ -45,16 +45,16 @@ def train_share(claim: Claim, options: Options, device: torch.device, team: Team
         The processes that share every batch; the first one writes all files.
     """
     torch.set_num_threads(options.threads)
-    be_reproducible(claim.cell.precision)
+    be_reproducible(reservation.cell.precision)
     check_device(device)
-    source = open_source(claim.cell.recipe, options.data, device)
+    source = open_source(reservation.cell.recipe, options.data, device)
     try:
-        Run(claim, source, device, options, team).train()
+        Run(reservation, source, device, options, team).train()
     except (MemoryError, RuntimeError) as problem:
         if not memory.lacked(problem):
             raise
         # The estimate said it would fit; another program may use part of the memory.
-        raise memory.too_little(claim.cell, memory.left(device)) from None
+        raise memory.too_little(reservation.cell, memory.left(device)) from None
 
 
 class Run:
@@ -62,7 +62,7 @@ class Run:
 
     Parameters
     ----------
-    claim : Claim
+    reservation : Reservation
         The cell and its folder.
     source : Batches
         Its data.
@@ -75,13 +75,19 @@ class Run:
     """
 
     def __init__(
-        self, claim: Claim, source: Batches, device: torch.device, options: Options, team: Team = ALONE
+        self, reservation: Reservation, source: Batches, device: torch.device, options: Options, team: Team = ALONE
     ) -> None:
-        self.cell, self.claim, self.source, self.device, self.team = claim.cell, claim, source, device, team
+        self.cell, self.reservation, self.source, self.device, self.team = (
+            reservation.cell,
+            reservation,
+            source,
+            device,
+            team,
+        )
         self.engine = make_engine(self.cell, source, device, team)
         self.schedule = self.engine.schedule
         self.at_start = record.norms(self.engine.model)
-        self.checkpoint_path = paths.checkpoint(claim.folder, self.cell.digest())
+        self.checkpoint_path = paths.checkpoint(reservation.folder, self.cell.digest())
         self.every = options.checkpoint_seconds
         self.iteration = 0
         self.sums: list[Any] = [0.0, 0, 0, 0.0]  # of the current epoch: loss, correct images, images, seconds
@@ -213,7 +219,7 @@ class Run:
         report = {"epoch": epoch, "epochs": self.progress.epochs, "seconds_left": self.progress.seconds_left}
         if self.team.rank == 0:
             with suppress(UserError):  # only `bnonly status` reads it; the next checkpoint reports a full disk
-                atomic.replace(paths.progress(self.claim.folder), json.dumps(report).encode())
+                atomic.replace(paths.progress(self.reservation.folder), json.dumps(report).encode())
 
     def _diverged_at_the_end(self) -> str | None:
         """Return how the last steps diverged, since no later training loss would show it; None if they did not."""
@@ -240,7 +246,7 @@ class Run:
 
     def _save(self) -> None:
         if self.team.rank == 0:
-            self.claim.check()
+            self.reservation.check()
             self._update_history()
             content = {
                 "state": self.engine.state(),
@@ -265,9 +271,9 @@ class Run:
         """Write the results and remove the checkpoint."""
         if self.team.rank:
             return
-        self.claim.check()
+        self.reservation.check()
         self._update_history()
-        model, results = self.engine.model, self.claim.results
+        model, results = self.engine.model, self.reservation.results
         record.write_batchnorm(paths.batchnorm(results), self.cell, self.at_start, record.norms(model))
         weights.save(paths.weights(results), self.cell, self.source.classes, self.source.checksum, model)
         label = {
@@ -281,5 +287,5 @@ class Run:
         # Last, because its presence means that the cell is done.
         parquet.write(paths.metrics(results), "metrics", columns, self.cell, label)
         self.checkpoint_path.unlink(missing_ok=True)
-        paths.progress(self.claim.folder).unlink(missing_ok=True)
+        paths.progress(self.reservation.folder).unlink(missing_ok=True)
         self.progress.done(self.rows[-1], self.diverged)

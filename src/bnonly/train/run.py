@@ -7,10 +7,10 @@ from pathlib import Path
 from bnonly.engines.devices import choose_device
 from bnonly.grid.cell import Cell
 from bnonly.results import failure
-from bnonly.train.claim import claimed
 from bnonly.train.launch import launch
 from bnonly.train.loop import train_share
 from bnonly.train.options import Options
+from bnonly.train.reservation import reserve
 
 
 def train_cell(cell: Cell, folder: Path, options: Options) -> None:
@@ -32,12 +32,12 @@ def train_cell(cell: Cell, folder: Path, options: Options) -> None:
     Stopped
         If a signal asked the training to stop; the same call continues it.
     """
-    with claimed(cell, folder, options) as claim:
-        if not claim.unfinished:
+    with reserve(cell, folder, options) as reservation:
+        if not reservation.unfinished:
             return
         with failure.recorded(cell, folder):
             device = choose_device(options.device)
             if cell.recipe.gpus > 1:
-                launch(claim, options, device)
+                launch(reservation, options, device)
             else:
-                train_share(claim, options, device)
+                train_share(reservation, options, device)

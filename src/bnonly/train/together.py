@@ -14,9 +14,9 @@ from bnonly.engines import memory
 from bnonly.engines.devices import be_reproducible, check_device, choose_device
 from bnonly.errors import UserError
 from bnonly.grid.cell import Cell
-from bnonly.train.claim import Claim, claimed
 from bnonly.train.loop import Run
 from bnonly.train.options import Options
+from bnonly.train.reservation import Reservation, reserve
 from bnonly.train.stop import Signals, Stopped
 
 
@@ -47,27 +47,27 @@ def train_together(cells: Sequence[Cell], options: Options) -> None:
     torch.set_num_threads(options.threads)
     be_reproducible(cells[0].precision)
     with ExitStack() as stack:
-        claims: list[tuple[Claim, ExitStack]] = []
+        reservations: list[tuple[Reservation, ExitStack]] = []
         for cell in sorted(cells, key=lambda c: c.seed):  # a fixed order, so that two processes cannot deadlock
             own = stack.enter_context(ExitStack())
-            claim = own.enter_context(claimed(cell, cell.key.folder, options))
-            if claim.unfinished:
-                claims.append((claim, own))
+            reservation = own.enter_context(reserve(cell, cell.key.folder, options))
+            if reservation.unfinished:
+                reservations.append((reservation, own))
             else:
                 own.close()
-        if not claims:
+        if not reservations:
             return
         check_device(device)
         # A CPU trains them in turns and holds the activations of only one at a time.
-        memory.check(cells[0], device, len(claims) if device.type == "cuda" else 1)
+        memory.check(cells[0], device, len(reservations) if device.type == "cuda" else 1)
         source = open_source(cells[0].recipe, options.data, device)
         try:
-            _train_runs({Run(claim, source, device, options): own for claim, own in claims})
+            _train_runs({Run(reservation, source, device, options): own for reservation, own in reservations})
         except (MemoryError, RuntimeError) as problem:
             if not memory.lacked(problem):
                 raise
             raise UserError(
-                f"{cells[0]} and its replicates: {len(claims)} do not fit the device's memory; train fewer together"
+                f"{cells[0]} and its replicates: {len(reservations)} do not fit the device's memory; train fewer together"
             ) from None
 
 

@@ -7,7 +7,7 @@ from bnonly.figures.drawing.densities import GAMMA, family
 from bnonly.figures.drawing.sheet import Sheet
 from bnonly.figures.needs import Need
 from bnonly.figures.values import Results, summary
-from bnonly.grid.cell import SMALL
+from bnonly.grid.thresholds import SMALL
 
 NEEDS = (Need("beyond-decay", ("bn", "bn_no_decay"), ("metrics", "batchnorm")),)
 

@@ -12,7 +12,7 @@ from bnonly.figures.drawing.sheet import COLUMN, Sheet
 from bnonly.figures.drawing.style import of_regimes
 from bnonly.figures.needs import Need, Panel
 from bnonly.figures.values import Results
-from bnonly.grid.cell import SMALL
+from bnonly.grid.thresholds import SMALL
 
 if TYPE_CHECKING:
     import pandas as pd

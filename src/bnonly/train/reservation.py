@@ -1,4 +1,4 @@
-"""Claim a cell: one process at a time trains it."""
+"""Reserve a cell: one process at a time trains it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bnonly.train.options import Keep, Options
 
 
 @dataclass(frozen=True)
-class Claim:
+class Reservation:
     """A cell whose folder this process, or the launcher that started it, has locked.
 
     Parameters
@@ -45,7 +45,7 @@ class Claim:
 
 
 @contextmanager
-def claimed(cell: Cell, folder: Path, options: Options) -> Iterator[Claim]:
+def reserve(cell: Cell, folder: Path, options: Options) -> Iterator[Reservation]:
     """Lock a cell's folder, and store the files after training as `options.keep` says."""
     digest, keep = cell.digest(), options.keep
     with lock.hold(folder, str(cell), options.wait) as held:
@@ -60,7 +60,7 @@ def claimed(cell: Cell, folder: Path, options: Options) -> Iterator[Claim]:
             say("finished earlier with this configuration; copied from the cache")
         else:
             unfinished = True
-        yield Claim(cell, folder, results, held.owner.token, held.check, unfinished)
+        yield Reservation(cell, folder, results, held.owner.token, held.check, unfinished)
         failure.forget(folder)
         if keep is Keep.IN_FOLDER or cache.holds(digest):
             return
