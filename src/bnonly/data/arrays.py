@@ -68,7 +68,7 @@ def statistics(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class ArraySource:
-    """Batches of an in-memory data set; see `bnonly.data.batches.Source`.
+    """Batches of an in-memory data set; see `bnonly.data.batches.Batches`.
 
     Parameters
     ----------
@@ -144,14 +144,14 @@ class ArraySource:
     def train_batches(
         self, seed: int, epoch: int, batch_size: int, first: int = 0, share: Share = ALL
     ) -> Iterator[Batch]:
-        """See `bnonly.data.batches.Source.train_batches`."""
+        """See `bnonly.data.batches.Batches.train_batches`."""
         draws = self.draws(seed, epoch)
         for start in range(first * batch_size, self.train_images, batch_size):
             stop = min(start + batch_size, self.train_images)
             yield self.train_batch(draws, part_of(start, stop, share))
 
     def test_batches(self, batch_size: int, share: Share = ALL) -> Iterator[Batch]:
-        """See `bnonly.data.batches.Source.test_batches`."""
+        """See `bnonly.data.batches.Batches.test_batches`."""
         for start in range(share[0] * batch_size, self.test_images, share[1] * batch_size):
             yield self.test_batch(slice(start, start + batch_size))
 

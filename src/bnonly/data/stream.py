@@ -81,7 +81,7 @@ class _Part:
 
 
 class PackSource:
-    """Batches of a packed data set; see `bnonly.data.batches.Source`.
+    """Batches of a packed data set; see `bnonly.data.batches.Batches`.
 
     Parameters
     ----------
@@ -121,11 +121,11 @@ class PackSource:
     def train_batches(
         self, seed: int, epoch: int, batch_size: int, first: int = 0, share: Share = ALL
     ) -> Iterator[Batch]:
-        """See `bnonly.data.batches.Source.train_batches`."""
+        """See `bnonly.data.batches.Batches.train_batches`."""
         return self._batches(self._train, self._drawn(seed, epoch, batch_size, first, share))
 
     def test_batches(self, batch_size: int, share: Share = ALL) -> Iterator[Batch]:
-        """See `bnonly.data.batches.Source.test_batches`."""
+        """See `bnonly.data.batches.Batches.test_batches`."""
         starts = range(share[0] * batch_size, self.test_images, share[1] * batch_size)
         numbers = (np.arange(s, min(s + batch_size, self.test_images)) for s in starts)
         return self._batches(self._test, ((n, None, None) for n in numbers))

@@ -1,1 +1,1 @@
-"""Networks of frozen and trained weights with less work and less memory than stock PyTorch needs; no engine, no data."""
+"""The fast engine: networks with frozen weights, trained with less work and memory than stock PyTorch needs."""

@@ -3,7 +3,7 @@
     bnonly --profile demo train ResNet-8 bn       # 3 s on one CPU core; test accuracy 58.33%, as with engine: reference
     python benchmarks/engine.py                   # a CPU: 45 minutes; 1.05 to 1.45 times eager PyTorch in fp32
 
-On a GPU a whole step, from images that are already there to the optimiser, is one CUDA graph, and so is a test batch: within
+On a GPU a whole step, from images on the device to the optimiser, is one CUDA graph.  So is a test batch.  Within
 an epoch the host only launches graphs.
 """
 
@@ -33,7 +33,7 @@ from bnonly.grid.cell import Cell
 from bnonly.grid.schedule import Schedule
 from bnonly.networks import regimes
 
-#: Images of a batch of testing on a GPU, if the images are small.
+#: Batch size for testing small images on a GPU.
 TEST_BATCH = 1000
 
 
@@ -43,7 +43,7 @@ class FastEngine:
     Parameters
     ----------
     cell : Cell
-        What to train, and in which precision.
+        Training, with its precision.
     source : Batches
         Its data.
     device : torch.device
@@ -67,7 +67,7 @@ class FastEngine:
         self._settle(Parameters(self.model, DTYPES[cell.precision], self._backend))
 
     def _settle(self, parameters: Parameters, replicate: int = 0) -> None:
-        """Use these parameters from here on: the model's own, or those of several replicates side by side."""
+        """Use these parameters from now on: the model's, or those of several replicates side by side."""
         cell, device = self._cell, self._device
         self._parameters, self._replicate = parameters, replicate
         self._network = Network(
@@ -82,12 +82,12 @@ class FastEngine:
             "tf32" if cell.precision == "tf32" else "ieee",
             memory.crowded(cell, device),
         )
-        # Processes exchange tensors outside a graph; only networks large enough to need no graph are divided.
+        # Processes exchange tensors, which a graph cannot.  Only large networks, which need no graph, run on several processes.
         self._graphs = _Graphs([self]) if device.type == "cuda" and self._team.size == 1 else None
 
     def set_totals(self, loss: float, correct: int, images: int) -> None:
         """See `Engine.set_totals`."""
-        # Totals are added up over processes: earlier sums must count once.
+        # `totals` sums over processes, so only one of them may hold the earlier sums.
         self._loss.fill_(loss if self._team.rank == 0 else 0.0)
         self._correct.fill_(correct if self._team.rank == 0 else 0)
         self._images = images
@@ -99,7 +99,7 @@ class FastEngine:
         return _train([self], self._graphs, epoch, first, last, pause)
 
     def _steps(self, epoch: int, first: int) -> Callable[[int], int]:
-        """Return a function that trains on the next batch, given its number, and returns its number of images."""
+        """Return a function that takes the number of the next batch, trains on it and returns its number of images."""
         size = self._cell.recipe.batch_size
         batches = self._source.train_batches(self._cell.seed, epoch, size, first, self._share)
 
@@ -139,7 +139,7 @@ class FastEngine:
         batches = self._source.test_batches(self._cell.recipe.batch_size, self._share)
         if self._team.size == 1:
             return evaluate(self._network.test, batches, self._device)
-        # As in torch's data-parallel training, the network's running statistics are the first process's.
+        # The running statistics are those of the first process, as in torch's data-parallel training.
         for buffer in regimes.buffers(self.model).values():
             self._team.take_first(buffer)
         tally = Tally(self._device)
@@ -161,7 +161,7 @@ class FastEngine:
 
         def own(vector: torch.Tensor) -> dict[str, torch.Tensor]:
             named = parameters.named(vector, self._replicate)
-            # torch saves a view with its whole base, which for several replicates includes the others' parameters.
+            # torch saves a view with its whole base, which would include the parameters of the other replicates.
             return {n: v.clone() if parameters.replicates > 1 else v for n, v in named}
 
         return {
@@ -193,13 +193,13 @@ class FastEngine:
 class Replicates:
     """Replicates of one cell that train together: on a GPU one launch trains a batch of each.
 
-    Where `bnonly.engines.triton` has kernels for the whole network, each kernel is launched once for all replicates; elsewhere one
-    graph holds the steps of all.  Each replicate computes the same bits as alone.
+    If `bnonly.engines.triton` has kernels for the whole network, each launch serves all replicates.  Otherwise one
+    graph holds the steps of all.  Each replicate computes the same bits as in a separate training.
 
     Parameters
     ----------
     engines : sequence of FastEngine
-        Of cells that differ in their seeds only, on one device and at the same iteration.
+        Engines of cells that differ only in their seeds, on one device and at the same iteration.
     """
 
     def __init__(self, engines: Sequence[FastEngine]) -> None:
@@ -238,7 +238,7 @@ def _take_step(
     parameters, recipe = first._parameters, first._cell.recipe
     if first._team.size == 1:
         losses = [functional.cross_entropy(z, y) for z, y in zip(logits, labels, strict=True)]
-    else:  # this share of the mean over the batch: gradients then add up to the batch's
+    else:  # this share of the batch's mean, so that gradients add up to those of the batch
         losses = [functional.cross_entropy(z, y, reduction="sum") / images for z, y in zip(logits, labels, strict=True)]
     gradient = parameters.gather(torch.autograd.grad(losses, parameters.leaves))
     first._team.add_up(gradient)
@@ -269,9 +269,9 @@ def _train(
 
 
 class _Graphs:
-    """CUDA graphs of the steps of all engines, and of the first engine's tests; one for each batch size, captured when first needed.
+    """CUDA graphs of the steps of all engines and of the first engine's tests, one per batch size, captured on first use.
 
-    If a capture fails, a warning says so once, and the work is done without a graph: slower, with the same numbers.
+    If a capture fails, one warning follows, and the work runs without a graph: slower, with the same numbers.
     """
 
     def __init__(self, engines: list[FastEngine]) -> None:
@@ -332,7 +332,7 @@ class _Graphs:
                     engine._captured = engine._captured or what == "train"
             except torch.OutOfMemoryError:
                 raise
-            except Exception as problem:  # if the capture is not the cause, the body raises it again below
+            except Exception as problem:  # if the body itself is the cause, it raises again below
                 first_line = (str(problem).strip() or repr(problem)).splitlines()[0]
                 warnings.warn(
                     f"a {what} step of {images} images could not be captured as a CUDA graph ({first_line}); "
@@ -347,7 +347,7 @@ class _Graphs:
             graph()
 
     def _train(self, images: int) -> None:
-        """Train every engine on its batch, in common launches or on one stream each."""
+        """Train every engine on its batch, in shared launches or on one stream each."""
         rate = self._rates.index_select(0, self._iteration)
 
         def one(i: int) -> None:

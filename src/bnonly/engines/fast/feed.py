@@ -1,4 +1,4 @@
-"""Batches for a CUDA graph: memory that is filled outside the graph and read at every replay."""
+"""Batches for a CUDA graph: memory filled outside the graph and read at every replay."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bnonly.data.arrays import ArraySource
 from bnonly.data.batches import Batch
 from bnonly.grid.cell import Cell
 
-#: Images that are augmented at a time when an epoch begins: few launches, and not much memory beside the epoch's own.
+#: Images to augment at a time when an epoch begins: few launches, and little memory beyond the epoch's.
 AT_ONCE = 8192
 
 
@@ -31,9 +31,9 @@ class Feed(Protocol):
         Parameters
         ----------
         place : int64 tensor ()
-            Its first image's place in the epoch's order, on the device.
+            Position of its first image in the epoch's order, on the device.
         images : int
-            How many.
+            Number of images.
         """
 
 
@@ -47,12 +47,12 @@ def make_feed(cell: Cell, source: Batches, device: torch.device, dtype: torch.dt
 
 
 class _Epoch:
-    """An epoch's images, augmented and normalised together when it begins: a batch is then two copies."""
+    """An epoch's images, augmented and normalised when it begins, so that a batch takes two copies."""
 
     def __init__(self, cell: Cell, source: ArraySource, device: torch.device, dtype: torch.dtype) -> None:
         self._seed, self._source, self._dtype = cell.seed, source, dtype
         self._count = torch.arange(cell.recipe.batch_size, device=device)
-        # Made when first needed: a replicate that trains with others is fed by theirs.
+        # Allocated on first use, because a replicate that trains with others does not use its own feed.
         self._images = self._labels = torch.empty(0, device=device)
 
     def begin(self, epoch: int, first: int) -> None:
@@ -108,7 +108,7 @@ class _Drawn:
 
 
 class _Streamed:
-    """Batches that arrive one by one, each in the same memory as the previous one of its size."""
+    """Batches that arrive one by one; all batches of a size use the same memory."""
 
     def __init__(self, cell: Cell, source: Batches) -> None:
         self._cell, self._source = cell, source

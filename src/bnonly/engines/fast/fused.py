@@ -1,8 +1,8 @@
-"""Convolution and BatchNorm + ReLU (+ add) as autograd functions that keep only what their backward passes need.
+"""Convolution and BatchNorm + ReLU (+ add) as autograd functions that keep only the tensors of their backward passes.
 
-Stock PyTorch keeps, for every layer, the input of the convolution (even if its weight is frozen) and the input of
-BatchNorm.  With frozen weights the gradient needs only the latter: the normalised values and the ReLU's mask follow
-from it.  Where a shortcut was added the mask does not, and is kept, one byte an element.
+For every layer, stock PyTorch keeps the input of the convolution (even if its weight is frozen) and the input of
+BatchNorm.  With frozen weights the gradient needs only the latter.  The normalised values and the ReLU's mask follow
+from it, unless a shortcut was added; the mask is then kept, at one byte per element.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from bnonly.data.batches import part_of
 
 _aten = torch.ops.aten
 
-#: Replaces a tensor by its sum over all processes, and returns it.
+#: Replaces a tensor with its sum over all processes and returns it.
 Together = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Statistics(NamedTuple):
-    """How BatchNorm takes a batch's statistics.
+    """How BatchNorm computes a batch's statistics.
 
     Attributes
     ----------
     backend : str
         "torch", "triton" (`bnonly.engines.triton`) or "numba" (`bnonly.engines.fast.numba_batchnorm`, on CPUs).
     together : function, optional
-        Replaces a tensor by its sum over all processes, whose images then share their statistics (backend "torch").
+        Replaces a tensor with its sum over all processes, so that their images share statistics (backend "torch").
     groups : int
-        Parts of the images that each have statistics of their own (backend "torch").
+        Number of groups of images with separate statistics (backend "torch").
     """
 
     backend: str = "torch"
@@ -40,12 +40,12 @@ class Statistics(NamedTuple):
     groups: int = 1
 
 
-#: Of all images of this process, by PyTorch.
+#: Statistics over all images of this process, by PyTorch.
 PLAIN = Statistics()
 
 
 class _FrozenConv(torch.autograd.Function):
-    """A convolution whose weight does not train: its gradient needs the weight, not the input."""
+    """A convolution with a frozen weight: its gradient needs the weight, not the input."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, like: nn.Conv2d) -> Any:
@@ -57,7 +57,7 @@ class _FrozenConv(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
         (weight,) = ctx.saved_tensors
         (dy,) = gradients
-        # The input is asked for its shape and layout only; nothing reads this memory.
+        # The backward function uses only the shape and layout of the input, so this memory is never read.
         x = torch.empty(ctx.shape, dtype=dy.dtype, device=dy.device, memory_format=torch.channels_last)
         like = ctx.like
         dx = _aten.convolution_backward(
@@ -67,7 +67,7 @@ class _FrozenConv(torch.autograd.Function):
 
 
 class _ConvOfNorm(torch.autograd.Function):
-    """A convolution whose weight trains, of an output of BatchNorm + ReLU that is made again when its gradient needs it."""
+    """A convolution with a trainable weight, which recomputes its input (BatchNorm + ReLU) in the backward pass."""
 
     @staticmethod
     def forward(
@@ -99,7 +99,7 @@ class _ConvOfNorm(torch.autograd.Function):
 
 
 class Made(NamedTuple):
-    """What an output of BatchNorm + ReLU was made from: `_normalised`'s arguments."""
+    """The arguments of `_normalised` that recompute an output of BatchNorm + ReLU."""
 
     x: torch.Tensor
     gamma: torch.Tensor
@@ -118,11 +118,11 @@ def conv(
     x : tensor (n, inputs, height, width)
         Channels last in memory.
     weight, bias : tensor
-        In the precision of `x`; what of them trains requires gradients.
+        In the precision of `x`; trainable ones require gradients.
     like : torch.nn.Conv2d
         Stride and padding.
     made : Made, optional
-        What `x` was made from: it is then not kept, but made again for the gradient of the weight.
+        The origin of `x`, which is then recomputed for the weight's gradient instead of kept.
     """
     if made is not None and weight.requires_grad:
         return _ConvOfNorm.apply(x, weight, bias, like, *(t.detach() for t in made))
@@ -134,14 +134,14 @@ def conv(
 
 
 def _stride(x: torch.Tensor, like: nn.Conv2d) -> tuple[int, ...]:
-    """Return the stride; one pixel has none, and oneDNN then leaves parts of a bfloat16 gradient unwritten."""
+    """Return the stride, 1 for a single pixel, where oneDNN would leave parts of a bfloat16 gradient unwritten."""
     return (1, 1) if x.shape[2:] == (1, 1) else like.stride
 
 
 class _NormAct(torch.autograd.Function):
-    """BatchNorm in training mode, then perhaps a sum with the shortcut, then perhaps ReLU.
+    """BatchNorm in training mode, with optional addition of the shortcut and optional ReLU.
 
-    The running statistics are those of the first group of images, as in torch's `DataParallel`.
+    The running statistics are those of the first group, as in torch's `DataParallel`.
     """
 
     @staticmethod
@@ -172,12 +172,12 @@ class _NormAct(torch.autograd.Function):
         ctx.norm, ctx.relu, ctx.added, ctx.groups = norm, relu, residual is not None, groups
         mask = None
         if relu and keep_output:
-            mask = y  # the next layer keeps it anyway
+            mask = y  # kept by the next layer anyway
         elif relu and (residual is not None or x.dtype != torch.float32):
             mask = _positive(y)
         ctx.save_for_backward(x, gamma, beta, mask, *means, *invstds)
         ctx.mark_non_differentiable(means[0], invstds[0])
-        ctx.set_materialize_grads(False)  # zeros for these two would be two launches a layer
+        ctx.set_materialize_grads(False)  # zeros for these two would take two launches per layer
         return y, means[0], invstds[0]
 
     @staticmethod
@@ -209,7 +209,7 @@ class _NormAct(torch.autograd.Function):
 
 
 def _parts(x: torch.Tensor, groups: int) -> list[slice]:
-    """Return the images of each group, as equal in number as can be."""
+    """Return the images of each group; their numbers differ by at most one."""
     return [part_of(0, len(x), (i, groups)) for i in range(groups)]
 
 
@@ -222,7 +222,7 @@ def _added(parts: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def _positive(y: torch.Tensor) -> torch.Tensor:
-    """Return where an output of ReLU is positive, as bytes; comparing floats takes a CPU ten times as long."""
+    """Return the positive positions of a ReLU's output as bytes; comparing floats takes a CPU ten times as long."""
     integers = y.view(torch.int16) if y.element_size() == 2 else y
     return integers.bool().view(torch.uint8)
 
@@ -237,13 +237,13 @@ def _normalised(
 
 
 class _SharedNorm(torch.autograd.Function):
-    """BatchNorm with the statistics of the images of several processes (`torch.nn.SyncBatchNorm` knows GPUs only)."""
+    """BatchNorm with statistics over the images of several processes (`torch.nn.SyncBatchNorm` needs GPUs)."""
 
     @staticmethod
     def forward(
         ctx: Any, x: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor, norm: nn.BatchNorm2d, together: Together
     ) -> Any:
-        # Only what is exchanged is in float64: there, sums of squares lose nothing of the deviations of float32.
+        # Only the exchanged sums are in float64, where sums of squares keep the full precision of float32 deviations.
         moments = [m.double() for m in torch.var_mean(x.float(), (0, 2, 3), correction=0)]
         here = x.numel() / x.shape[1]
         count = torch.full((1,), here, dtype=torch.float64, device=x.device)
@@ -270,7 +270,7 @@ class _SharedNorm(torch.autograd.Function):
         both = ctx.together(torch.cat((dgamma, dbeta)).double()) / n
         of_hat, of_one = (v.float()[:, None, None] for v in both.chunk(2))
         dx = (dy - of_one - hat * of_hat) * (gamma * invstd)[:, None, None]
-        # Its own images' share of the parameters' gradients: these are added up with all others.
+        # Gradients of the parameters from this process's images only: the exchange of gradients adds them up.
         return dx.to(x.dtype), dgamma, dbeta, None, None
 
 
@@ -282,10 +282,10 @@ def norm_act(
     keep_output: bool,
     statistics: Statistics = PLAIN,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Apply BatchNorm with the batch's statistics, add the shortcut, apply ReLU; the running statistics move.
+    """Apply BatchNorm with the batch's statistics, add the shortcut, apply ReLU; update the running statistics.
 
-    The output is returned twice, for the next layer and for the shortcut around it: where the backend can, the gradients of
-    the two are added in the pass that reads them.
+    It returns the output twice, for the next layer and for the shortcut around it.  If the backend can, it adds the gradients
+    of the two in the pass that reads them.
 
     Parameters
     ----------
@@ -296,11 +296,11 @@ def norm_act(
     residual : tensor like `x`, optional
         The shortcut.
     relu : bool
-        Whether ReLU ends it; always after a shortcut.
+        Whether to apply ReLU; always after a shortcut.
     keep_output : bool
-        The next layer keeps the output anyway (its weight trains): take the ReLU's mask from there.
+        The next layer keeps the output anyway (its weight trains), so take the ReLU's mask from it.
     statistics : Statistics
-        Over which images, and with which backend.
+        Images of the statistics, and backend.
     """
     gamma, beta = norm.weight, norm.bias
     if statistics.together is not None:
@@ -323,6 +323,6 @@ def norm_act(
 
 
 def norm_act_made(x: torch.Tensor, norm: nn.BatchNorm2d) -> tuple[torch.Tensor, Made]:
-    """Apply BatchNorm and ReLU; return with the output what it can be made from again."""
+    """Apply BatchNorm and ReLU; return the output and the arguments that recompute it."""
     y, mean, invstd = _NormAct.apply(x, norm.weight, norm.bias, None, norm, True, False, 1)
     return y, Made(x, norm.weight, norm.bias, mean, invstd)

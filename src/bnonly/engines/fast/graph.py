@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-#: Runs before the capture, in which libraries choose algorithms and make their workspaces.
+#: Runs before the capture, in which libraries choose algorithms and allocate workspaces.
 WARM_UP = 2
 
 
 def warm_up(body: Callable[[], None], state: Sequence[torch.Tensor]) -> None:
     """Run a body a few times from the same state, and restore that state.
 
-    Not from where the last run ended: behind the last batch of an epoch there is no other.
+    Each run starts from the same state because the last batch of an epoch has no successor.
     """
     before = [t.detach().clone() for t in state]
     for _ in range(WARM_UP):
@@ -34,19 +34,19 @@ class Captured:
     Parameters
     ----------
     body : function
-        What to capture; it must not wait for the device.
+        Function to capture; it must not wait for the device.
     state : sequence of tensor
-        What it changes: capturing leaves it as it was.
+        Tensors that it changes; capturing restores them.
     pool : object, optional
         Memory shared with a graph that never runs at the same time.
 
     Raises
     ------
     Exception
-        If it cannot be captured, whatever stopped it; the state is as it was.
+        Any error that stops the capture; the state is restored.
     """
 
-    #: One stream for all captures: libraries keep a workspace for each that they have seen.
+    #: One stream for all captures, because libraries keep a workspace per stream.
     _side: torch.cuda.Stream | None = None
 
     def __init__(self, body: Callable[[], None], state: Sequence[torch.Tensor], pool: Any) -> None:
@@ -61,19 +61,19 @@ class Captured:
             current.wait_stream(side)
             if not roomy and pool is None:
                 raise torch.OutOfMemoryError("a step does not fit the device's memory")
-            # Otherwise the graphs captured before hold the memory that this one needs, and have warmed the libraries up.
+            # Otherwise earlier graphs hold the memory that this one needs, and have already warmed up the libraries.
             torch.cuda.synchronize()
             gc.collect()
             torch.cuda.empty_cache()
             begun = True
-            # Threads that prepare data may call CUDA meanwhile.
+            # Data threads may call CUDA during the capture.
             with torch.cuda.graph(self._graph, pool=self.pool, stream=side, capture_error_mode="thread_local"):
                 body()
             begun = False
         except Exception as problem:
-            raise problem.__context__ or problem from None  # what ends a failed capture fails, too
+            raise problem.__context__ or problem from None  # ending a failed capture raises too and hides the cause
         finally:
-            torch.cuda.set_stream(current)  # a capture that fails leaves its own
+            torch.cuda.set_stream(current)  # a failed capture leaves its stream current
             current.wait_stream(side)
             if begun:
                 recover(self.pool)
@@ -84,23 +84,23 @@ class Captured:
 
 
 def recover(pool: Any) -> None:
-    """Undo what a failed capture leaves behind in torch.
+    """Clean up torch's state after a failed capture.
 
     Parameters
     ----------
     pool : object
-        The memory it was given.
+        The memory of the capture.
     """
     device = torch.cuda.current_device()
-    with suppress(Exception):  # the allocator is still in that memory, and would free nothing more
+    with suppress(Exception):  # the allocator still uses that memory, and would free nothing more
         torch._C._cuda_endAllocateToPool(device, pool)
-    with suppress(Exception):  # the generator still counts for that graph, and would draw nothing more
+    with suppress(Exception):  # the generator is still bound to that graph, and would draw nothing more
         generator = torch.cuda.default_generators[device]
         generator.graphsafe_set_state(generator.clone_state())
 
 
 def _warmed_up(body: Callable[[], None], state: Sequence[torch.Tensor]) -> bool:
-    """Whether there was memory for `warm_up`; it is free again."""
+    """Run `warm_up`; return whether the memory was sufficient.  It is free again afterwards."""
     try:
         warm_up(body, state)
     except torch.OutOfMemoryError:

@@ -1,4 +1,4 @@
-"""The networks of `bnonly.networks` as one list of fused layers, for training and for testing."""
+"""The networks of `bnonly.networks` as a list of fused layers, for training and testing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bnonly.engines.fast import fused
 from bnonly.errors import UserError
 from bnonly.grid import families
 
-#: What the precisions of a cell compute convolutions in; tf32 is fp32 whose products a GPU rounds.
+#: Types of convolutions by a cell's precision; tf32 is fp32 with products that a GPU rounds.
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 
 _Map = Callable[[torch.Tensor], torch.Tensor]
@@ -23,7 +23,7 @@ _Map = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass
 class Layer:
-    """A convolution and the BatchNorm behind it; `weight` and `bias` are in the precision that is computed in."""
+    """A convolution and the BatchNorm after it; `weight` and `bias` are in the precision of the computation."""
 
     conv: nn.Conv2d
     norm: nn.BatchNorm2d
@@ -47,15 +47,15 @@ class Network:
     model : torch.nn.Module
         From `bnonly.networks`; its BatchNorm parameters, statistics and output layer are used as they are.
     weights : function
-        Maps a convolution to its weight and bias in the precision that is computed in.
+        Maps a convolution to its weight and bias in the precision of the computation.
     dtype : torch.dtype
         That precision; statistics, the mean over pixels, the output layer and the loss are in float32.
     statistics : fused.Statistics
-        Over which images BatchNorm takes its statistics, and with which backend.
+        Images of BatchNorm's statistics, and backend.
     products : str
-        How those multiply float32: "ieee" or "tf32".
+        How the backend multiplies float32: "ieee" or "tf32".
     recompute : bool
-        Where weights train, keep no outputs of ReLU inside a block but make them again for the gradients: a tenth less memory for
+        Where weights train, recompute the outputs of ReLU inside a block for the gradients: a tenth less memory for
         one more pass over them.
 
     Raises
@@ -63,7 +63,7 @@ class Network:
     UserError
         If `bnonly.networks.build` did not make the network.
     TypeError
-        If what follows a convolution is no BatchNorm.
+        If a convolution is not followed by BatchNorm.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Network:
 
     @property
     def fuses(self) -> bool:
-        """Whether `Replicas` can train it with others."""
+        """Whether `Replicas` can train this network together with others."""
         return self._fused
 
     @cached_property
@@ -119,7 +119,7 @@ class Network:
             elif op.kind == "pool":
                 steps.append((number, next(pools)))
             elif op.kind == "add":
-                # A block has the layers behind what its shortcut reads; a shortcut with a convolution is the last of them.
+                # A block has the layers after its shortcut's input; a convolution of the shortcut is the last of them.
                 way = plan[op.inputs[1]]
                 start = plan[way.inputs[0]].inputs[0] if way.kind == "bn" else op.inputs[1]
                 inside = [step for n, step in steps if n > start]
@@ -129,7 +129,7 @@ class Network:
         return [step for _, step in steps]
 
     def train(self, x: torch.Tensor) -> torch.Tensor:
-        """Map images to logits (n, classes), float32, with the batch's statistics; the running ones move."""
+        """Map images to logits (n, classes), float32, with the batch's statistics; update the running ones."""
         if self._fused:
             return _through([self], self._own_blocks, [x])[0]
         x = x.to(self._dtype)
@@ -199,25 +199,25 @@ class Network:
         mean = x.mean(dim=(2, 3), dtype=torch.float32)
         weight, bias = self._output.weight, self._output.bias
         if self._fused:
-            # Where replicates lie side by side a bias begins anywhere, and cuBLAS chooses its algorithm by that.
+            # With replicates side by side a bias may start at any address, and cuBLAS chooses its algorithm by alignment.
             return functional.linear(mean, weight) + bias
         return functional.linear(mean, weight, bias)
 
 
 class Replicas:
-    """Replicates of a network whose blocks go through the same launches of `bnonly.engines.triton`, each as it would alone.
+    """Replicates of a network whose blocks share launches of `bnonly.engines.triton`, with the same bits as alone.
 
     Parameters
     ----------
     networks : sequence of Network
-        With `fuses`, of one cell; their weights are final where they do not train.
+        With `fuses`, of one cell; their frozen weights are final.
     """
 
     def __init__(self, networks: Sequence[Network]) -> None:
         self._networks, self._blocks = list(networks), _fused_blocks(networks)
 
     def train(self, images: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Map each one's images to its logits; see `Network.train`."""
+        """Map each network's images to its logits; see `Network.train`."""
         return _through(self._networks, self._blocks, images)
 
 
@@ -231,13 +231,13 @@ def _fused_blocks(networks: Sequence[Network]) -> _Map:
 
 
 def _through(networks: Sequence[Network], blocks: _Map, images: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Map each network's images to its logits by way of the blocks of all of them."""
+    """Map each network's images to its logits, with the blocks of all networks together."""
     stems = []
     for network, x in zip(networks, images, strict=True):
         stem = network._steps[0]
         assert isinstance(stem, Layer)
         stems.append(fused.conv(x.to(network._dtype), stem.weight, stem.bias, stem.conv).permute(0, 2, 3, 1))
-    # Pixel by pixel, as they lie in memory.
+    # Pixel by pixel, in memory order.
     z = torch.stack(stems) if len(stems) > 1 else stems[0].unsqueeze(0)
     return [n._finish(y) for n, y in zip(networks, blocks(z.permute(0, 1, 4, 2, 3)).unbind(), strict=True)]
 

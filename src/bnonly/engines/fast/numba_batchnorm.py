@@ -1,12 +1,12 @@
 """BatchNorm + ReLU (+ add) on a CPU, compiled by Numba: two passes over an activation forward, two backward.
 
-PyTorch takes four to six, and for few channels it works through them sixteen elements at a time.  Here an activation is
-a matrix whose rows hold as many pixels as make a long row, and every pass does all that there is to do with an element.
-Sums are added up in float32 within a block of rows, then in float64.  How many blocks there are follows from the shape
-alone, so the number of threads changes no bit.  bfloat16 is read and written as 16-bit integers.  A mask has a bit an
+PyTorch takes four to six passes, and with few channels it processes sixteen elements at a time.  Here an activation is
+a matrix with many pixels per row, and every pass does all the work on an element.
+Sums are in float32 within a block of rows, then in float64.  The number of blocks follows from the shape
+alone, so the number of threads changes no bit.  bfloat16 is read and written as 16-bit integers.  A mask has one bit per
 element: byte j of its row holds element j of eight rows.
 
-Nothing but this module imports Numba, and nothing imports this module before it is used.
+Only this module imports Numba, and other modules import this one only when they use it.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ import torch
 from numba import njit, prange, types
 from numba.extending import overload
 
-# OpenMP's threads first: PyTorch's own operations use them, and two pools would wait for each other by spinning.
+# OpenMP first: PyTorch's operations use its threads, and the threads of two pools would spin against each other.
 numba.config.THREADING_LAYER_PRIORITY = ["omp", "workqueue", "tbb"]  # type: ignore[attr-defined]
 
-#: Elements of a row, if the channels are fewer; most blocks of rows; fewest rows of one.
+#: Elements per row, if there are fewer channels; most blocks of rows; fewest rows per block.
 _ROW, _BLOCKS, _LEAST = 512, 64, 64
 
 _serial: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-# Multiply and add in one instruction; nothing that changes the order of sums.
+# Allow fused multiply-add, but nothing that changes the order of sums.
 _options: dict[str, Any] = {**_serial, "parallel": True, "fastmath": {"contract"}}
-#: Everything that is compiled here.
+#: All compiled functions.
 _functions: list[Any] = []
-#: Why their code could not be kept.
+#: Reasons why their code could not be cached.
 _problems: list[Exception] = []
 _SIXTEEN, _HALF, _ONE, _NAN = np.uint32(16), np.uint32(0x7FFF), np.uint32(1), np.uint16(0x7FC0)
 _ZERO = np.float32(0)
 
 
 def _compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Return a decorator that compiles a function, and keeps the compiled code in a cache if there is a folder for it."""
+    """Return a decorator that compiles a function, and caches the code if a folder is writable."""
 
     def decorate(function: Callable[..., Any]) -> Any:
         try:
             made = njit(cache=True, **options)(function)
-        except RuntimeError as problem:  # no folder that can be written
+        except RuntimeError as problem:  # no writable folder
             _problems.append(problem)
             made = njit(**options)(function)
         _functions.append(made)
@@ -53,7 +53,7 @@ def _compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return decorate
 
 
-# Numba compares the signatures of what it overloads by their text, annotations included: these have none.
+# Numba compares the signatures of overloads as text, including annotations, so these have none.
 def _load(value):  # type: ignore[no-untyped-def]
     """Return an element as float32; 16-bit integers hold bfloat16."""
     return value if isinstance(value, np.floating) else np.uint32(np.uint32(value) << _SIXTEEN).view(np.float32)
@@ -89,7 +89,7 @@ def _typed_round(value, like):  # type: ignore[no-untyped-def]
 
 @_compiled(**_serial)
 def _tiled(values: Any, length: int) -> Any:
-    """Return a value for each channel as one for each element of a row."""
+    """Repeat the values of the channels to the length of a row."""
     row = np.empty(length, np.float32)
     for start in range(0, length, values.size):
         row[start : start + values.size] = values
@@ -98,7 +98,7 @@ def _tiled(values: Any, length: int) -> Any:
 
 @_compiled(**_serial)
 def _fold(row: Any, total: Any) -> None:
-    """Write what the elements of a row summed up, channel by channel."""
+    """Sum the elements of a row by channel."""
     total[:] = 0.0
     for start in range(0, row.size, total.size):
         for c in range(total.size):
@@ -107,13 +107,13 @@ def _fold(row: Any, total: Any) -> None:
 
 @_compiled(**_serial)
 def _start(rows: int, blocks: int, block: int) -> int:
-    """Return a block's first row: no two share a byte of a mask."""
+    """Return a block's first row; no two blocks share a byte of a mask."""
     return rows if block == blocks else rows // 8 * block // blocks * 8
 
 
 @_compiled(**_options)
 def _statistics(x: Any, part: Any) -> None:
-    """Sum up, block by block, each channel's distances from the first pixel's value, and their squares."""
+    """Sum each channel's differences from the first pixel and their squares, block by block."""
     rows, length = x.shape
     blocks, _, channels = part.shape
     first = np.empty(channels, np.float32)
@@ -133,7 +133,7 @@ def _statistics(x: Any, part: Any) -> None:
 
 @_compiled(**_options)
 def _apply(x: Any, residual: Any, scale: Any, shift: Any, low: Any, blocks: int, y: Any, mask: Any) -> None:
-    """Write max(low, x * scale + shift (+ residual)), and where it is above."""
+    """Write max(low, x * scale + shift (+ residual)), and the mask of the elements above `low`."""
     rows, length = x.shape
     s, t = _tiled(scale, length), _tiled(shift, length)
     for b in prange(blocks):
@@ -148,7 +148,7 @@ def _apply(x: Any, residual: Any, scale: Any, shift: Any, low: Any, blocks: int,
                         mask[i // 8, j] = above
                     else:
                         mask[i // 8, j] |= np.uint8(above << np.uint8(i % 8))
-                # Written so that what is not a number stays none.
+                # Written so that NaN stays NaN.
                 v = low if v <= low else v
                 y[i, j] = _round(v, x[i, j])
 
@@ -167,9 +167,9 @@ def _gradient_sums(
     over: Any,
     part: Any,
 ) -> None:
-    """Sum up, block by block, each channel's gradients behind the ReLU, and their products with x - mean.
+    """Sum each channel's gradients before the ReLU and their products with x - mean, block by block.
 
-    Without a mask the ReLU's is found from x.  The gradients are also written into `through`, or `over` `more`, if wanted.
+    Without a mask the ReLU's mask is computed from x.  The gradients also go into `through`, or with `over` into `more`.
     """
     rows, length = x.shape
     blocks = part.shape[0]
@@ -186,7 +186,7 @@ def _gradient_sums(
                     g = _ZERO if np.uint8(mask[i // 8, j] >> np.uint8(i % 8)) & np.uint8(1) == 0 else g
                 else:
                     g = _ZERO if v * s[j] + t[j] <= low else g
-                # One array under two names would not be vectorised.
+                # One array under two names would prevent vectorisation.
                 if through is not None:
                     through[i, j] = _round(g, x[i, j])
                 elif over is not None:
@@ -201,7 +201,7 @@ def _gradient_sums(
 def _gradient(
     dy: Any, more: Any, x: Any, low: Any, scale: Any, shift: Any, mean: Any, one: Any, two: Any, blocks: int, dx: Any
 ) -> None:
-    """Write the gradient of x, scale * (g - one) - (x - mean) * two, into `dx`, or over `dy` if there is none.
+    """Write the gradient of x, scale * (g - one) - (x - mean) * two, into `dx`, or over `dy` without it.
 
     g is as in `_gradient_sums`; without `low` it is `dy` as it stands.
     """
@@ -270,7 +270,7 @@ def _backward(
     wanted: bool,
     parameters: Any,
 ) -> None:
-    """Gradients of `_forward`'s x (over `dy`, if wanted), residual (see `_gradient_sums`), gamma and beta."""
+    """Gradients of `_forward`'s x (optionally over `dy`), residual (see `_gradient_sums`), gamma and beta."""
     mean, invstd, scale, shift = kept[0], kept[1], kept[2], kept[3]
     channels = mean.size
     pixels = x.size // channels
@@ -291,9 +291,9 @@ def _backward(
 
 
 def use_threads(count: int) -> None:
-    """Compute with so many threads from here on, PyTorch's operations too; at most with as many as there are cores."""
+    """Set the number of threads, also of PyTorch's operations; at most one per core."""
     numba.set_num_threads(max(1, min(count, numba.config.NUMBA_NUM_THREADS)))  # type: ignore[attr-defined]
-    # The first such call starts Numba's threads, and tells OpenMP, which PyTorch asks, that there are as many as cores.
+    # The first call starts Numba's threads and sets OpenMP, hence PyTorch, to one thread per core.
     torch.set_num_threads(count)
 
 
@@ -301,7 +301,7 @@ use_threads(torch.get_num_threads())
 
 
 def _shape(x: torch.Tensor) -> tuple[int, int]:
-    """Return the length of a row, in elements, and the number of blocks of rows: functions of the shape alone."""
+    """Return the elements per row and the number of blocks of rows, which depend only on the shape."""
     channels, pixels = x.shape[1], x.numel() // x.shape[1]
     wide = 1
     while 2 * wide * channels <= _ROW and pixels % (2 * wide) == 0:
@@ -316,27 +316,27 @@ def _empty(like: torch.Tensor) -> torch.Tensor:
 
 
 def _matrix(x: torch.Tensor, length: int) -> Any:
-    """Return the memory of an activation, channels last, as a matrix with rows of so many elements."""
+    """Return the memory of an activation, channels last, as a matrix with `length` elements per row."""
     flat = x.as_strided((x.numel() // length, length), (length, 1))
     return (flat.view(torch.uint16) if flat.dtype == torch.bfloat16 else flat).numpy()
 
 
 def _last(x: torch.Tensor) -> torch.Tensor:
-    """Return an activation with the memory of `_empty`; nearly always it has it."""
+    """Return an activation in the layout of `_empty`; nearly always without a copy."""
     if x.is_contiguous(memory_format=torch.channels_last):
         return x
     return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
 
 
 def _low(relu: bool) -> np.float32:
-    """Return what an output is at least."""
+    """Return the lower bound of an output."""
     return np.float32(0 if relu else -np.inf)
 
 
 class NormAct(torch.autograd.Function):
-    """BatchNorm in training mode, then perhaps ReLU, or a sum with the shortcut and ReLU.
+    """BatchNorm in training mode, with optional ReLU, or with addition of the shortcut and ReLU.
 
-    Gives its output twice, so that the gradients of two layers that take it arrive apart and are added on the way.
+    It returns its output twice, so that the gradients of two consumers arrive separately and are added in the same pass.
     """
 
     @staticmethod
@@ -378,9 +378,9 @@ class NormAct(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor | None) -> Any:
-        """Return the gradients of what `forward` took.
+        """Return the gradients of `forward`'s arguments.
 
-        They are written over the gradients that arrive: each output has one consumer, which has just made them for this.
+        They overwrite the incoming gradients, which is safe because each output has one consumer.
         """
         x, kept, mask = ctx.saved_tensors
         dy, *rest = (_last(g) for g in gradients if g is not None)
@@ -422,17 +422,17 @@ def apply_running(
 
 
 def prepare(dtype: torch.dtype, threads: int) -> None:
-    """Compile every kernel of a training, without the cache if it cannot be written, and use so many threads.
+    """Compile every kernel of a training, without a cache if that is not writable, and set the number of threads.
 
     Raises
     ------
     Exception
-        Whatever Numba raises where it cannot compile.
+        Any error of Numba when it cannot compile.
     """
     use_threads(threads)
     try:
         _try_out(dtype)
-    except Exception as problem:  # a full disk, a cache that is damaged or not ours: the same code without
+    except Exception as problem:  # a full disk, or a damaged or foreign cache: compile without the cache
         for function in _functions:
             function._cache.disable()
         _try_out(dtype)

@@ -18,8 +18,8 @@ _T = TypeVar("_T")
 class Parameters:
     """The trainable parameters of a network, and the weights of its convolutions in the precision of the computation.
 
-    The network's own parameters become views of `values`, so the network is up to date after every step.  Of several replicates
-    of a network, what belongs together lies side by side: a parameter of the first, the same one of the second, ...
+    The network's parameters become views of `values`, so the network is up to date after every step.  With several replicates
+    of a network, equal parameters lie side by side: a parameter of the first, the same one of the second, ...
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ class Parameters:
     values, momentum : float32 tensor (trainable,)
         Laid out as: whole convolutions, channels last; BatchNorm and output layer; random weights.
     leaves : list of tensor
-        What the gradients are taken of: parameters, copies of convolutions in `dtype`, or, for random weights, whole
-        convolutions of which a few entries train.
+        Tensors to differentiate: parameters, copies of convolutions in `dtype`, or, for random weights, whole
+        convolutions with a few trainable entries.
     """
 
     def __init__(self, models: nn.Module | Sequence[nn.Module], dtype: torch.dtype, backend: str = "torch") -> None:
@@ -52,7 +52,7 @@ class Parameters:
         inside = {id(p) for p in [*dense, *values]}
         direct = [p for p in _in_turn(list(t.values()) for t in trainable) if id(p) not in inside]
         device = next(models[0].parameters()).device
-        ordered = [*dense, *direct, *values]  # convolutions first: GPUs want them to begin at multiples of 16 bytes
+        ordered = [*dense, *direct, *values]  # convolutions first: on GPUs they must start at multiples of 16 bytes
         self.values = torch.empty(sum(p.numel() for p in ordered), device=device)
         self.momentum = torch.zeros_like(self.values)
         where = {}
@@ -96,7 +96,7 @@ class Parameters:
             place += parameter.numel()
 
     def _spread(self, scattered: list[nn.Conv2d]) -> None:
-        """Lay out the frozen weights with trainable entries one behind the other, with one index for all entries."""
+        """Concatenate the frozen weights that have trainable entries, with one index for all entries."""
         self._whole = torch.empty(
             sum(_chosen(c)[1].frozen.numel() for c in scattered),
             dtype=self._dtype,
@@ -108,7 +108,7 @@ class Parameters:
             frozen, index = how.frozen, how.index
             leaf = _view(self._whole, place, frozen)
             leaf.copy_(frozen)
-            # Where each entry of the weight is in channels-last order.
+            # Position of each entry of the weight in channels-last order.
             positions = _view(torch.arange(frozen.numel(), device=frozen.device), 0, frozen)
             indices.append(place + positions.flatten()[index])
             self._copies[id(values)] = leaf.requires_grad_()
@@ -123,14 +123,14 @@ class Parameters:
         return [t for t in (self._low, self._whole) if t is not None]
 
     def of(self, conv: nn.Conv2d) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the weight and bias that a convolution computes with."""
+        """Return the weight and bias that a convolution uses."""
         scattered = parametrize.is_parametrized(conv, "weight")
         weight = _chosen(conv)[0] if scattered else conv.weight
         return self._copies[id(weight)], None if conv.bias is None else self._copies[id(conv.bias)]
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Update the copies in `dtype` from the values, after a step and after a checkpoint was read."""
+        """Update the copies in `dtype` from the values, after a step or after loading a checkpoint."""
         if self._low is not None and self._low.numel():
             self._low.copy_(self._dense)
         self._scatter()
@@ -138,7 +138,7 @@ class Parameters:
     def _scatter(self) -> None:
         """Write the trainable random weights into the weights that convolutions use."""
         if self._index is not None:
-            # No place occurs twice, so the order does not matter; deterministic torch would sort them all, every time.
+            # Positions are unique, so the order does not matter; deterministic torch would sort them at every call.
             mode = torch.get_deterministic_debug_mode()
             torch.set_deterministic_debug_mode("default")
             self._whole.index_copy_(0, self._index, self._random.to(self._dtype))
@@ -149,7 +149,7 @@ class Parameters:
         """Return the gradient of `values` from those of `leaves`."""
         flat = [_flat(g) for g in gradients]
         dense, spread = self._leaves_dense, len(flat) - self._leaves_spread
-        # What is of one type is put together first: one cast for all of it.
+        # Concatenate tensors of one type first, so that one cast serves all.
         parts = [torch.cat(flat[:dense]).float()] if dense else []
         parts += flat[dense:spread]
         if self._index is not None:
@@ -163,9 +163,9 @@ class Parameters:
         Parameters
         ----------
         gradient : float32 tensor (trainable,)
-            Of `values`.
+            Gradient of `values`.
         lr : float or float32 tensor (1,)
-            A tensor is read on the device, and so can change between replays of a CUDA graph.
+            The device reads a tensor, so it can change between replays of a CUDA graph.
         momentum, weight_decay : float
             No Nesterov, no dampening.
         """
@@ -186,13 +186,13 @@ class Parameters:
         self.refresh()
 
     def named(self, vector: torch.Tensor, replicate: int = 0) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield the name and part, in its shape, of each of a replicate's parameters in a vector laid out as `values`."""
+        """Yield the name and view of each parameter of a replicate, in a vector with the layout of `values`."""
         for name, (place, parameter) in self._places[replicate].items():
             yield name, _view(vector, place, parameter)
 
 
 def _in_turn(lists: Iterable[list[_T]]) -> list[_T]:
-    """Return the first of each list, the second of each, ...: equally long lists."""
+    """Interleave lists of equal length: the first of each, the second of each, ..."""
     return list(itertools.chain.from_iterable(zip(*lists, strict=True)))
 
 

@@ -1,11 +1,11 @@
 """Triton kernels of the fast engine on CUDA: fused BatchNorm, convolutions of narrow networks, optimiser, augmentation.
 
-Nothing but the fast engine imports this, and `available` says whether it may: the modules here import Triton at their top,
-this one does not.  benchmarks/kernel_checks.py compares every kernel with torch, on a GPU or, without one, in Triton's interpreter.
+Only the fast engine imports this package, after `available` has allowed it.  The modules here import Triton at the top;
+this one does not.  benchmarks/kernel_checks.py compares every kernel with torch, on a GPU or in Triton's interpreter.
 
-Two rules hold everywhere.  Grids and blocks follow from shapes alone, and sums are added up in a fixed order in two stages
-(partial sums of fixed row ranges, then one program that merges them in order): reruns are bit-identical, and nothing is tuned at
-run time.  No call synchronises with the host or allocates but through torch's caching allocator: every call can be captured.
+Two rules hold everywhere.  First, grids and blocks follow from shapes alone, and sums have a fixed order in two stages
+(partial sums of fixed row ranges, which one program merges in order).  So reruns are bit-identical, and nothing is tuned at
+run time.  Second, no call waits for the device or allocates outside torch's caching allocator, so every call can be captured.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import torch
 
 
 def available(device: torch.device) -> bool:
-    """Say whether the kernels run on a device."""
+    """Whether the kernels run on a device."""
     return why_not(device) is None
 
 
 @functools.cache
 def why_not(device: torch.device) -> str | None:
-    """Say in a few words why the kernels do not run on a device, None where they do: a BatchNorm is tried and compared.
+    """Try a BatchNorm and compare it with torch; return why the kernels do not run on a device, None if they do.
 
     Parameters
     ----------
     device : torch.device
-        A CUDA device may.
+        The device to try; only CUDA devices can run the kernels.
     """
     if device.type != "cuda":
         return f"device {device} is not a CUDA device"
@@ -44,9 +44,9 @@ def why_not(device: torch.device) -> str | None:
     try:
         wrong = [r for r in trial.first(device) if not r.ok]
     except Exception as problem:
-        # Triton builds with the machine's C compiler and Python headers: whatever is missing, the engine does without.
+        # Triton needs the machine's C compiler and Python headers; any failure means that the kernels are unavailable.
         return f"a Triton kernel could not be built or run ({(str(problem).strip() or repr(problem)).splitlines()[0]})"
-    return f"a kernel computes something else than torch ({wrong[0]})" if wrong else None
+    return f"a kernel's result differs from torch's ({wrong[0]})" if wrong else None
 
 
 def bn_relu(*arguments: Any) -> torch.Tensor:
@@ -57,7 +57,7 @@ def bn_relu(*arguments: Any) -> torch.Tensor:
 
 
 def fuses(model: torch.nn.Module) -> bool:
-    """Say whether there are kernels for all of a network's blocks: see `bnonly.engines.triton.resnet.supported`."""
+    """Whether kernels exist for all blocks of a network; see `bnonly.engines.triton.resnet.supported`."""
     from bnonly.engines.triton import resnet
 
     return resnet.supported(model)

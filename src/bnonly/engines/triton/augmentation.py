@@ -1,4 +1,4 @@
-"""A training batch in one launch: take images out of the data set, mirror, shift, normalise (Appendix B.1)."""
+"""A training batch in one launch: gather images from the data set, mirror, shift, normalise (Appendix B.1)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def augment_kernel(
     HEIGHT: tl.constexpr, WIDTH: tl.constexpr, CHANNELS: tl.constexpr, PADDED: tl.constexpr, SHIFT: tl.constexpr,
     FLIP: tl.constexpr, SHIFTS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Make one block of pixels of one image; grid (images, blocks of pixels)."""
+    """Compute one block of pixels of one image; grid (images, blocks of pixels)."""
     image = tl.program_id(0)
     place = tl.load(first) + image
     there = place < total
@@ -35,8 +35,8 @@ def augment_kernel(
     value = tl.load(images + at, mask=seen[:, None] & real[None, :], other=0).to(tl.float32)
     mean = tl.load(mean_pointer + channel, mask=real, other=0.0)
     std = tl.load(std_pointer + channel, mask=real, other=1.0)
-    # Rounded as IEEE says: in fp32 the bits of `data.source.Normaliser` on a CPU (on CUDA torch multiplies by 1 / 255
-    # instead).  Zeros brought in are normalised as well.
+    # IEEE division: in fp32 the same bits as `data.batches.Normaliser` on a CPU (on CUDA torch multiplies by 1 / 255
+    # instead).  The padding zeros are normalised too.
     value = tl.div_rn(tl.div_rn(value, 255.0) - mean[None, :], std[None, :])
     out = (image.to(tl.int64) * HEIGHT * WIDTH + pixel)[:, None] * CHANNELS + channel[None, :]
     kept = there & (pixel < HEIGHT * WIDTH)[:, None] & real[None, :]
@@ -69,24 +69,24 @@ def augment(
     order : int64 tensor (n,)
         The epoch's order: indices of images.
     flip : bool tensor (n,), optional
-        Which are mirrored, in that order.
+        The images to mirror, in that order.
     down, right : int64 tensors (n,), optional
-        Which window of the padded image is taken: in [0, 2 * shift].
+        Offset of the window in the padded image, in [0, 2 * shift].
     shift : int
-        Zeros on each side.
+        Padding on each side in pixels.
     mean, std : fp32 tensors (channels,)
-        Of pixels in [0, 1].
+        Mean and standard deviation of pixels in [0, 1].
     first : int64 tensor (1,)
-        Place in the order of the batch's first image: on the device, so that a captured launch makes any batch.
+        Position of the batch's first image in the order; on the device, so that a captured launch can make any batch.
     batch : fp32, bf16 or fp16 tensor (batch, channels, height, width)
-        Receives the images, in channels-last order in memory.  Places past the end of the order are left as they are.
+        Receives the images, channels last in memory.  Entries past the end of the order stay unchanged.
     batch_labels : int64 tensor (batch,)
         Receives the labels.
 
     Raises
     ------
     ValueError
-        If `batch` is not in channels-last order, or another tensor not in the order of its shape.
+        If `batch` is not channels last in memory, or another tensor is not contiguous.
     """
     count, channels, height, width = batch.shape
     if not all(t is None or t.is_contiguous() for t in (images, labels, order, flip, down, right, batch_labels)):

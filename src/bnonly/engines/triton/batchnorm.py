@@ -1,7 +1,7 @@
-"""BatchNorm in training mode, with ReLU and the addition before it, forward and backward.
+"""BatchNorm in training mode, with optional addition and ReLU, forward and backward.
 
 Activations are (replicates, rows, channels): channels-last images, flattened.  The forward keeps its input, mean and 1/deviation.
-Where nothing is added the ReLU's mask is computed again from those; where something is, it is kept as one bit an element.
+Without an addition the ReLU's mask is recomputed from these; with one it is kept, at one bit per element.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ import triton.language as tl
 
 from bnonly.engines.triton import shapes
 
-#: In Triton's interpreter bf16 are raw 16-bit integers to a matrix product, so its operands are widened first.
+#: In Triton's interpreter a matrix product takes bf16 as raw 16-bit integers, so operands are widened first.
 INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
 
 
 @triton.jit
 def normalise(x, mean, scale, beta):
-    """Return gamma (x - mean) / deviation + beta; written once, so that backward finds the same sign as forward."""
+    """Return gamma (x - mean) / deviation + beta; shared, so that backward finds the same sign as forward."""
     return (x - mean) * scale + beta
 
 
 @triton.jit
 def before_row(replicate, count, row, CHANNELS: tl.constexpr):
-    """Return how many elements come before a replicate's row: 64 bits, so that places inside a tile need but 32."""
+    """Return the number of elements before a replicate's row, in 64 bits, so that offsets inside a tile fit 32 bits."""
     return (replicate.to(tl.int64) * count + row) * CHANNELS
 
 
 @triton.jit
 def channel_values(pointer, offsets, mask, default, HAS: tl.constexpr):
-    """Load a value for each channel, or take the default where there is no such parameter."""
+    """Load a value per channel, or return the default if the parameter is absent."""
     if HAS:
         return tl.load(pointer + offsets, mask=mask, other=default).to(tl.float32)
     else:
@@ -42,7 +42,7 @@ def channel_values(pointer, offsets, mask, default, HAS: tl.constexpr):
 
 @triton.jit
 def pack_bits(flags, HIGH: tl.constexpr, WIDE: tl.constexpr, PACK: tl.constexpr):
-    """Turn a (HIGH, WIDE) tile of booleans into bytes of PACK of them."""
+    """Pack a (HIGH, WIDE) tile of booleans into bytes with PACK of them each."""
     bits = tl.reshape(flags.to(tl.int32), [HIGH, WIDE // PACK, PACK])
     return tl.sum(bits << tl.arange(0, PACK)[None, None, :], axis=2).to(tl.uint8)
 
@@ -52,7 +52,7 @@ def read_bits(
     pointer, row, first_channel, valid,
     CHANNELS: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, PACK: tl.constexpr,
 ):  # fmt: skip
-    """Return the (HIGH, WIDE) tile of booleans from the bytes that `pack_bits` made of it."""
+    """Return the (HIGH, WIDE) tile of booleans that `pack_bits` packed."""
     byte = first_channel // PACK + tl.arange(0, WIDE // PACK)
     at = row[:, None] * (CHANNELS // PACK) + byte[None, :]
     packed = tl.load(pointer + at, mask=valid[:, None] & (byte < CHANNELS // PACK)[None, :], other=0).to(tl.int32)
@@ -61,10 +61,10 @@ def read_bits(
 
 @triton.jit
 def arrive(counter, parts):
-    """Say whether this program is the last of so many to arrive; it then sees what all of them have stored.
+    """Whether this program is the last of `parts` to arrive; it then sees the stores of all of them.
 
-    The barrier orders this program's stores before the release; whoever arrives last acquires them all.  The last one sets the
-    counter back.  An integer counts, so the result does not depend on who is last.
+    The barrier orders this program's stores before the release; the last to arrive acquires them all and resets the
+    counter.  The counter is an integer, so the result does not depend on the order of arrival.
     """
     tl.debug_barrier()
     last = tl.atomic_add(counter, 1, sem="acq_rel", scope="gpu") == parts - 1
@@ -76,13 +76,13 @@ def arrive(counter, parts):
 
 @triton.jit
 def part_offsets(replicate, part, channel, which: tl.constexpr, number, CHANNELS: tl.constexpr):
-    """Return where partial sums are: (replicate, which of two, part, channel)."""
+    """Return offsets of partial sums, in the layout (replicate, which of two, part, channel)."""
     return ((replicate * 2 + which) * number + part) * CHANNELS + channel
 
 
 @triton.jit
 def store_parts(parts, replicate, part, channel, inside, first, second, CHANNELS: tl.constexpr):
-    """Leave a program's two partial sums for the one that merges them."""
+    """Store a program's two partial sums for the program that merges them."""
     number = tl.num_programs(0)
     tl.store(parts + part_offsets(replicate, part, channel, 0, number, CHANNELS), first, mask=inside)
     tl.store(parts + part_offsets(replicate, part, channel, 1, number, CHANNELS), second, mask=inside)
@@ -93,7 +93,7 @@ def merge_statistics(
     parts, mean_out, rstd_out, running_mean, running_var, replicate, block, count, part_rows, momentum, eps,
     CHANNELS: tl.constexpr, WIDE: tl.constexpr, MERGE: tl.constexpr, RUNNING: tl.constexpr,
 ):  # fmt: skip
-    """Merge means and sums of squared deviations of row ranges, in order (Chan et al. 1983), and update running ones."""
+    """Merge means and squared deviations of row ranges, in order (Chan et al. 1983); update running statistics."""
     total_parts = tl.num_programs(0)
     channel = block * WIDE + tl.arange(0, WIDE)
     inside = channel < CHANNELS
@@ -189,7 +189,7 @@ def apply_kernel(
     CHANNELS: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, PACK: tl.constexpr,
     GAMMA: tl.constexpr, BETA: tl.constexpr, RESIDUAL: tl.constexpr, RELU: tl.constexpr, BITS: tl.constexpr,
 ):  # fmt: skip
-    """Normalise, add, rectify, and note which results are positive; grid (tiles, blocks of channels, replicates)."""
+    """Normalise, add, apply ReLU, and store the mask; grid (tiles, blocks of channels, replicates)."""
     block, replicate = tl.program_id(1), tl.program_id(2)
     channel = block * WIDE + tl.arange(0, WIDE)
     inside = channel < CHANNELS
@@ -221,7 +221,7 @@ def masked_gradient(
     g, x, row, first_channel, valid, bits_pointer, mean, scale, beta,
     CHANNELS: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, PACK: tl.constexpr, RELU: tl.constexpr, BITS: tl.constexpr,
 ):  # fmt: skip
-    """Return the gradient before the ReLU, its mask from the bits or computed again from x."""
+    """Return the gradient before the ReLU, with the mask from the bits or recomputed from x."""
     if RELU:
         if BITS:
             g = tl.where(read_bits(bits_pointer, row, first_channel, valid, CHANNELS, HIGH, WIDE, PACK), g, 0.0)
@@ -313,20 +313,20 @@ def backward_kernel(
         tl.store(dx_pointer + before + at, dx.to(dx_pointer.dtype.element_ty), mask=valid)
 
 
-#: Counters of arrivals that a device has.
+#: Arrival counters per device.
 COUNTERS = 1 << 16
 _counters: dict[torch.device, torch.Tensor] = {}
 
 
 def counters(device: torch.device, number: int) -> torch.Tensor:
-    """Return at least `number` counters of arrivals at zero, which whoever uses them leaves at zero.
+    """Return at least `number` arrival counters, all zero; kernels must leave them at zero.
 
-    All launches on a device share them: they belong on one stream, or must otherwise not run at the same time.
+    All launches on a device share them, so use one stream or make sure that launches do not overlap.
 
     Raises
     ------
     RuntimeError
-        If the first use is inside the capture of a CUDA graph, which would zero them only when it is replayed.
+        If the first use is inside a CUDA graph capture, where only a replay would zero them.
     """
     if number > COUNTERS:
         raise ValueError(f"{number} blocks of channels of all replicates, and {COUNTERS} counters")
@@ -338,12 +338,12 @@ def counters(device: torch.device, number: int) -> torch.Tensor:
 
 
 def packing(channels: int) -> int:
-    """Return how many of a ReLU's signs go into a byte."""
+    """Return the number of a ReLU's mask bits per byte."""
     return 8 if channels % 8 == 0 else 1
 
 
 def flatten(images: torch.Tensor) -> torch.Tensor:
-    """View channels-last images as (replicates, rows, channels), copying only what is laid out otherwise.
+    """View channels-last images as (replicates, rows, channels); other layouts are copied.
 
     Parameters
     ----------
@@ -355,7 +355,7 @@ def flatten(images: torch.Tensor) -> torch.Tensor:
 
 
 def unflatten(flat: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """View (replicates, rows, channels) as images of the shape of others."""
+    """View (replicates, rows, channels) as images in the shape of `like`."""
     return flat.view(like.movedim(-3, -1).shape).movedim(-1, -3)
 
 
@@ -399,7 +399,7 @@ def apply(
     relu: bool,
     keep_bits: bool,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Normalise, add, rectify; return the result and, if wanted, the signs in bytes (replicates, rows, channels / packing)."""
+    """Normalise, add, apply ReLU; return the result and optionally the mask (replicates, rows, channels / packing)."""
     replicates, count, channels = x.shape
     plan = shapes.rows(count, channels)
     pack = packing(channels)
@@ -451,7 +451,7 @@ def backward(
     want_dx: bool,
     want_dresidual: bool,
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """Return the gradients of x and of the residual, each only if wanted."""
+    """Return the gradients of x and of the residual, each only on request."""
     replicates, count, channels = x.shape
     plan = shapes.rows(count, channels)
     dx = torch.empty_like(x) if want_dx else None
@@ -465,7 +465,7 @@ def backward(
 
 
 class BnRelu(torch.autograd.Function):
-    """The autograd function of `bn_relu`; keeps its input, two values a channel and, after an addition, a bit an element."""
+    """The autograd function of `bn_relu`; keeps its input, two values per channel and, after an addition, one bit per element."""
 
     @staticmethod
     def forward(
@@ -506,7 +506,7 @@ class BnRelu(torch.autograd.Function):
             dresidual, for_residual = grad, False
         if for_x or for_residual:
             how = (ctx.relu, bits, for_x, for_residual)
-            sums = (mean if dbeta is None else dbeta, mean if dgamma is None else dgamma)  # read for dx only
+            sums = (mean if dbeta is None else dbeta, mean if dgamma is None else dgamma)  # used for dx only
             dx, made = backward(grad, flat, mean, rstd, weight, bias, *sums, *how)
             dresidual = made if for_residual else dresidual
         return (
@@ -530,14 +530,14 @@ def bn_relu(
     residual: torch.Tensor | None = None,
     relu: bool = True,
 ) -> torch.Tensor:
-    """Batch normalisation over this batch, plus a residual, then ReLU.
+    """Apply BatchNorm with this batch's statistics, add a residual, apply ReLU.
 
     Parameters
     ----------
     x : fp32, bf16 or fp16 tensor (n, c, h, w) or (replicates, n, c, h, w)
-        In channels-last order, or it is copied into it.
+        Channels last in memory; other layouts are copied.
     weight, bias : fp32 tensors (c,) or (replicates, c), optional
-        gamma and beta; 1 and 0 where there are none.
+        gamma and beta; default 1 and 0.
     running_mean, running_var : fp32 tensors of the same shape, optional
         Updated in place, the variance unbiased.
     momentum, eps : float
@@ -545,7 +545,7 @@ def bn_relu(
     residual : tensor of the shape and type of x, optional
         Added before the ReLU.
     relu : bool
-        Whether there is one.
+        Whether to apply ReLU.
 
     Returns
     -------
@@ -555,6 +555,6 @@ def bn_relu(
     Raises
     ------
     ValueError
-        If there is but one value a channel.
+        If there is only one value per channel.
     """
     return BnRelu.apply(x, weight, bias, running_mean, running_var, momentum, eps, residual, relu)

@@ -1,13 +1,13 @@
-"""Convolutions of narrow networks with the BatchNorm on either side of them inside the same launch.
+"""Convolutions of narrow networks, fused with the BatchNorm before and after them.
 
-Forward, one launch a convolution: normalise, add the identity and rectify what is read (the BatchNorm of the layer before), multiply,
-and leave mean and 1/deviation of what is written for the BatchNorm behind.  Backward, one launch too: turn the gradient behind the
-BatchNorm into the one before it while reading, multiply with the transposed weight, add the identity's gradient, mask by the ReLU of
-the layer before, and leave that layer's gradients of gamma and beta.  So a convolution's output is the only tensor an ordinary layer
-writes forward and its gradient the only one it writes backward.
+Forward, one launch per convolution: apply the previous layer's BatchNorm, addition and ReLU to the input while reading, multiply,
+and store mean and 1/deviation of the output for the next BatchNorm.  Backward, also one launch: convert the gradient after the
+BatchNorm into the one before it while reading, multiply by the transposed weight, add the identity's gradient, mask by the ReLU of
+the previous layer, and store that layer's gradients of gamma and beta.  So an ordinary layer writes only its convolution's output
+in the forward pass, and only its gradient in the backward pass.
 
 Images are (replicates, n, height, width, channels); channels are powers of two from 16; kernels 3x3 padded by 1, or 1x1; stride 1 or 2.
-The price of not storing what is normalised: it is computed again for each of the nine taps.
+Normalised values are not stored, so each of the nine taps recomputes them.
 """
 
 from __future__ import annotations
@@ -112,13 +112,13 @@ def forward_kernel(
                     a, at, valid, channel, replicate, mean_in, rstd_in, gamma_pointer, beta_pointer, residual_pointer,
                     INPUTS, GAMMA, BETA, RESIDUAL,
                 )  # fmt: skip
-                a = tl.where(valid, v, 0.0).to(x_pointer.dtype.element_ty)  # padding is zero after the ReLU
+                a = tl.where(valid, v, 0.0).to(x_pointer.dtype.element_ty)  # padding: zero after the ReLU
             w = tl.load(weight_pointer + (tap * INPUTS + channel)[:, None] * OUTPUTS + outputs[None, :])
             total = multiply(a, w, total, PRECISION)
         y = total.to(y_pointer.dtype.element_ty)
         tl.store(y_pointer + position[:, None] * OUTPUTS + outputs[None, :], y, mask=inside[:, None])
         if STATISTICS:
-            # Of the values as stored, as the BatchNorm behind will read them; merged into those of the tiles before.
+            # Statistics of the rounded values, which the next BatchNorm reads; merged into those of earlier tiles.
             v = y.to(tl.float32)
             more = tl.maximum(tl.minimum(count - start, HIGH), 0).to(tl.float32)
             here = tl.sum(tl.where(inside[:, None], v, 0.0), axis=0) / tl.maximum(more, 1.0)
@@ -128,7 +128,7 @@ def forward_kernel(
             mean += (here - mean) * share
             number += more
         if KEEP:
-            # Once more for its own positions, from the cache: stride 1, so that every position is some program's own.
+            # Recompute for the program's own positions, from the cache.  At stride 1 the programs cover every position.
             if block == 0:
                 for inner in tl.range(INNERS, num_stages=1):
                     own = inner * INNER + tl.arange(0, INNER)
@@ -153,7 +153,7 @@ def forward_kernel(
 
 @triton.jit
 def input_gradient(g, z, mean, mean_g, slope, scale):
-    """Return the gradient before a BatchNorm from the one behind it."""
+    """Return the gradient before a BatchNorm from the one after it."""
     return (g - mean_g[None, :] - (z - mean[None, :]) * slope[None, :]) * scale[None, :]
 
 
@@ -167,7 +167,7 @@ def backward_kernel(
     GAMMA_Z: tl.constexpr, ADDED: tl.constexpr, BEFORE: tl.constexpr, GAMMA_B: tl.constexpr, BETA_B: tl.constexpr,
     BITS: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """From the gradient behind z's BatchNorm to the one behind the BatchNorm before; grid (parts, blocks of inputs, replicates)."""
+    """Compute the gradient after the previous BatchNorm from the one after z's; grid (parts, blocks of inputs, replicates)."""
     OUT_HEIGHT: tl.constexpr = (HEIGHT - 1) // STRIDE + 1
     OUT_WIDTH: tl.constexpr = (WIDTH - 1) // STRIDE + 1
     INNERS: tl.constexpr = OUTPUTS // INNER
@@ -196,7 +196,7 @@ def backward_kernel(
         for step in tl.range(SIZE * SIZE * INNERS, num_stages=STAGES):
             tap = step // INNERS
             channel = step % INNERS * INNER + tl.arange(0, INNER)
-            # The output position that this tap of it reads (row, column) for; between strides there is none.
+            # The output position whose tap reads (row, column); between strides there is none.
             y_out = row - (tap // SIZE - SIZE // 2)
             x_out = column - (tap % SIZE - SIZE // 2)
             valid = (position < count) & (y_out >= 0) & (x_out >= 0)
@@ -236,7 +236,7 @@ def backward_kernel(
         out = total.to(out_pointer.dtype.element_ty)
         tl.store(out_pointer + at, out, mask=inside)
         if BEFORE:
-            v = out.to(tl.float32)  # the sums are of what is stored
+            v = out.to(tl.float32)  # sum the values as stored
             first += tl.sum(v, axis=0)
             second += tl.sum(v * (x - mean[None, :]), axis=0)
     if BEFORE:
@@ -255,7 +255,7 @@ def weight_kernel(
     NORMALISE: tl.constexpr, GAMMA: tl.constexpr, BETA: tl.constexpr, GAMMA_Z: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Partial gradients of one tap's weights; grid (splits of positions, taps * blocks of inputs and outputs, replicates)."""
+    """Partial weight gradients of one tap; grid (splits of positions, taps * blocks of inputs and outputs, replicates)."""
     OUT_HEIGHT: tl.constexpr = (HEIGHT - 1) // STRIDE + 1
     OUT_WIDTH: tl.constexpr = (WIDTH - 1) // STRIDE + 1
     part, which, replicate = tl.program_id(0), tl.program_id(1), tl.program_id(2)
@@ -304,7 +304,7 @@ def sum_kernel(
     parts, out_pointer, splits,
     INPUTS: tl.constexpr, OUTPUTS: tl.constexpr, TAPS: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """Add up partial gradients of weights, in order, and lay the sums out as (outputs, taps, inputs); grid (blocks, replicates)."""
+    """Add up partial weight gradients in order, in the layout (outputs, taps, inputs); grid (blocks, replicates)."""
     EACH: tl.constexpr = TAPS * INPUTS * OUTPUTS
     replicate = tl.program_id(1).to(tl.int64)
     place = tl.program_id(0) * WIDE + tl.arange(0, WIDE)
@@ -322,7 +322,7 @@ def sum_kernel(
 
 @dataclass
 class Norm:
-    """A BatchNorm layer in the course of a step, each tensor fp32 (replicates, channels).
+    """The tensors of a BatchNorm layer during a step, each fp32 (replicates, channels).
 
     Attributes
     ----------
@@ -332,9 +332,9 @@ class Norm:
         Updated in place by `forward`.
     momentum, eps : float
     mean, rstd : tensor
-        Of this batch: `forward` of the convolution before leaves them here.
+        Statistics of this batch, stored by `forward` of the convolution before it.
     dbeta, dgamma : tensor
-        Gradients: `backward` of the convolution behind leaves them here.
+        Gradients, stored by `backward` of the convolution after it.
     """
 
     weight: torch.Tensor | None
@@ -350,7 +350,7 @@ class Norm:
 
 
 def supported(inputs: int, outputs: int, size: int, stride: int) -> bool:
-    """Say whether there are kernels for a convolution, padded by half its size."""
+    """Whether kernels exist for a convolution with padding of half its size."""
     narrow = all(c >= 16 and c & (c - 1) == 0 for c in (inputs, outputs))
     return narrow and size in (1, 3) and stride in (1, 2)
 
@@ -376,24 +376,24 @@ def forward(
     keep: bool = False,
     precision: str = "ieee",
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-    """Convolve a = relu(BatchNorm(x) + residual) and take the statistics of the result.
+    """Convolve a = relu(BatchNorm(x) + residual) and compute the statistics of the result.
 
     Parameters
     ----------
     x : tensor (replicates, n, height, width, inputs)
         Contiguous.
     weight : tensor (replicates or 1, size * size, inputs, outputs)
-        As `pack_weight` lays it out; one for all replicates, or one each.
+        In the layout of `pack_weight`; one for all replicates, or one each.
     stride : int
         1 or 2.
     before : Norm, optional
-        BatchNorm of x, whose statistics are known; without one, x itself is convolved.
+        BatchNorm of x, with known statistics; by default x itself is convolved.
     behind : Norm, optional
         BatchNorm of the result: receives mean, rstd and running statistics.
     residual : tensor like x, optional
         Only with `before`.
     keep : bool
-        Whether a is wanted; only with `before` and stride 1.
+        Whether to return a; only with `before` and stride 1.
     precision : str
         Of fp32 products: ieee or tf32.
 
@@ -402,7 +402,7 @@ def forward(
     z : tensor (replicates, n, height / stride, width / stride, outputs)
     a : tensor like x, if kept
     bits : uint8 tensor (replicates, n, height, width, inputs / 8), if kept and there is a residual
-        Which a are positive.
+        Mask of the positive a.
     """
     replicates, images, height, width, inputs = x.shape
     taps, outputs = weight.shape[1], weight.shape[3]
@@ -410,7 +410,7 @@ def forward(
     z = x.new_empty((replicates, images, (height - 1) // stride + 1, (width - 1) // stride + 1, outputs))
     _small_enough(x, z)
     if keep and (before is None or stride != 1):
-        raise ValueError("what is convolved is kept only where it is made: after a BatchNorm, at stride 1")
+        raise ValueError("keep needs a BatchNorm before the convolution and stride 1")
     kept = torch.empty_like(x) if keep else None
     bits = x.new_empty((*x.shape[:-1], inputs // 8), dtype=torch.uint8) if keep and residual is not None else None
     plan = shapes.product(z[0].numel() // outputs, inputs, outputs)
@@ -450,35 +450,35 @@ def backward(
     bits: torch.Tensor | None = None,
     precision: str = "ieee",
 ) -> torch.Tensor:
-    """From the gradient behind a convolution's BatchNorm to that behind the BatchNorm before the convolution.
+    """Compute the gradient after the BatchNorm before a convolution, from the one after the convolution's BatchNorm.
 
     Parameters
     ----------
     g, z : tensors (replicates, n, height / stride, width / stride, outputs)
-        Gradient behind the BatchNorm, and its input, the convolution's result.
+        Gradient after the BatchNorm, and its input, the convolution's result.
     weight : tensor (replicates or 1, size * size, inputs, outputs)
-        As `pack_weight` lays it out.
+        In the layout of `pack_weight`.
     shape : (int, int)
-        Height and width of what was convolved.
+        Height and width of the convolution's input.
     stride : int
         1 or 2.
     norm : Norm
         BatchNorm of z, with statistics and gradients.
     added : tensor (replicates, n, height, width, inputs), optional
-        Gradient that reaches what was convolved on another way.
+        Gradient of the convolution's input from its other consumer.
     before : Norm, optional
-        BatchNorm of x: receives dbeta and dgamma.  Without one the gradient of what was convolved is returned as it is.
+        BatchNorm of x; receives dbeta and dgamma.  Without it the result is the plain gradient of the convolution's input.
     x : tensor (replicates, n, height, width, inputs), optional
         Input of that BatchNorm.
     bits : uint8 tensor, optional
-        Of its ReLU, where a residual was added before it.
+        Mask of its ReLU, if a residual was added.
     precision : str
         Of fp32 products: ieee or tf32.
 
     Returns
     -------
     tensor (replicates, n, height, width, inputs)
-        Before the ReLU, behind the BatchNorm.
+        Gradient before the ReLU and after the BatchNorm.
     """
     replicates, images = g.shape[:2]
     inputs, outputs = weight.shape[2:]
@@ -514,14 +514,14 @@ def weight_gradient(
     stride: int,
     precision: str = "ieee",
 ) -> torch.Tensor:
-    """Return the gradient of a convolution's weights, one each for the replicates.
+    """Return the gradient of a convolution's weights, one per replicate.
 
     Parameters
     ----------
     x : tensor (replicates, n, height, width, inputs)
-        What was convolved; or, with `before`, what its BatchNorm and ReLU made that of.
+        The convolution's input, or with `before` the input of that BatchNorm and its ReLU.
     before : Norm, optional
-        That BatchNorm.
+        The BatchNorm before the convolution.
     g, z, norm
         As in `backward`.
     size, stride : int
@@ -539,7 +539,7 @@ def weight_gradient(
     inner, wide, high = min(inputs, 64), min(outputs, 64), 64
     columns = size * size * (inputs // inner) * (outputs // wide)
     tiles_all = triton.cdiv(g[0].numel() // outputs, high)
-    # Enough programs to fill the machine twice, but each with enough tiles that its sums are little beside what it reads.
+    # Enough programs to fill the GPU twice, each with enough tiles that writing its sums is cheap compared with reading.
     tiles = max(1, min(16, triton.cdiv(tiles_all * columns, shapes.PROGRAMS)))
     tiles = max(tiles, triton.cdiv(tiles_all, 256))
     splits = triton.cdiv(tiles_all, tiles)

@@ -1,4 +1,4 @@
-"""One optimiser step over all parameters, laid one after the other in one tensor; the rate is on the device."""
+"""One optimiser step over all parameters in one tensor, with the learning rate on the device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def sgd_kernel(
     parameters, gradients, momenta, rate_pointer, copy_pointer, copied, count, factor, decay,
     BLOCK: tl.constexpr, COPY: tl.constexpr,
 ):  # fmt: skip
-    """The momentum m becomes factor m + g + decay p, the parameter p - rate m."""
+    """Update the momentum m to factor m + g + decay p, and the parameter to p - rate m."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = at < count
     rate = tl.load(rate_pointer)
@@ -38,18 +38,18 @@ def sgd_step(
     weight_decay: float,
     copy: torch.Tensor | None = None,
 ) -> None:
-    """Take one step of SGD with momentum and weight decay, as `bnonly.engines.engine.Sgd`, in place.
+    """Take one step of SGD with momentum and weight decay, as `bnonly.engines.reference.Sgd`, in place.
 
     Parameters
     ----------
     parameters, gradients, momenta : fp32 tensors (p,)
-        Contiguous.  Momenta of zeros are torch's first step.
+        Contiguous.  With zero momenta this is torch's first step.
     rate : fp32 tensor (1,)
-        Learning rate: on the device, so that a captured launch makes any step.
+        Learning rate, on the device so that a captured launch can make any step.
     momentum, weight_decay : float
         As `torch.optim.SGD`'s, without dampening and Nesterov.
     copy : bf16 or fp16 tensor (at most p,), optional
-        Receives the first of the new parameters, so that weights that train are cast once a step.
+        Receives the first new parameters, so that trainable weights are cast once per step.
     """
     count = parameters.numel()
     sgd_kernel[(triton.cdiv(count, BLOCK),)](

@@ -1,8 +1,8 @@
-"""A CIFAR ResNet's blocks, forward and backward, with the fused convolutions: two launches a convolution and no more.
+"""A CIFAR ResNet's blocks, forward and backward, with the fused convolutions: two launches per convolution.
 
-One autograd function spans all blocks.  It keeps every convolution's result (the input of a BatchNorm) and a bit for each sign behind an
-addition; where convolutions train, the inputs of blocks as well.  One BatchNorm is applied on its own where a shortcut is a convolution
-(twice in a network) and at the end.  Several networks of one architecture can go through the same launches: the model axis.
+One autograd function spans all blocks.  It keeps every convolution's result (the input of a BatchNorm) and the ReLU's mask bits after an
+addition; if convolutions train, also the inputs of blocks.  A BatchNorm has its own launch where a shortcut is a convolution
+(twice in a network) and at the end.  Replicates of one architecture can share the launches, along the first axis.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bnonly.networks.cifar_resnet import CifarBlock, CifarResNet
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution and the BatchNorm behind it, of every replicate.
+    """A convolution and the BatchNorm after it, of every replicate.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Layer:
     norms : list of torch.nn.BatchNorm2d
     stride, size : int
     frozen : tensor, optional
-        Laid-out weights, where they do not train.
+        Packed weights, if they do not train.
     """
 
     convs: list[nn.Conv2d]
@@ -42,7 +42,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Block:
-    """Two layers and, where there is one, the shortcut's."""
+    """Two layers and, if there is one, the shortcut's layer."""
 
     first: Layer
     second: Layer
@@ -50,12 +50,12 @@ class Block:
 
     @property
     def layers(self) -> list[Layer]:
-        """All of them."""
+        """All layers of the block."""
         return [self.first, self.second, *([self.shortcut] if self.shortcut else [])]
 
 
 def supported(model: nn.Module) -> bool:
-    """Say whether a network's blocks can be run with these kernels: a CIFAR ResNet of 16, 32, ... channels."""
+    """Whether these kernels can run a network's blocks: a CIFAR ResNet with 16, 32, ... channels."""
     return isinstance(model, CifarResNet) and all(
         convolution.supported(m.in_channels, m.out_channels, m.kernel_size[0], m.stride[0])
         for m in model.blocks.modules()
@@ -64,27 +64,27 @@ def supported(model: nn.Module) -> bool:
 
 
 class FusedBlocks:
-    """Everything of CIFAR ResNets between the first convolution and the average pooling, in training mode.
+    """CIFAR ResNets from the first BatchNorm to the last block, in training mode.
 
-    Weights that need no gradient are cast and laid out once, here: build it after they have their final values.  Of several
-    networks the BatchNorm parameters and statistics are moved, here, to lie side by side, so that no step has to gather them
-    (`bnonly.engines.fast.parameters` has laid out those that train).
+    The constructor casts and packs frozen weights, so they must have their final values.  With several
+    networks it also moves their BatchNorm parameters and statistics side by side, so that no step has to gather them
+    (`bnonly.engines.fast.parameters` has already moved the trainable ones).
 
     Parameters
     ----------
     models : sequence of CifarResNet
-        One, or several replicates of one architecture with the same things trainable.
+        One network, or replicates of one architecture with the same trainable parameters.
     weights : function
-        Maps a convolution to the weight it computes with, in any precision.
+        Maps a convolution to its weight in the computation, in any precision.
     dtype : torch.dtype
-        Of activations and laid-out weights.
+        Type of activations and packed weights.
     precision : str
         Of fp32 products: ieee or tf32.
 
     Raises
     ------
     ValueError
-        If there are no kernels for the architecture.
+        If no kernels exist for the architecture.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class FusedBlocks:
         Returns
         -------
         tensor (replicates, n, 4 channels, height / 4, width / 4) or without the first axis
-            Behind the last block's ReLU.
+            Activations after the last block's ReLU.
         """
         tensors = _affine(self.stem)
         for block in self.blocks:
@@ -153,7 +153,7 @@ def _side_by_side(tensors: list[torch.Tensor]) -> bool:
 
 
 def _stack(tensors: list[torch.Tensor]) -> torch.Tensor:
-    """Return tensors as one with a first axis more: a view if they lie side by side."""
+    """Stack tensors along a new first axis; a view if they lie side by side."""
     first = tensors[0]
     if len(tensors) == 1:
         return first.unsqueeze(0)
@@ -163,7 +163,7 @@ def _stack(tensors: list[torch.Tensor]) -> torch.Tensor:
 
 
 def _lay_together(norms: list[nn.BatchNorm2d]) -> None:
-    """Move the parameters and statistics of replicates of a layer side by side, but for those that are."""
+    """Move the parameters and statistics of a layer's replicates side by side, unless they already are."""
     for name in ("weight", "bias", "running_mean", "running_var"):
         tensors = [getattr(n, name) for n in norms]
         if tensors[0] is not None and not _side_by_side(tensors):
@@ -228,7 +228,7 @@ class _Blocks(torch.autograd.Function):
                 entry |= {"ns": ns, "ws": ws, "zs": zs}
             z, _, _ = convolution.forward(z1, w2, 1, n1, n2, **how)
             norm = n2
-            # What was convolved is kept only for the gradient of weights.
+            # A convolution's input is kept only for the weight gradient.
             trains = any(layer.frozen is None for layer in block.layers)
             tape.append(entry | {"bits": bits, "z1": z1, "z": z, "h": h if trains else None, "norm": n2})
         y, bits = apply(norm, z, residual, relu=True)
@@ -261,13 +261,13 @@ class _Blocks(torch.autograd.Function):
             assert out is not None
             return out.view_as(x)
 
-        # Which tensors the caller wants gradients for, a layer at a time, so that the way back ends at the first of them;
-        # the same of all replicates.
+        # Tensors that need gradients, layer by layer, so that the backward pass ends at the first of them;
+        # the same for all replicates.
         wanted = iter(ctx.needs_input_grad[2::count])
         stem_wanted = [next(wanted), next(wanted)]
         block_wanted = [[[next(wanted) for _ in range(3)] for _ in block.layers] for block in net.blocks]
         before = ctx.needs_input_grad[1] or any(stem_wanted)
-        goes_on = []  # whether anything before a block is wanted
+        goes_on = []  # whether any tensor before a block needs a gradient
         for layers in block_wanted:
             goes_on.append(before)
             before = before or any(any(w) for w in layers)
@@ -327,7 +327,7 @@ class _Blocks(torch.autograd.Function):
 
 
 def _save(ctx: Any, tape: list[dict[str, Any]], bits: torch.Tensor | None) -> None:
-    """Hand the tensors of a tape to autograd, so that they are counted and freed as any saved tensor."""
+    """Hand the tensors of a tape to autograd, which counts and frees them like any saved tensor."""
     tensors: list[torch.Tensor | None] = [bits]
     kept = []
     norms: dict[int, int] = {}

@@ -1,8 +1,8 @@
-"""Blocks and grids as a function of shapes alone, and the bytes each kernel must move.
+"""Blocks and grids as functions of shapes alone, and the bytes that each kernel must move.
 
-Fixed numbers, never a device's: the order of summation is part of the result.  They are chosen for about 132 multiprocessors
-(H100, H200) and 2-byte activations.  Nor does it matter how many replicates share a launch: each is cut up as if it were
-alone, so that it computes the same bits.
+The order of summation is part of the result, so the numbers do not depend on the device.  They suit about 132 multiprocessors
+(H100, H200) and 2-byte activations.  Nor do they depend on the replicates in a launch: each is divided as if it were
+alone, so it computes the same bits.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-#: Programs that a large tensor of one replicate is cut into: four for each of about 132 multiprocessors.
+#: Programs for a large tensor of one replicate: four for each of about 132 multiprocessors.
 PROGRAMS = 512
-#: Fewest programs of a convolution before its tiles get smaller: about one for each multiprocessor.
+#: Below this number of programs a convolution gets smaller tiles: about one program per multiprocessor.
 FILLING = 120
-#: Elements of the tile that a program of an elementwise or reducing kernel has in registers at a time.
+#: Elements per tile, which a program of an elementwise or reducing kernel holds in registers.
 TILE = 4096
 
 
@@ -25,20 +25,20 @@ def power(n: int) -> int:
 
 @dataclass(frozen=True)
 class Rows:
-    """How (rows, channels) are cut up.
+    """Division of (rows, channels) into tiles.
 
     Attributes
     ----------
     tile_rows, tile_channels : int
-        A tile; powers of two.
+        Shape of a tile; powers of two.
     tiles : int
-        Tiles one above the other that one program goes through.
+        Consecutive tiles per program, along the rows.
     parts : int
-        Programs that share the rows of one block of channels; each leaves one row of partial sums.
+        Programs that share the rows of one block of channels; each stores one row of partial sums.
     blocks : int
         Blocks of channels.
     merge : int
-        Rows of partial sums that are merged at a time.
+        Rows of partial sums to merge at a time.
     """
 
     tile_rows: int
@@ -50,7 +50,7 @@ class Rows:
 
 
 def rows(count: int, channels: int, tile_rows: int = 0, tile_channels: int = 0) -> Rows:
-    """Cut up `count` rows of `channels` values; 0 lets a tile have about `TILE` elements."""
+    """Divide `count` rows of `channels` values into tiles; by default with about `TILE` elements each."""
     wide = tile_channels or min(power(channels), 64)
     high = tile_rows or max(1, min(TILE // wide, power(count)))
     blocks = math.ceil(channels / wide)
@@ -62,18 +62,18 @@ def rows(count: int, channels: int, tile_rows: int = 0, tile_channels: int = 0) 
 
 @dataclass(frozen=True)
 class Product:
-    """How a convolution is cut up as a matrix product.
+    """Division of a convolution as a matrix product.
 
     Attributes
     ----------
     rows : Rows
-        Of the output: positions by output channels.
+        Division of the output: positions by output channels.
     inner : int
-        Input channels multiplied at a time; a divisor of all of them.
+        Input channels per product; a divisor of their number.
     warps : int
-        Warps a program.
+        Warps per program.
     stages : int
-        Products whose operands are under way at a time.
+        Pipeline stages: products whose operands are loaded at the same time.
     """
 
     rows: Rows
@@ -83,7 +83,7 @@ class Product:
 
 
 def product(positions: int, inputs: int, outputs: int) -> Product:
-    """Cut up a convolution with so many output positions; channels are powers of two from 16."""
+    """Divide a convolution with this number of output positions; channels are powers of two from 16."""
     wide = min(outputs, 128)
     high = 128 if wide <= 64 else 64
     while high > 16 and math.ceil(positions / high) * (outputs // wide) < FILLING:
@@ -92,25 +92,25 @@ def product(positions: int, inputs: int, outputs: int) -> Product:
 
 
 # Bytes, with E elements of a convolution's output (for each replicate) and activations of `size` bytes.  A basic block that only
-# BatchNorm trains in must move 15 E: forward 6 (read and write each of two convolutions' inputs and outputs, once more for the
-# identity), backward 9.  Statistics, weights and partial sums are left out: they are thousandths.
+# BatchNorm trains in must move 15 E: 6 forward (read the inputs and write the outputs of two convolutions, and again for the
+# identity), 9 backward.  Statistics, weights and partial sums are thousandths and do not count.
 
 
 def bn_forward_bytes(elements: int, size: int, residual: bool) -> float:
-    """Of `bn_relu` forward: x is read twice, y written, a residual read and a bit an element written."""
+    """Bytes of `bn_relu` forward: read x twice, write y; with a residual, read it and write one bit per element."""
     return elements * (size * (4 if residual else 3) + residual / 8)
 
 
 def bn_backward_bytes(elements: int, size: int, residual: bool) -> float:
-    """Of `bn_relu` backward: dy and x are read twice, dx written; a residual's gradient written, the bits read twice."""
+    """Bytes of `bn_relu` backward: read dy and x twice, write dx; with a residual, write its gradient, read bits twice."""
     return elements * (size * (6 if residual else 5) + residual / 4)
 
 
 def conv_forward_bytes(inputs: int, outputs: int, size: int, residual: bool) -> float:
-    """Of a fused convolution: reads its input and writes its output; at a block's input reads the identity, writes the sum."""
+    """Bytes of a fused convolution: read input, write output; at a block's input also read the identity, write the sum."""
     return size * (inputs * (3 if residual else 1) + outputs) + residual * inputs / 8
 
 
 def conv_backward_bytes(inputs: int, outputs: int, size: int, residual: bool, bits: bool) -> float:
-    """Of its gradient: reads g and z of the output, z of the input, writes g; at a block's input reads the identity's g and bits."""
+    """Bytes of its gradient: read g and z of the output and z of the input, write g; at a block's input also read the identity's g and bits."""
     return size * (2 * outputs + 2 * inputs + residual * inputs) + bits * inputs / 8

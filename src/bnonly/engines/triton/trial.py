@@ -1,7 +1,7 @@
-"""One kernel against torch in float64: whether Triton can build and run anything here, and computes the same.
+"""Compare one kernel with torch in float64, to find out whether Triton works on this machine.
 
-The error is the norm of the difference over the norm of the right result; where bits must agree the limit is 0.  Each launch is
-repeated and must give the same bits.  benchmarks/kernel_checks.py checks every kernel in this way.
+The error is the norm of the difference over the norm of the true result; if bits must agree, the limit is 0.  Each launch is
+repeated and must give the same bits.  benchmarks/kernel_checks.py checks all kernels like this.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-#: Largest error allowed of one operation, by type.  The interpreter truncates to bf16 instead of rounding.
+#: Largest allowed error of one operation, by type.  The interpreter truncates to bf16 instead of rounding.
 LIMITS = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a check found.
+    """The result of a check.
 
     Attributes
     ----------
     name : str
         Kernel, variant, type and shape.
     error, limit : float
-        What is allowed is at most the limit.
+        Measured error and the largest allowed one.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Whether it may be so; not a number may not."""
+        """Whether the error is within the limit; NaN is not."""
         return self.error <= self.limit
 
     def __str__(self) -> str:
@@ -45,7 +45,7 @@ class Result:
 
 
 def error(found: torch.Tensor, right: torch.Tensor) -> float:
-    """Return the relative difference, against the larger of the norm of what is right and 1e-30."""
+    """Return the norm of the difference, relative to the norm of `right` (at least 1e-30)."""
     found, right = found.detach().double(), right.detach().double()
     return ((found - right).norm() / right.norm().clamp_min(1e-30)).item()
 
@@ -57,7 +57,7 @@ def channels_last(x: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def cut(**how: int) -> Iterator[None]:
-    """Have tensors cut up in another way than by `shapes.PROGRAMS`, `TILE` or `FILLING`."""
+    """Override `shapes.PROGRAMS`, `TILE` or `FILLING` inside the block."""
     from bnonly.engines.triton import shapes
 
     before = {name: getattr(shapes, name) for name in how}
@@ -82,11 +82,11 @@ class Variant:
     Parameters
     ----------
     affine : str
-        What gamma and beta do: "trains", "frozen" or "absent".
+        State of gamma and beta: "trains", "frozen" or "absent".
     relu, residual : bool
-        Whether a ReLU ends it, and a shortcut is added before.
+        Whether it ends with ReLU, and adds a shortcut before.
     offset : float
-        Mean of the input, whose deviation is 1: a large one shows cancellation in the statistics.
+        Mean of the input, whose deviation is 1; a large mean shows cancellation in the statistics.
     """
 
     affine: str = "trains"
@@ -109,11 +109,11 @@ def check_batchnorm(
     device : torch.device
         A GPU, or a CPU in Triton's interpreter.
     dtype : torch.dtype
-        Of the input.
+        Type of the input.
     shape : sequence of int
         (n, c, h, w) or (replicates, n, c, h, w).
     variant : Variant
-        Which variant.
+        The variant to check.
     """
     from bnonly.engines.triton.batchnorm import bn_relu
 
@@ -124,7 +124,7 @@ def check_batchnorm(
     other = channels_last(torch.randn(*shape, device=device).to(dtype)) if residual else None
     weight = None if affine == "absent" else torch.rand(sizes, device=device) + 0.5
     bias = None if affine == "absent" else torch.randn(sizes, device=device)
-    dy = torch.randn(*shape, device=device).to(dtype)  # not channels-last: a gradient may come in any order
+    dy = torch.randn(*shape, device=device).to(dtype)  # not channels-last: a gradient may have any layout
 
     def ours() -> list[torch.Tensor]:
         running = [torch.zeros(sizes, device=device), torch.ones(sizes, device=device)]
@@ -163,7 +163,7 @@ def check_batchnorm(
 
 
 def _fold(x: torch.Tensor) -> torch.Tensor:
-    """Make channels of replicates, which torch then normalises each on its own."""
+    """Turn replicates into channels, so that torch normalises each separately."""
     return x.movedim(0, 1).flatten(1, 2)
 
 
