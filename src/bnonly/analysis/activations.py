@@ -11,7 +11,7 @@ from bnonly.data import Batches
 
 
 class _Counter:
-    """Counts zeros per channel of every application of every ReLU; torchvision's blocks apply one module twice."""
+    """Counts zeros per channel, separately for each application of a ReLU: torchvision's blocks apply one module twice."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

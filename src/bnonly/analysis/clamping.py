@@ -17,9 +17,9 @@ THRESHOLDS = (0.0, *SMALL)
 
 
 def clamping(model: nn.Module, source: Batches, batch_size: int, device: torch.device) -> dict[str, list[Any]]:
-    """Score a network with every gamma of magnitude below a threshold set to 0.
+    """Score a network after setting every gamma of magnitude below a threshold to 0.
 
-    In all BatchNorm layers; beta and the running statistics stay as they are.
+    This applies to all BatchNorm layers; beta and the running statistics are unchanged.
 
     Returns
     -------

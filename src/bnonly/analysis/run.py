@@ -59,7 +59,7 @@ def analyse_cell(folder: Path, cell: Cell | None, data_root: Path, device_name: 
 
 @dataclass(frozen=True)
 class Verified:
-    """Scores as recorded and of the rebuilt network, and the size of the weights file in bytes."""
+    """The recorded scores, those of the rebuilt network, and the size of the weights file in bytes."""
 
     recorded: Scores
     rebuilt: Scores
@@ -69,9 +69,9 @@ class Verified:
 
     @property
     def agrees(self) -> bool:
-        """Whether the scores agree within a few images of the test set, because machines round differently.
+        """Whether the scores agree within a few test images, because machines round differently.
 
-        Two images in fp32; in a lower precision, where rounding is coarser, two in a thousand if that is more.
+        The limit is two images in fp32; lower precisions round more coarsely, so there it is at least two in a thousand.
         """
         few = 2 if self.precision == "fp32" else max(2, 0.002 * self.images)
         pairs = ((self.recorded.top1, self.rebuilt.top1), (self.recorded.top5, self.rebuilt.top5))

@@ -1,1 +1,1 @@
-"""What the paper claims, as data."""
+"""The paper's claims, as data."""

@@ -21,19 +21,19 @@ def load(source: Path = SOURCE, figures: tuple[str, ...] = ()) -> Catalog:
     Parameters
     ----------
     source : Path
-        The file; the paper's unless given.
+        The file; by default the paper's.
     figures : tuple of str
-        The names of figures and tables that a claim may refer to; empty: any.
+        The figures and tables that a claim may name; if empty, any name is allowed.
 
     Raises
     ------
     UserError
-        In one line: file, claim, key, value and what would be right.
+        One line: file, claim, key, value and the requirement.
     """
     return read(str(source.name if source == SOURCE else source), read_yaml(source), figures)
 
 
-#: What the points of a figure show; the other figures are histograms.
+#: The metric that each figure's points show; the other figures are histograms.
 DRAWN: dict[str, tuple[str, ...]] = {
     **{f"fig{n:02d}": ("top1", "top5") for n in (1, 2, 3, 8, 9, 10, 11, 12, 13, 14)},
     "fig05": ("small_gammas",),
@@ -44,7 +44,7 @@ DRAWN: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Stated:
-    """A value that the paper states for one point of a figure."""
+    """A value of the paper for one point of a figure."""
 
     claim: str
     experiment: str
@@ -56,14 +56,14 @@ class Stated:
 
     @property
     def point(self) -> dict[str, Any]:
-        """All but the claim: where it is, and the value."""
+        """All fields except the claim: the place and the value."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "claim"}
 
 
 def stated(claims: Catalog, figure: str) -> list[Stated]:
-    """Return the numbers that the paper states for points of a figure, for `paper_values: true`.
+    """Return the paper's numbers for points of a figure, for `paper_values: true`.
 
-    Only plain values of a network that the paper names: no differences, no extremes, no reading of ours, nothing inconsistent.
+    Only plain values of a network that the paper names count: no differences, extremes, readings of ours or inconsistent claims.
     """
     found = []
     for claim in claims.claims:

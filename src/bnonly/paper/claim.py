@@ -1,4 +1,4 @@
-"""A statement of the paper, the rules that decide it, and the experiments it is about, as plain objects."""
+"""A claim of the paper, its rules, and its experiments, as plain objects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bnonly.paper.vocabulary import COUNT_METRICS, ORDERINGS, PLACES
 
 @dataclass(frozen=True)
 class PaperExperiment:
-    """One of the paper's experiments: what a cell must be to be evidence for a claim."""
+    """One of the paper's experiments: the properties of the cells that can support a claim."""
 
     dataset: str
     seeds: int
@@ -22,7 +22,7 @@ class PaperExperiment:
 
 @dataclass(frozen=True)
 class Selector:
-    """EXPERIMENT/ARCHITECTURES/REGIMES; no regimes for what is known of a network."""
+    """EXPERIMENT/ARCHITECTURES/REGIMES; facts of a network need no regimes."""
 
     experiment: str
     architectures: str
@@ -30,11 +30,11 @@ class Selector:
 
     @property
     def relative(self) -> bool:
-        """Whether the architectures go by their place, so that a run with others has them, too."""
+        """Whether the architectures are given by position, so that a run with other architectures has them, too."""
         return self.architectures in PLACES
 
     def pick(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Return the architectures among an experiment's, in its order."""
+        """Return the selected architectures of an experiment, in its order."""
         half = len(names) // 2
         chosen: dict[str, Sequence[str]] = {
             "*": names,
@@ -54,15 +54,15 @@ class Test:
     Attributes
     ----------
     low, high : float
-        The region of values that pass; the tolerance is in it.
+        The accepted region of values, including the tolerance.
     strict : bool
-        Whether the bounds themselves fail.
+        Whether the bounds themselves are rejected.
     minus : str
-        A regime of the same network, or a selector, whose value is subtracted, paired by seed; empty: nothing.
+        A regime of the same network, or a selector; its value is subtracted, paired by seed.  Empty: nothing.
     over : Test or None
-        What a count is divided by.
+        The divisor of a count.
     expected : object
-        For settings, structure and counts of runs: what is wanted.
+        For settings, structure and counts of runs: the expected value.
     """
 
     __test__ = False  # pytest must not collect it
@@ -85,20 +85,20 @@ class Test:
 
     @property
     def kind(self) -> str:
-        """What decides it: a "setting", a "count" or a "result"."""
+        """The source of its value: a "setting", a "count" or a "result"."""
         if self.rule == "setting":
             return "setting"
         return "count" if self.rule == "structure" or self.metric in COUNT_METRICS else "result"
 
     @property
     def directional(self) -> bool:
-        """Whether the test is about more or less, not about how much."""
+        """Whether the test is about an ordering, not about a size."""
         about_zero = self.minus and self.rule in ("at_most", "at_least") and self.expected == 0
         return self.rule in ORDERINGS or bool(about_zero)
 
     @property
     def ordering(self) -> bool:
-        """Whether a run of other networks can show it: it is about more or less, and names no network of the paper."""
+        """Whether a run of other networks can show it: it is about an ordering, and names no network of the paper."""
         selectors = [*self.of, *([parse_selector(self.minus)] if "/" in self.minus else [])]
         return self.directional and all(s.relative for s in selectors)
 
@@ -110,19 +110,19 @@ class Claim:
     Attributes
     ----------
     value : str
-        As printed.
+        As printed in the paper.
     inconsistent : str
-        The arithmetic that shows the statement wrong by the paper's own numbers; empty: none is known.
+        The arithmetic by which the paper's own numbers contradict the claim; empty if there is none.
     external : str
-        Why the statement is not this paper's to reproduce; empty: it is.
+        The reason why the claim is outside this paper's experiments; empty otherwise.
     reading, note : str
-        What we made of vague words; what else to know.
+        Our reading of vague words; further remarks.
     named : str
-        The kind, where it does not follow from the tests: "axis" or "definition".
+        The kind, if it does not follow from the tests: "axis" or "definition".
     same_as : str
-        The claim that says the same elsewhere in the paper; it alone is counted.
+        The same claim elsewhere in the paper; only that one counts.
     power : str
-        Why the rule cannot tell the paper from a falsehood as surely as the others; empty: it can.
+        The reason why the rule separates truth from falsehood less surely than others; empty otherwise.
     """
 
     id: str
@@ -147,7 +147,7 @@ class Claim:
 
     @property
     def counted(self) -> bool:
-        """Whether it is one of the statements that a training could refute, each counted once."""
+        """Whether a training could refute the claim; each claim counts once."""
         return self.kind == "result" and not self.same_as
 
     @property

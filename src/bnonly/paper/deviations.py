@@ -1,7 +1,7 @@
-"""How the cells of a run differ from the paper's own, in words (standard library and yaml; the Snakefile imports this).
+"""Differences between the cells of a run and the paper's, in words (standard library and yaml; the Snakefile imports this).
 
-The one comparison behind the marks of figures, tables, claims and the report.  The paper's cells are those of
-``config.yaml`` beside this file: architecture, everything in the regime, the complete recipe, and the number of seeds.
+Figures, tables, claims and the report all take their marks from this comparison.  ``config.yaml`` beside this file has
+the paper's cells: architecture, regime, complete recipe, and number of seeds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bnonly.grid.cell import Cell, Key, Recipe, Regime
 from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid, resolve
 
-#: Where a number of a figure or of a claim is from: experiment, architecture, regime.
+#: The origin of a number in a figure or claim: experiment, architecture, regime.
 Place = tuple[str, str, str]
 
 _GROUPS = {
@@ -41,11 +41,11 @@ class Deviation:
     what : str
         For example "8 of 160 epochs".
     where : str
-        The experiments, networks or regimes it holds for; empty: everything that was compared.
+        The experiments, networks or regimes that have it; empty if everything compared has it.
     disqualifies : bool
-        Whether it makes the numbers those of another experiment than the paper's.  Engine and precision do not.
+        Whether it turns the numbers into those of another experiment.  Engine and precision do not.
     untrained : bool
-        Whether it is one of the networks themselves, whatever they train with: data or architecture.
+        Whether it concerns the networks themselves, apart from their training: data or architecture.
     """
 
     what: str
@@ -55,7 +55,7 @@ class Deviation:
 
     @property
     def text(self) -> str:
-        """The difference, with where it holds."""
+        """The difference and its place."""
         return f"{self.what} ({self.where})" if self.where else self.what
 
 
@@ -74,15 +74,15 @@ def deviations(grid: Grid, places: Iterable[Place], whole: Iterable[str] = ()) -
     grid : Grid
         The run's configuration.
     places : iterable of Place
-        What is compared, all seeds of each.
+        The places to compare, with all seeds of each.
     whole : iterable of str
-        Experiments that are shown whole: one of the paper's networks that the run leaves out is a difference.
+        Experiments shown as a whole: if the run omits one of the paper's networks there, that is a difference.
 
     Returns
     -------
     list of Deviation
         Each difference once: data, networks, regimes, recipe, seeds, engine and precision.  Empty for the paper's own
-        cells computed by the reference engine.
+        cells, computed by the reference engine.
     """
     places = list(dict.fromkeys(places))
     found: dict[tuple[int, str, bool], list[Place]] = {}
@@ -98,7 +98,7 @@ def deviations(grid: Grid, places: Iterable[Place], whole: Iterable[str] = ()) -
 
 
 def on_request(grid: Grid) -> set[Key]:
-    """Return the cells behind what the paper states without a figure, which no figure or table of `figures/all` asks for."""
+    """Return the cells made on request: they support claims without a figure, and `figures/all` does not need them."""
     found = {
         key for name in paper().experiments if name in grid.experiments for key in grid.keys_of(grid.experiments[name])
     }
@@ -106,7 +106,7 @@ def on_request(grid: Grid) -> set[Key]:
 
 
 def in_words(found: Iterable[Deviation]) -> str:
-    """Join differences: those of everything first, then those of each place under its name."""
+    """Join differences: general ones first, then those of each place under its name."""
     by_place: dict[str, list[str]] = {}
     for deviation in found:
         by_place.setdefault(deviation.where, []).append(deviation.what)
@@ -124,11 +124,11 @@ def _differences(grid: Grid, place: Place) -> Iterator[tuple[int, str, bool]]:
     mine = grid.cell(architecture, regime, seeds[0])
     wanted = paper().experiments.get(experiment)
     if wanted is None:
-        if grid.experiments[experiment].on_request:  # beyond the paper, and said so wherever it is shown
+        if grid.experiments[experiment].on_request:  # beyond the paper, and labelled so wherever it is shown
             return
         yield _DATA, "an experiment of this project, not of the paper", True
         return
-    # A network that the paper does not have is still compared in everything else.
+    # A network that the paper lacks is still compared in all other respects.
     known = architecture if architecture in wanted.architectures else wanted.architectures[0]
     if regime in wanted.regimes:
         theirs = paper().cell(known, regime, wanted.seeds[0])
@@ -159,7 +159,7 @@ def _network(family: str, depth: int, channels: int) -> str:
 
 
 def _of(mine: float, theirs: float, unit: str) -> str:
-    """``8 of 160 epochs``; the larger number is never second."""
+    """``8 of 160 epochs``; with a larger value, ``200 epochs instead of 160``."""
     units = unit if theirs == 1 else f"{unit}s"
     return f"{mine:g} of {theirs:g} {units}" if mine < theirs else f"{mine:g} {unit}s instead of {theirs:g}"
 
@@ -189,7 +189,7 @@ def _start(low: float, high: float) -> str:
     return f"{low:g}" if low == high else f"U[{low:g}, {high:g}]"
 
 
-#: How a setting is said where "its name, this instead of that" is not plain enough.
+#: Wording of settings for which "NAME, THIS instead of THAT" is unclear.
 _SETTINGS: dict[str, Callable[[Any, Any], str]] = {
     "epochs": lambda mine, theirs: _of(mine, theirs, "epoch"),
     "batch_size": lambda mine, theirs: f"{mine} images per batch instead of {theirs}",
@@ -214,18 +214,18 @@ def _recipe(mine: Recipe, theirs: Recipe) -> Iterator[tuple[str, bool]]:
         other = paper_s[name]
         if value == other or (name in ("milestones", "warmup_epochs") and _same_share(mine, theirs, name)):
             continue
-        # What follows from another data set or batch size is not said twice.
+        # Omit consequences of another data set or batch size.
         if name == "image_size" and mine.dataset != theirs.dataset and not mine.image_size:
             continue
         if name == "statistics" and (value, other) == (mine.batch_size, theirs.batch_size):
             continue
         say = _SETTINGS.get(name, lambda a, b, name=name: f"{_plain(name)} {_plain(a)} instead of {_plain(b)}")
-        # GPUs that share a batch change results through the images of BatchNorm's statistics alone, a row of their own.
+        # A shared batch changes results only through BatchNorm's statistics, which have a row of their own.
         yield say(value, other), name != "gpus"
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
-    """Return every setting but the data set by name, flat, with what follows from it."""
+    """Return every setting except the data set by name, flat, with derived values."""
     found = {name: getattr(recipe, name) for name in recipe.__dataclass_fields__ if name != "dataset"}
     augmentation = found.pop("augmentation")
     size = found["image_size"] or DATASETS[recipe.dataset].image_size
@@ -240,7 +240,7 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def _same_share(mine: Recipe, theirs: Recipe, name: str) -> bool:
-    """Say whether a schedule is the paper's, shortened or stretched as a whole."""
+    """Return whether a schedule is the paper's, shortened or stretched as a whole."""
 
     def shares(recipe: Recipe) -> list[float]:
         value = getattr(recipe, name)
@@ -261,7 +261,7 @@ def _plain(value: Any) -> str:
 
 
 def _networks(grid: Grid, places: list[Place], whole: Iterable[str]) -> Iterator[str]:
-    """Say which networks are not the paper's, and how many of the paper's are lacking."""
+    """Name the networks that are not the paper's, and count the paper's networks that are missing."""
     shown: dict[str, dict[str, None]] = {}
     for experiment, architecture, _ in places:
         shown.setdefault(experiment, {})[architecture] = None
@@ -287,7 +287,7 @@ def _networks(grid: Grid, places: list[Place], whole: Iterable[str]) -> Iterator
 
 
 def _where(grid: Grid, mine: list[Place], places: list[Place]) -> str:
-    """Name the places of a difference, unless they are all there are."""
+    """Name the places of a difference, unless it concerns all of them."""
     if len(mine) == len(places):
         return ""
     parts: dict[str, None] = {}

@@ -1,4 +1,4 @@
-"""Claims from the content of a claims file; a mistake in it is named in one line."""
+"""Read claims from the content of a claims file; report a mistake in one line."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def read(where: str, content: Mapping[str, Any], figures: Collection[str] = ()) 
     content : mapping
         Its experiments, claims, tables and errata.
     figures : collection of str
-        The names of figures and tables that a claim may refer to; empty: any.
+        The figures and tables that a claim may name; if empty, any name is allowed.
 
     Raises
     ------
     UserError
-        In one line: file, claim, key, value and what would be right.
+        One line: file, claim, key, value and the requirement.
     """
     unknown = set(content) - {"experiments", "claims", "tables", "errata"}
     if unknown:
@@ -91,7 +91,7 @@ def _experiment(where: str, name: str, body: Any) -> PaperExperiment:
 
 @cache
 def settings() -> tuple[str, ...]:
-    """Return what a rule "setting" may ask for: the fields of a cell, and the number of its replicates."""
+    """Return the settings that a rule "setting" may name: the fields of a cell, and its number of replicates."""
 
     def fields(kind: Any, prefix: str) -> list[str]:
         names = [f.name for f in dataclasses.fields(kind)]
@@ -152,7 +152,7 @@ class _Reader:
         )
 
     def tests(self, name: str, body: Mapping[str, Any]) -> tuple[Test, ...]:
-        """Read a claim's tests; a claim that repeats another has that one's."""
+        """Read a claim's tests; a claim that repeats another takes that claim's tests."""
         given, same_as = body.get("tests", []), str(body.get("same_as", ""))
         if not isinstance(given, list):
             raise self.fail(name, "tests", given, "must be a list")
@@ -370,7 +370,7 @@ def printed(text: str, where: str = "") -> tuple[Decimal, Decimal]:
     Raises
     ------
     UserError
-        If it is none.
+        If the text is not such a number.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KM]?)", text)
     if not match:

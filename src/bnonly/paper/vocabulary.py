@@ -1,11 +1,11 @@
-"""What a claim may be made of: metrics, rules, reductions and regimes, and how a rule reads (standard library only)."""
+"""The vocabulary of claims: metrics, rules, reductions and regimes, and the wording of a rule (standard library only)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-#: What a test measures on every run; a threshold of |γ| or |β| where there is a second word.
+#: Metrics of a run; those with a second word take a threshold of |γ| or |β|.
 RUN_METRICS: dict[str, str] = {
     "top1": "top-1 test accuracy (%)",
     "top5": "top-5 test accuracy (%)",
@@ -24,7 +24,7 @@ RUN_METRICS: dict[str, str] = {
     "gamma_normal_distance": "distance of γ from a normal distribution",
     "failed": "runs that diverged or ended near guessing",
 }
-#: What is known of a network without training it.
+#: Facts of a network that need no training.
 COUNT_METRICS: dict[str, str] = {
     "total": "parameters",
     "batchnorm": "BatchNorm parameters",
@@ -40,7 +40,7 @@ COUNT_METRICS: dict[str, str] = {
 }
 WITH_THRESHOLD = ("small_gammas", "small_betas", "clamping_change")
 
-#: Each rule with the keys it needs, beside `metric` and `of`.
+#: Each rule with its required keys, besides `metric` and `of`.
 RULES: dict[str, tuple[str, ...]] = {
     "equals": ("to",),
     "range": ("low", "high"),
@@ -54,12 +54,12 @@ RULES: dict[str, tuple[str, ...]] = {
     "setting": ("key", "to"),
     "structure": ("fact", "to"),
 }
-#: Rules that a run on other data can follow: they say which is more, not how much.
+#: Rules that apply to a run on other data: they compare, without a size.
 ORDERINGS = ("greater", "smaller", "trend", "tendency")
 FACTS = ("stem_channels", "blocks", "layers", "shortcut", "stride", "downsampling_sets", "decayed")
-#: How every data set is normalised: by the mean and the deviation of its own training images.
+#: Normalisation of every data set: by the mean and deviation of its own training images.
 NORMALISATION = "per channel"
-#: How the values of several networks become one; "each": every one must pass by itself.
+#: Reductions of several networks' values to one; "each": every network must pass by itself.
 REDUCTIONS = (
     "each",
     "mean",
@@ -77,15 +77,15 @@ REDUCTIONS = (
     "largest_ratio",
     "exponent",
 )
-#: Those of counts.
+#: Reductions of counts.
 COUNT_REDUCTIONS = ("each", "mean", "min", "max", "largest_ratio", "exponent")
 PLACES = ("*", "first", "last", "lower", "upper", "but-last", "=")
-#: A statement of kind "result" is one that a training could refute.
+#: Kinds of claims; a training can refute those of kind "result".
 KINDS = ("result", "count", "setting", "axis", "definition", "external")
-#: Kinds that a claim names itself; the others follow from its tests.
+#: Kinds that a claim states itself; the others follow from its tests.
 NAMED_KINDS = ("axis", "definition")
 
-#: The paper's regimes, and those of its text, with what each trains: (parts, random weights a filter).
+#: The regimes of the paper's figures and text, with their trained parts: (parts, random weights per filter).
 REGIMES: dict[str, tuple[tuple[str, ...], int]] = {
     "all": (("total",), 0),
     "all_alt": (("total",), 0),
@@ -109,7 +109,7 @@ REGIMES: dict[str, tuple[tuple[str, ...], int]] = {
 
 
 def in_words(rule: str, metric: str, body: Mapping[str, Any], low: float, high: float) -> str:
-    """Say what passes, in a line."""
+    """Return the accepted values in words, on one line."""
     if rule == "setting":
         return f"{body['key']} is {_shown(body['to'])}"
     if rule == "structure":

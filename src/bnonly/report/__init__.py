@@ -1,1 +1,1 @@
-"""`report.html`: what a run says of the paper, in one file that needs nothing else."""
+"""`report.html`: a run's findings about the paper, in one self-contained file."""

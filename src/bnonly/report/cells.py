@@ -1,4 +1,4 @@
-"""What was trained: every network and regime, what went wrong, what is stored, and where it all comes from."""
+"""The trained networks: accuracy, failures, stored bytes and provenance."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bnonly.report.spending import device_seconds
 from bnonly.results import failure
 from bnonly.verdicts.measure import Measurements
 
-#: Regimes whose stored weights are compared (Section 6), and what the table calls them.
+#: Regimes whose stored weights are compared (Section 6), with their names in the table.
 STORED = {"all": "Everything", "bn": "BatchNorm", "bn_out": "BatchNorm + Output"}
 
 
@@ -54,7 +54,7 @@ def _row(grid: Grid, measured: Measurements, keys: Sequence[Key], curve: Curve |
 
 
 def stored(grid: Grid, root: Path) -> dict[str, Any]:
-    """Return a table of the bytes stored per network by what trains (Section 6): weights, buffers and the seed of the rest."""
+    """Return a table of the bytes stored per network and regime (Section 6): weights, buffers and the seed of the rest."""
     networks: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for key in grid.cells:
         path = root / paths.weights(key.folder)
@@ -71,7 +71,7 @@ def stored(grid: Grid, root: Path) -> dict[str, Any]:
 
 
 def failures(grid: Grid, measured: Measurements, root: Path) -> list[str]:
-    """Return what diverged, what cannot be used, and what failed, a sentence each."""
+    """Return a sentence for each run that diverged, failed, or cannot be used."""
     out = [
         f"{key} diverged: {v.get('reason') or 'no reason recorded'}. It counts with the accuracy it had."
         for key, v in measured.labels.items()
@@ -120,7 +120,7 @@ def _day(text: str) -> str:
 
 
 def _commit(session: Mapping[str, Any]) -> str:
-    """Return which code a session ran, or why that is unknown."""
+    """Return the code of a session, or the reason why it is unknown."""
     if commit := session.get("git_commit"):
         return f"{commit[:12]}{' with uncommitted changes' if session.get('git_dirty') else ''}"
     if "source_sha256" in session:

@@ -1,4 +1,4 @@
-"""The paper's claims as rows: the number in print, ours, the difference, and the evidence behind the verdict."""
+"""The paper's claims as rows: the printed number, ours, the difference, and the evidence behind the verdict."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ KIND_TITLES = {
     "definition": "Definitions",
     "external": "Prior work",
 }
-#: Where a claim without a number of its own comes, behind those with one: what needs a reader's attention first.
+#: Order of claims without a number; they follow the others, and those that need attention come first.
 ORDER = (verdict.FAILS, verdict.UNDECIDED, verdict.INCONSISTENT, verdict.NOT_RUN, verdict.NOT_APPLICABLE, verdict.HOLDS)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A number that the paper states, and ours.
+    """A number of the paper, and ours.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Comparison:
     low, high : float
         95 % interval of ours; both ``ours`` where it is exact.
     tolerance : float
-        Half the width of what the claim's rule accepts.
+        Half the width of the region that the claim's rule accepts.
     """
 
     paper: float
@@ -55,14 +55,14 @@ class Comparison:
 
     @property
     def tolerances(self) -> float:
-        """The size of the difference in tolerances of the rule, so that claims of several units can be sorted."""
+        """The difference divided by the rule's tolerance, which makes claims of several units sortable."""
         if not self.difference:
             return 0.0
         return abs(self.difference) / self.tolerance if self.tolerance else math.inf
 
 
 def compare(decision: Decision) -> Comparison | None:
-    """Compare a claim's number with ours; the number that is farthest off where a claim is about several networks.
+    """Compare a claim's number with ours; of several networks, take the one with the largest difference.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def compare(decision: Decision) -> Comparison | None:
 
 
 def _pairs(decision: Decision) -> Iterable[tuple[Test, Evidence]]:
-    """Pair each number with the test it belongs to, where that is certain."""
+    """Pair each number with its test, where the pairing is certain."""
     tests, evidence = decision.claim.tests, decision.evidence
     if len(tests) == 1:
         return [(tests[0], e) for e in evidence]
@@ -87,7 +87,7 @@ def _comparison(test: Test, evidence: Evidence) -> Comparison:
 
 
 def signed(value: float) -> str:
-    """Return a difference with its sign, as exactly as a reader needs it."""
+    """Return a difference with its sign, rounded for a reader."""
     return (f"{value:+,.0f}" if abs(value) >= 1000 else f"{value:+.3g}").replace("-", "−")
 
 
@@ -97,11 +97,11 @@ def by_kind(decisions: Sequence[Decision], places: Mapping[str, str], prices: Pr
     Parameters
     ----------
     decisions : sequence of Decision
-        Of every claim.
+        The decisions on all claims.
     places : mapping of str to str
-        What figures and tables are called, by name.
+        Names of figures and tables in the text.
     prices : Prices
-        Of trainings that are missing.
+        Prices of missing trainings.
     """
     groups = []
     for kind in vocabulary.KINDS:
@@ -128,7 +128,7 @@ def _rank(decision: Decision) -> tuple[float, int]:
 
 
 def numbers(decision: Decision) -> dict[str, str]:
-    """Return what a table of claims says of one: the number in print, ours, and the difference."""
+    """Return a claim's columns in the table: the printed number, ours, and the difference."""
     compared = compare(decision)
     return {
         "id": decision.claim.id,
@@ -181,7 +181,7 @@ def _evidence(one: Evidence) -> dict[str, Any]:
 
 
 def _groups(keys: Iterable[Key]) -> list[dict[str, str]]:
-    """Return networks under a regime with the seeds of each."""
+    """Return each network and regime with its seeds."""
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for key in keys:
         found[key[:2]].append(str(key.seed))

@@ -1,4 +1,4 @@
-"""What the report says, as plain values for its template."""
+"""The report's content, as plain values for its template."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from bnonly.report.differences import Difference, differences
 from bnonly.verdicts.measure import Measurements
 from bnonly.verdicts.verdict import Decision
 
-#: Figures that are shown open, with the paper's numbers beside them: the paper's main results.
+#: Figures that the page shows unfolded, with the paper's numbers beside them: the paper's main results.
 MAIN = ("fig02", "fig03")
-#: Choices where the paper is silent or unclear that every run of this project shares.
+#: Choices of this project where the paper is silent or unclear; every run shares them.
 CHOICES = (
     "“γ and β disabled” (Figures 1 and 8) means γ = 1, β = 0, not trained.",
     "Images are normalised per channel; the text says per pixel, the authors' public code does it per channel.",
@@ -29,7 +29,7 @@ CHOICES = (
 
 @dataclass
 class Content:
-    """Everything the template shows, in the order of the page; the modules of this folder have a part each."""
+    """Everything that the template shows, in the order of the page; each module of this folder supplies a part."""
 
     title: str
     headline: str
@@ -64,7 +64,7 @@ def collect(
     grid : Grid
         The run's configuration.
     paper : Grid, optional
-        The paper's, for the cost of what the run's lacks.
+        The paper's configuration, for the cost of trainings that the run lacks.
     measured : Measurements
         The results.
     decisions : sequence of Decision

@@ -18,7 +18,7 @@ from bnonly.verdicts.measure import Measurements
 
 #: Size of a drawing in its own units; accuracy 0 to 100 % is its height.
 WIDTH, HEIGHT = 160, 90
-#: Points of a curve: enough for its width.
+#: Number of points of a curve: enough for its width.
 MOST = 81
 
 
@@ -29,9 +29,9 @@ class Curve:
     Attributes
     ----------
     id : str
-        Of the drawing in the page.
+        The drawing's id in the page.
     test, train : str
-        Paths (SVG); `train` is of the augmented images as they were trained on.
+        Paths (SVG); `train` uses the augmented images of the training.
     epochs : int
         Length of the x axis.
     final : str
@@ -61,7 +61,7 @@ def curves(measured: Measurements) -> dict[tuple[str, str], Curve]:
 
 
 def case_studies(grid: Grid, found: dict[tuple[str, str], Curve]) -> list[dict[str, Any]]:
-    """Return the curves of each experiment's case study, a regime each."""
+    """Return the curves of each experiment's case study, one for each regime."""
     out = []
     for experiment in grid.experiments.values():
         folder = grid.aliases.get(experiment.case_study, experiment.case_study)
@@ -99,7 +99,7 @@ def _curve(name: str, what: str, keys: Sequence[Key], root: Path) -> Curve | Non
 
 
 def _mean(columns: Sequence[dict[str, list[float]]], name: str) -> list[tuple[int, float]]:
-    """Return (epoch, mean over the runs that have it)."""
+    """Return (epoch, mean over the runs with a value at that epoch)."""
     values: dict[int, list[float]] = defaultdict(list)
     for column in columns:
         for epoch, value in zip(column["epoch"], column[name], strict=True):
@@ -109,7 +109,7 @@ def _mean(columns: Sequence[dict[str, list[float]]], name: str) -> list[tuple[in
 
 
 def _path(points: Sequence[tuple[int, float]], epochs: int) -> str:
-    """Return a path through some of the points, the first and the last among them."""
+    """Return a path through a subset of the points that includes the first and the last."""
     step = max(1, math.ceil((len(points) - 1) / (MOST - 1)))
     chosen = [*points[:-1:step], points[-1]] if points else []
     return (

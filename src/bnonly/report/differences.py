@@ -1,4 +1,4 @@
-"""How a run differs from the paper, in the words of `bnonly.paper.deviations`, and what of it is missing."""
+"""Differences between a run and the paper, in the words of `bnonly.paper.deviations`, and the run's missing trainings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Difference = tuple[str, list[str]]
 
 
 def differences(grid: Grid, measured: Measurements) -> list[Difference]:
-    """Return what a reader must know before comparing this run with the paper.
+    """Return the facts that a reader must know before comparing this run with the paper.
 
     Returns
     -------
     list of (str, list of str)
-        Where in the run, "Everything" for all of it, and the differences there; those of everything first.
+        The part of the run ("Everything" for the whole), and its differences; the whole comes first.
     """
     places = [(e.name, a, r) for e in grid.experiments.values() for a in e.architectures for r in e.regimes]
     whole = [e.name for e in paper().experiments.values() if not e.on_request]

@@ -1,6 +1,6 @@
 """The report's figures and tables, with their numbers and the claims about them.
 
-A file that was changed, that belongs to another configuration, or that cannot be read, is left out, and its place says why.
+A changed file, an unreadable file, or a file of another configuration is left out, and its place states the reason.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from bnonly.verdicts.verdict import Decision
 
 #: Figures with more points than this have their numbers in the CSV file only.
 MOST_ROWS = 130
-#: Pixels of a figure (200 an inch) to a pixel of the page: its type is then as large as small print.
+#: Pixels of a figure (200 an inch) per pixel of the page: text then has the size of small print.
 SCALE = 1.6
 #: Columns of a figure's CSV file that the page shows.
 COLUMNS = "panel architecture label quantity x mean sd n runs diverged slope r p".split()
 
 
 def figure(grid: Grid, name: str, decisions: Sequence[Decision], root: Path) -> dict[str, Any]:
-    """Return a figure with its image and its numbers, or why it is not there."""
+    """Return a figure with its image and its numbers, or the reason why it is missing."""
     doc = (_catalog(name).module(name).__doc__ or name).strip()
     number, _, caption = doc.splitlines()[0].partition(": ")
     out = _described(name, number, caption, decisions)
@@ -59,7 +59,7 @@ def figure(grid: Grid, name: str, decisions: Sequence[Decision], root: Path) -> 
 
 
 def table(grid: Grid, name: str, decisions: Sequence[Decision], root: Path) -> dict[str, Any]:
-    """Return a table with its cells, or why it is not there."""
+    """Return a table with its cells, or the reason why it is missing."""
     title = TABLES.title(name)
     number, _, caption = title.partition(": ")
     if not number.endswith(("B.2", "C.1")) and not number.startswith("Table"):
@@ -82,7 +82,7 @@ def table(grid: Grid, name: str, decisions: Sequence[Decision], root: Path) -> d
 
 
 def _described(name: str, number: str, caption: str, decisions: Sequence[Decision]) -> dict[str, Any]:
-    """Return what is known of a figure or table without its files: its caption and its claims."""
+    """Return the caption and the claims of a figure or table, which need no files."""
     mine = [d for d in decisions if name in d.claim.figures]
     found = Counter(d.verdict for d in mine)
     # A result of training that the paper states as a number.
@@ -98,12 +98,12 @@ def _described(name: str, number: str, caption: str, decisions: Sequence[Decisio
 
 
 def _check(grid: Grid, name: str, root: Path) -> None:
-    """Check that the files of a figure or table are those of this run.
+    """Check that the files of a figure or table belong to this run.
 
     Raises
     ------
     UserError
-        If they are not there, were changed, or were made from other results or by other code.
+        If they are missing, were changed, or were made from other results or by other code.
     """
     if not any(n.experiment in grid.experiments for n in _catalog(name).needs(name)):
         raise UserError("This run has none of its experiments.")
@@ -134,7 +134,7 @@ def _alt(grid: Grid, name: str, caption: str) -> str:
 
 
 def _points(text: str) -> dict[str, Any] | None:
-    """Return the points of a figure as a small table, its wide columns left to the CSV file."""
+    """Return the points of a figure as a small table; wide columns stay in the CSV file."""
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     if not rows or len(rows) > MOST_ROWS:
         return None

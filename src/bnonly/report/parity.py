@@ -11,7 +11,7 @@ from bnonly.report.claims import Comparison, compare, numbers
 from bnonly.verdicts import table, verdict
 from bnonly.verdicts.verdict import Decision
 
-#: Side of the plotting area, and the room for the numbers of the axes, in units of the drawing.
+#: Side of the plotting area, and the margin for the axes' numbers, in units of the drawing.
 SIDE, LEFT, BOTTOM, EDGE = 300.0, 46.0, 40.0, 10.0
 MOST = 10
 #: Dots that the plot names, largest difference first.
@@ -21,12 +21,12 @@ Pair = tuple[Decision, Comparison]
 
 
 def overview(decisions: Sequence[Decision]) -> dict[str, Any]:
-    """Return the plots, and the claims whose numbers differ most, sorted.
+    """Return the plots and a list of the claims with the largest differences.
 
     Parameters
     ----------
     decisions : sequence of Decision
-        Of every claim.
+        The decisions on all claims.
     """
     pairs = [
         (d, c) for d in decisions if not d.claim.same_as and d.verdict != verdict.NOT_APPLICABLE and (c := compare(d))
@@ -55,7 +55,7 @@ def _row(decision: Decision, compared: Comparison) -> dict[str, str]:
 
 
 def _linear(pairs: Sequence[Pair]) -> tuple[list[float], Callable[[float], float]]:
-    """Return ticks every 20, and a number's place on an axis that holds all of them, 0 to 1."""
+    """Return ticks every 20, and a function from a number to its place (0 to 1) on an axis that holds all of them."""
     values = [v for _, c in pairs for v in (c.paper, c.ours)]
     low, high = 20 * math.floor(min(values, default=0) / 20), 20 * math.ceil(max(values, default=100) / 20)
     ticks = [float(v) for v in range(min(0, low), max(100, high) + 1, 20)]

@@ -1,4 +1,4 @@
-"""What a run has cost, and what is still to come."""
+"""The cost of a run so far, and the cost of its missing trainings."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from bnonly.verdicts.measure import Measurements
 
 
 def device_seconds(label: dict[str, Any]) -> float:
-    """Return a run's time on its device: its share of it, where replicates trained side by side."""
+    """Return a run's time on its device; replicates trained side by side share the time."""
     return float(label.get("wall_seconds", 0.0)) / int(label.get("together", 1))
 
 
 class Prices:
-    """What missing trainings would cost, where the cost model knows."""
+    """Estimated cost of missing trainings, where the cost model can estimate it."""
 
     KIND = "a100-80"
 
@@ -32,7 +32,7 @@ class Prices:
         self._seconds: dict[tuple[str, str], float] = {}
 
     def of(self, keys: Sequence[Key]) -> str:
-        """Return the price of some trainings in words; empty if one is unknown."""
+        """Return the price of some trainings in words; empty if the price of one is unknown."""
         seconds = [self._one(k) for k in keys]
         if not keys or not all(math.isfinite(s) for s in seconds):
             return ""
@@ -52,7 +52,7 @@ class Prices:
 
 
 def overview(grid: Grid, paper: Grid | None, measured: Measurements) -> dict[str, Any]:
-    """Return what was spent, by device and engine, and plans for what is missing, by kind of GPU."""
+    """Return the time spent, by device and engine, and the estimates for missing trainings, by kind of GPU."""
     return {"spent": _spent(grid, measured), "plans": _plans(grid, paper, measured)}
 
 

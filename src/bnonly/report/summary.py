@@ -1,4 +1,4 @@
-"""The report's head: what of the paper holds, in a sentence and in numbers."""
+"""The report's head: the verdict on the paper, in a sentence and in numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHORT = {
     "definition": "definitions",
     "external": "of prior work",
 }
-#: What each verdict means, for the legend of the summary.
+#: Meaning of each verdict, for the legend of the summary.
 MEANINGS = {
     verdict.HOLDS: "every interval lies inside what the rule accepts",
     verdict.FAILS: "an interval lies outside",
@@ -73,7 +73,7 @@ def headline(grid: Grid, measured: Measurements, decisions: Sequence[Decision]) 
 
 
 def _few_seeds(decisions: Sequence[Decision]) -> list[str]:
-    """Say why most comparisons and trends are open, where few seeds are why."""
+    """Name few seeds as the reason why most comparisons and trends are undecided, if they are."""
     undecided = [d for d in decisions if d.claim.counted and _own(d) == verdict.UNDECIDED]
     seeds = Counter(e.n for d in undecided for e in d.evidence if e.n)
     if not seeds or (most := seeds.most_common(1)[0][0]) > 2:
@@ -91,7 +91,7 @@ def _papers_data() -> str:
 
 
 def _split(found: Sequence[str]) -> str:
-    """Say how many comparisons and trends go the paper's way, and how many are open: with few seeds, most are."""
+    """Say how many comparisons and trends agree with the paper, and how many are undecided: with few seeds, most are."""
     n = Counter(found)
     return (
         f"{n[verdict.HOLDS]} of the paper's {len(found)} comparisons and trends hold, {n[verdict.FAILS]} "
@@ -100,14 +100,14 @@ def _split(found: Sequence[str]) -> str:
 
 
 def _own(decision: Decision) -> str:
-    """Return what the rule of a comparison or trend says of a run on other data; empty for every other claim."""
+    """Return the outcome of a comparison or trend in a run on other data; empty for every other claim."""
     if decision.verdict != verdict.NOT_APPLICABLE or not decision.claim.ordering or not decision.finding:
         return ""
     return decision.finding.rpartition(": ")[2].removesuffix(" so far")
 
 
 def orderings(decisions: Sequence[Decision]) -> list[dict[str, str]]:
-    """Return the comparisons and trends that a run on other data was looked at for, with what it shows."""
+    """Return the comparisons and trends checked in a run on other data, with their outcomes."""
     found = [
         {"id": d.claim.id, "says": d.claim.says, "ours": table.shown(d), "verdict": _own(d)}
         for d in decisions
@@ -117,7 +117,7 @@ def orderings(decisions: Sequence[Decision]) -> list[dict[str, str]]:
 
 
 def tiles(decisions: Sequence[Decision]) -> list[dict[str, Any]]:
-    """Return how many claims have each verdict."""
+    """Return the number of claims with each verdict."""
     by_kind = {kind: table.count(decisions, [kind]) for kind in vocabulary.KINDS}
     return [
         {

@@ -1,4 +1,4 @@
-"""Write ``report.html``: one file, with its style, script, figures and numbers inside."""
+"""Write ``report.html``: one file that contains its style, script, figures and numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bnonly.verdicts.judge import judge
 from bnonly.verdicts.verdict import VERDICTS
 
 HERE = Path(__file__).parent
-#: Shape and letter of each verdict, so that colour is never alone.
+#: Shape and letter of each verdict, so that colour is never the only sign.
 MARKS = dict(zip(VERDICTS, "✓✗?○–!↗", strict=True))
 
 
@@ -30,9 +30,9 @@ def report(grid: Grid, paper: Grid | None = None, source: Path | None = None, ro
     grid : Grid
         The run's configuration.
     paper : Grid, optional
-        The paper's, for the cost of what this run does not have.
+        The paper's configuration, for the cost of trainings that this run lacks.
     source : Path, optional
-        A claims file instead of the paper's.
+        A claims file that replaces the paper's.
     root : Path
         The run's folder.
 
@@ -61,7 +61,7 @@ def report(grid: Grid, paper: Grid | None = None, source: Path | None = None, ro
     text = environment.get_template("report.html.j2").render(
         **{f.name: getattr(content, f.name) for f in fields(content)},
         marks=MARKS,
-        # Our own files, not data; the policy below lets nothing else be style or script, and nothing leave the page.
+        # Our own files, not data; the policy below allows no other style or script, and no request from the page.
         style=style,
         script=script,
         policy=(
@@ -80,5 +80,5 @@ def _hash(text: str) -> str:
 
 
 def _typeset(value: object) -> object:
-    """Set apostrophes as type does, and show what others wrote without its control characters; markup is left alone."""
+    """Set typographic apostrophes and remove control characters from foreign text; leave markup unchanged."""
     return plain(value).replace("'", "’") if type(value) is str else value

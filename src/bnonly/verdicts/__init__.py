@@ -1,1 +1,1 @@
-"""Each claim of the paper against the results of a run."""
+"""Test each claim of the paper against the results of a run."""

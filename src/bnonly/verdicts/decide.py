@@ -1,9 +1,10 @@
-"""The verdict on each claim, from results on disk, with the cells and the numbers that it rests on.
+"""The verdict on each claim, from results on disk, with the cells and numbers behind it.
 
-Every number is a statistic of runs; differences are paired by seed.  Its interval is Student's t with the jackknife's standard error, one
-run left out at a time: for a mean that is the usual interval, and it serves slopes, extremes and pooled deviations as well.  A claim holds if
-every interval lies inside what the rule accepts, does not hold if one lies outside (at a level shared between all of them), and is
-undecided otherwise.  Only the paper's own cells decide a claim (`bnonly.paper.deviations`).
+Every number is a statistic of runs; differences are paired by seed.  Its interval is Student's t with the jackknife's
+standard error, which leaves out one run at a time.  For a mean this is the usual interval; it also works for slopes,
+extremes and pooled deviations.  A claim holds if every interval lies inside the region that the rule accepts.  It does
+not hold if one interval lies outside, at a level shared between all of them.  Otherwise it is undecided.
+Only the paper's own cells decide a claim (`bnonly.paper.deviations`).
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from bnonly.verdicts.verdict import (
     reason_of,
 )
 
-#: Statistics in which a network counts once, even if two experiments have it.
+#: Statistics that count a network once, even if two experiments have it.
 _ONCE = ("each", "mean", "min", "max")
 
 
 @dataclass
 class _Found:
-    """What results say of a claim."""
+    """The evidence of the results about a claim."""
 
     evidence: tuple[Evidence, ...] = ()
     cells: dict[str, None] = field(default_factory=dict)
@@ -48,7 +49,7 @@ class _Found:
 
 
 class Judge:
-    """Decides claims on one run.
+    """Decides claims from one run.
 
     Parameters
     ----------
@@ -87,7 +88,7 @@ class Judge:
         return Decision(claim, INCONSISTENT, reason, found.evidence, found.cells, found.missing, finding)
 
     def _foreign(self, experiment: str) -> bool:
-        """Say whether the run trains an experiment of the paper on other data."""
+        """Return whether the run trains an experiment of the paper on other data."""
         theirs = self.catalog.experiments.get(experiment)
         return theirs is not None and self.grid.experiments[experiment].dataset != theirs.dataset
 
@@ -107,7 +108,7 @@ class Judge:
         return Decision(claim, found.verdict, reason_of(found.verdict, found.evidence), found.evidence, cells)
 
     def _differences(self, claim: Claim, places: Sequence[Place]) -> str:
-        """Say how the cells behind a claim differ from the paper's, as far as it makes them those of another experiment."""
+        """Describe how the cells behind a claim differ from the paper's, if that makes them another experiment."""
         configured = [p for p in map(self._home, places) if p]
         if not configured:
             own = dict.fromkeys(p for t in claim.tests for u in units_of(t, self._own_names) for p in u.places)
@@ -116,7 +117,7 @@ class Judge:
         return deviations.in_words(d for d in found if d.disqualifies)
 
     def _home(self, place: Place) -> Place | None:
-        """Return the place under the experiment that trains it; none if the run or the paper has no such experiment."""
+        """Return the place under the experiment that trains it; None if the run or the paper lacks that experiment."""
         experiment, architecture, regime = place
         paper = deviations.paper().experiments
         for name in (experiment, *self.grid.experiments):
@@ -126,7 +127,7 @@ class Judge:
         return None
 
     def _elsewhere(self, claim: Claim, reason: str) -> Decision:
-        """Look at the run's own networks: which is more, or which way a trend goes, is a finding even if it is no verdict."""
+        """Test the run's own networks: an ordering or a trend is a finding even without a verdict."""
         if not claim.ordering:
             return Decision(claim, NOT_APPLICABLE, reason)
         found = self._look([t for t in claim.tests if t.ordering], self._own_names)
@@ -139,7 +140,7 @@ class Judge:
         return self.grid.experiments[experiment].architectures if experiment in self.grid.experiments else ()
 
     def _look(self, tests: Sequence[Test], names: Names) -> _Found:
-        """Measure and weigh."""
+        """Measure the runs and weigh the tests."""
         found = _Found()
         prepared: list[tuple[Test, list[Unit]]] = []
         for test in tests:
@@ -148,7 +149,7 @@ class Judge:
                 units = distinct(units, self.grid.aliases)
             before = len(found.missing)
             usable_units = [u for u in units if self._fill(test, u, found)]
-            # A statistic over several networks says nothing of some of them.
+            # A statistic over several networks is undefined for a part of them.
             whole = len(found.missing) == before or test.reduce == "each"
             prepared.append((test, usable_units if whole else []))
         intervals = max(1, sum(len(units) if test.reduce == "each" else 1 for test, units in prepared))
@@ -157,7 +158,7 @@ class Judge:
         return found
 
     def _fill(self, test: Test, unit: Unit, found: _Found) -> bool:
-        """Measure the runs of a network, note those that are missing, and say whether there is a value."""
+        """Measure the runs of a network, note the missing ones, and return whether there is a value."""
         wanted: list[Key] = []
         for place, values in zip(unit.places, (unit.mine, unit.theirs), strict=False):
             for key in self._keys(place):
@@ -170,7 +171,7 @@ class Judge:
                 if usable(value):
                     values[key.seed] = value
         if not unit.seeds and not any(key in found.missing for key in wanted):
-            # Every run is there, none has a finite value: nothing that a rule could accept.
+            # All runs exist, but none has a finite value that a rule could accept.
             found.missing.update(dict.fromkeys(wanted))
         return bool(unit.seeds)
 

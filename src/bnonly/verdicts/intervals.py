@@ -1,4 +1,4 @@
-"""Statistics of runs with their standard errors, and what their intervals say of a rule."""
+"""Statistics of runs with their standard errors, and the test of a rule by their intervals."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from bnonly.paper.claim import Test
 from bnonly.verdicts.verdict import FAILS, HOLDS, UNDECIDED, Evidence
 
 LEVEL = 0.95
-#: Numbers that differ by less are equal: counts and shares are exact but for the last bits.
+#: Numbers with a smaller difference are equal: counts and shares are exact except for rounding.
 SLACK = 1e-9
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic with its standard error, its degrees of freedom (0: no error is known) and the fewest replicates."""
+    """A statistic with its standard error, degrees of freedom (0: no error is known) and smallest number of replicates."""
 
     value: float
     error: float
@@ -32,16 +32,16 @@ def estimate(
     at: Sequence[Callable[[Sequence[int]], float]],
     seeds: Sequence[Sequence[int]],
 ) -> Estimate:
-    """Return a statistic of several networks' runs and its standard error, one run left out at a time.
+    """Return a statistic of several networks' runs and its jackknife standard error, leaving out one run at a time.
 
-    The runs of different networks are taken as independent.  For the mean of one network's runs it is the usual standard error.
+    The runs of different networks count as independent.  The mean of one network's runs gets the usual standard error.
 
     Parameters
     ----------
     statistic : callable
-        From a number of each network to one number.
+        Maps a list with one number for each network to one number.
     at : sequence of callable
-        Of each network: from seeds to its number over them.
+        For each network, maps seeds to the network's number over them.
     seeds : sequence of sequences of int
         The replicates of each network.
     """
@@ -63,15 +63,15 @@ def interval(what: str, found: Estimate, test: Test, intervals: int, values: Seq
     Parameters
     ----------
     what : str
-        What it is of.
+        Name of the statistic.
     found : Estimate
         The statistic.
     test : Test
         The rule.
     intervals : int
-        How many the claim rests on: refuting it takes one that lies outside at a level shared between all of them.
+        Number of intervals behind the claim.  To refute it, one must lie outside at a level shared between all of them.
     values : sequence of float
-        What it is the mean of, for their standard deviation.
+        The values whose mean it is, for their standard deviation.
     """
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
     if not found.freedom:

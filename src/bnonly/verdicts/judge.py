@@ -13,14 +13,14 @@ from bnonly.verdicts.verdict import Decision
 
 
 def judge(grid: Grid, source: Path | None = None, root: Path = Path(".")) -> tuple[Measurements, list[Decision]]:
-    """Decide every claim by the results that are there.
+    """Decide every claim from the results so far.
 
     Parameters
     ----------
     grid : Grid
         The run's configuration.
     source : Path, optional
-        A claims file instead of the paper's.
+        A claims file that replaces the paper's.
     root : Path
         The run's folder.
 

@@ -1,4 +1,4 @@
-"""Claims that are decided without training: counts and facts of the networks as they are built."""
+"""Claims that need no training: parameter counts and facts of the built networks."""
 
 from __future__ import annotations
 

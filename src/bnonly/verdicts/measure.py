@@ -1,4 +1,4 @@
-"""From a run's folder to the numbers that claims are about: one value, or one array, for every run and metric."""
+"""From a run's folder to the numbers behind claims: a value or an array for every run and metric."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from bnonly.grid.resolve import Grid
 from bnonly.results import parquet
 from bnonly.results.metrics import METRICS, Value, measure
 
-#: A run this close to guessing has failed, in points.
+#: A run within so many points of the accuracy of guessing has failed.
 NEAR_CHANCE = 5.0
 
 
 class Measurements:
-    """A run's finished cells, each file read once and checked against the configuration.
+    """A run's finished cells; each file is read once and checked against the configuration.
 
     Attributes
     ----------
     labels : dict
         Provenance of every finished cell, by its key.
     unusable : dict
-        Why a cell that is there does not count, by its key: damaged, or of another configuration.
+        By key: the reason why a cell does not count (damaged, or of another configuration).
 
     Raises
     ------
@@ -69,12 +69,12 @@ class Measurements:
         return [k.seed for k in self.grid.cells if k[:2] == (folder, regime)]
 
     def value(self, metric: str, key: Key, threshold: float, bounds: tuple[float, float]) -> Value:
-        """Return a metric of one run: a number, or an array where a statistic is over the pooled runs.
+        """Return a metric of one run: a number, or an array for statistics of the pooled runs.
 
         Raises
         ------
         UserError
-            If a file that it needs is absent, damaged or of another configuration.
+            If a required file is missing, damaged or of another configuration.
         """
         known = metric, key, threshold, bounds
         if known not in self._values:
@@ -82,7 +82,7 @@ class Measurements:
         return self._values[known]
 
     def has(self, metric: str, key: Key) -> bool:
-        """Say whether a run has what a metric needs."""
+        """Return whether a run has the files of a metric."""
         if key not in self.labels:
             return False
         kind = METRICS[_MEASURED.get(metric, metric)].kind
@@ -121,7 +121,7 @@ def _pooled_sd(values: Sequence[np.ndarray]) -> float:
 
 
 def _normal_distance(values: Sequence[np.ndarray]) -> float:
-    """Return Kolmogorov's distance between pooled values and the normal distribution of their mean and deviation."""
+    """Return Kolmogorov's distance between pooled values and the normal distribution with their mean and deviation."""
     from scipy.stats import norm
 
     pooled = np.sort(np.concatenate(values))
@@ -137,7 +137,7 @@ POOLED: dict[str, Callable[[Sequence[Any]], float]] = {
     "gamma_sd": _pooled_sd,
     "gamma_normal_distance": _normal_distance,
 }
-#: Metrics that are made of another one's value.
+#: Metrics computed from the value of another metric.
 _MEASURED = {"failed": "top1", **dict.fromkeys(POOLED, "gammas")}
 
 
@@ -147,7 +147,7 @@ def over_runs(metric: str, values: Sequence[Any]) -> float:
 
 
 def usable(value: Value) -> bool:
-    """Say whether a run has a finite value."""
+    """Return whether a run has a finite value."""
     return value.size > 0 if isinstance(value, np.ndarray) else math.isfinite(value)
 
 

@@ -9,22 +9,22 @@ from typing import Any
 
 import numpy as np
 
-#: A network has as many trained parameters as a line's networks if it lies no further beyond the line's ends, in doublings.
+#: In doublings: a network lies within a line's range if its count of trained parameters is at most this far beyond an end.
 BEYOND = math.log2(1.1)
 
 
 @dataclass(frozen=True)
 class Networks:
-    """What a reduction knows of the networks, in the order of their values.
+    """Facts about the networks for reductions, in the order of their values.
 
     Attributes
     ----------
     sizes : sequence of float
         The base-2 logarithm of the number of trained parameters.
     experiments : sequence of str
-        Whose networks they are.
+        The experiment of each network.
     channels : sequence of int
-        Of the first convolution.
+        Channels of the first convolution.
     """
 
     sizes: Sequence[float]
@@ -32,15 +32,15 @@ class Networks:
     channels: Sequence[int]
 
     def of_first(self) -> tuple[list[int], list[int]]:
-        """Return the places of the first experiment's networks, and of the others."""
+        """Return the indices of the first experiment's networks, and of the others."""
         return self._split([e == self.experiments[0] for e in self.experiments])
 
     def wide(self) -> tuple[list[int], list[int]]:
-        """Return the places of the networks that are wider than the narrowest, and of the narrowest."""
+        """Return the indices of the networks wider than the narrowest, and of the narrowest."""
         return self._split([c > min(self.channels) for c in self.channels])
 
     def gaps(self, parts: tuple[list[int], list[int]], values: Sequence[float]) -> list[float]:
-        """Return by how much each of the first part's networks exceeds the second part's line at its own count.
+        """Return how far each network of the first part lies above the second part's line at the same count.
 
         The line is interpolated in the logarithm of the count; networks beyond its ends are left out.
         """
@@ -94,7 +94,7 @@ STATISTICS: dict[str, Callable[[Networks, Sequence[float]], float]] = {
 
 
 def defined(name: str, networks: Networks) -> bool:
-    """Say whether a reduction is defined: a line needs three networks, a comparison both of its sides."""
+    """Return whether a reduction is defined: a line needs three networks, a comparison needs both sides."""
     count = len(networks.sizes)
     if name == "steeper":
         return all(len(places) > 1 for places in networks.of_first())

@@ -1,4 +1,4 @@
-"""What each rule says of the values of runs."""
+"""Apply each rule to the values of runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bnonly.verdicts.reductions import STATISTICS, Networks, defined
 from bnonly.verdicts.units import Unit
 from bnonly.verdicts.verdict import FAILS, HOLDS, UNDECIDED, Evidence
 
-#: From this many replicates on a network has an error of its own.
+#: From this number of replicates on, a network has its own error estimate.
 ENOUGH = 5
 
 
@@ -36,12 +36,12 @@ def weigh(test: Test, units: Sequence[Unit], grid: Grid, intervals: int) -> Iter
     grid : Grid
         The run's configuration.
     intervals : int
-        How many intervals the claim rests on.
+        Number of intervals behind the claim.
 
     Yields
     ------
     Evidence
-        One of each interval.
+        One for each interval.
     """
     if test.rule == "count":
         yield _count(test, units)
@@ -77,7 +77,7 @@ def _reduced(test: Test, units: Sequence[Unit], grid: Grid, intervals: int) -> E
 
 
 def _each(test: Test, units: list[Unit], grid: Grid, intervals: int) -> Iterator[Evidence]:
-    """Weigh each network by itself; with few replicates the networks of an experiment share their variance."""
+    """Weigh each network by itself; with few replicates, the networks of an experiment share their variance."""
     found = [_estimate(lambda values: values[0], [u], test) for u in units]
     known = [e for e in found if e.freedom]
     if known and min(e.freedom for e in known) < ENOUGH - 1:
@@ -99,7 +99,7 @@ def _resolution(metric: str, unit: Unit, grid: Grid) -> float:
 
 
 def _trend(test: Test, units: list[Unit], intervals: int) -> Evidence:
-    """Slope from network to network; a step that clearly goes the other way refutes a trend, but not a tendency."""
+    """Weigh the slope over the networks; a clear step in the other direction refutes a trend, but not a tendency."""
     if len(units) < 2:
         return Evidence(span(units), math.nan, math.nan, len(units[0].seeds), math.nan, math.nan, UNDECIDED)
     what = f"{span(units)}, change from network to network"

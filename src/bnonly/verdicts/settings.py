@@ -1,4 +1,4 @@
-"""Claims about settings: whether the configuration of what was trained follows them."""
+"""Claims about settings: whether the trained cells' configuration agrees with them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def decide(claim: Claim, grid: Grid, measured: Measurements, foreign: list[str])
     grid : Grid
         The run's configuration.
     measured : Measurements
-        What has been trained.
+        The run's results.
     foreign : list of str
         The experiments that the run trains on other data than the paper.
     """
@@ -73,7 +73,7 @@ def _keys(experiment: str, grid: Grid) -> list[Key]:
 
 
 def setting_of(cell: Cell, grid: Grid, experiment: str, key: str) -> Any:
-    """Return a setting of a cell, for example ``recipe.epochs``; "replicates" is of its experiment."""
+    """Return a setting of a cell, for example ``recipe.epochs``; "replicates" is a setting of its experiment."""
     if key == "replicates":
         return len(grid.experiments[experiment].seeds)
     if key == "normalisation":

@@ -1,4 +1,4 @@
-"""What is known of a network without training it, by building it on torch's meta device."""
+"""Facts of an untrained network, built on torch's meta device."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def count(metric: str, architecture: Architecture, dataset: str, regime: str = "
     metric : str
         A key of `bnonly.paper.catalog.COUNT_METRICS`.
     architecture : Architecture
-        Of which network.
+        The network.
     dataset : str
-        What it classifies.
+        Its data set.
     regime : str
-        What trains, for ``trainable`` and ``trainable_percent``.
+        The trained regime, for ``trainable`` and ``trainable_percent``.
     """
     classes = DATASETS[dataset].classes
     if metric == "chance":
@@ -67,7 +67,7 @@ def _facts(architecture: Architecture, model: nn.Module) -> dict[str, Any]:
     strided = {f"{c.kernel_size[0]}x{c.kernel_size[1]}" for n, c in groups.convs[1:] if c.stride != (1, 1)}
     sets = [m for n, m in model.named_children() if isinstance(m, nn.Sequential) and n.startswith("layer")]
     halved = [any(isinstance(m, nn.Conv2d) and m.stride != (1, 1) for m in s[0].modules()) for s in sets]
-    # What trains is what the optimiser decays.
+    # The optimiser decays all trained parameters.
     regimes.freeze(model, groups, _ALL, seed=0)
     decayed = {id(p) for p in regimes.trainable(model).values()}
     affine = [p for _, norm in groups.batchnorms for p in (norm.weight, norm.bias)]

@@ -1,4 +1,4 @@
-"""Verdicts as files: ``results/claims.parquet`` with everything behind them, and a table as Markdown, LaTeX and CSV."""
+"""Verdicts as files: ``results/claims.parquet`` with all evidence, and a table as Markdown, LaTeX and CSV."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _EVIDENCE = pa.struct(
         ("verdict", pa.string()),
     ]
 )
-#: One row a claim.  `low` and `high` of the evidence are its 95 % interval; n is 0 for what is known exactly.
+#: One row for each claim.  `low` and `high` of the evidence are its 95 % interval; n is 0 for exact numbers.
 SCHEMA = pa.schema(
     [
         pa.field(name, kind, nullable=False)
@@ -59,7 +59,7 @@ def write(decisions: Sequence[Decision], run: str, root: Path = Path(".")) -> li
     Parameters
     ----------
     decisions : sequence of Decision
-        Of every claim.
+        The decisions on all claims.
     run : str
         The run's title.
     root : Path
@@ -95,7 +95,7 @@ def read(path: Path) -> pa.Table:
     Raises
     ------
     UserError
-        If the file is absent, damaged or not one of verdicts.
+        If the file is missing, damaged, or holds no verdicts.
     """
     try:
         table = pq.read_table(path, page_checksum_verification=True, memory_map=False)
@@ -128,13 +128,13 @@ def _row(decision: Decision) -> dict[str, object]:
 
 
 def count(decisions: Sequence[Decision], kinds: Sequence[str] = ()) -> dict[str, int]:
-    """Return how many claims have each verdict, of all kinds or of some."""
+    """Return the number of claims with each verdict, for all kinds or some."""
     found = Counter(d.verdict for d in decisions if not kinds or d.claim.kind in kinds)
     return {v: found[v] for v in VERDICTS}
 
 
 def summary(decisions: Sequence[Decision]) -> str:
-    """Say in a line how many claims hold, of how many that were run."""
+    """Return one line: how many of the tested claims hold."""
     found, trained = count(decisions), count([d for d in decisions if d.claim.counted])
     run = trained[HOLDS] + trained[FAILS] + trained[UNDECIDED]
     each = ", ".join(f"{n} {verdict}" for verdict, n in found.items() if n)
@@ -142,7 +142,7 @@ def summary(decisions: Sequence[Decision]) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number as people read it: four significant digits, counts whole."""
+    """Return a number for readers: four significant digits, counts whole."""
     if not math.isfinite(value):
         return "–"
     if float(value).is_integer() and abs(value) >= 1000:
@@ -151,7 +151,7 @@ def number(value: float) -> str:
 
 
 def shown(decision: Decision) -> str:
-    """Return what was found: a number with its interval, or the span of several."""
+    """Return the result: a number with its interval, or the range of several numbers."""
     known = [e for e in decision.evidence if math.isfinite(e.value)]
     if not known:
         return decision.finding
@@ -168,7 +168,7 @@ def shown(decision: Decision) -> str:
 
 
 def lay_out(decisions: Sequence[Decision], run: str) -> layout.Table:
-    """Lay out the verdicts, a row a claim."""
+    """Lay out the verdicts, one row for each claim."""
     notes = (
         f"Run: {run}. {summary(decisions)}.",
         "Intervals are 95 % and over replicate seeds. docs/claims.md says how a claim is decided.",

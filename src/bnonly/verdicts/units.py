@@ -1,4 +1,4 @@
-"""Which networks and regimes a test is about, with the values of their runs."""
+"""The networks and regimes of a test, with the values of their runs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from bnonly.verdicts.measure import over_runs
 
 #: Experiment, architecture, regime.
 Place = tuple[str, str, str]
-#: From an experiment to the architectures that `*` stands for.
+#: From an experiment to the architectures for which `*` stands.
 Names = Callable[[str], Sequence[str]]
 
 
 @dataclass
 class Unit:
-    """A network under a regime, what is subtracted from it, and the values of its runs by seed."""
+    """A network under a regime, the place to subtract, and the values of its runs by seed."""
 
     experiment: str
     architecture: str
@@ -31,7 +31,7 @@ class Unit:
 
     @property
     def seeds(self) -> list[int]:
-        """The seeds with a value; with `minus`, those that both sides have."""
+        """The seeds with a value; with `minus`, those with a value on both sides."""
         return sorted(set(self.mine) & set(self.theirs) if self.minus else set(self.mine))
 
     def at(self, metric: str, seeds: Sequence[int]) -> float:
@@ -41,7 +41,7 @@ class Unit:
 
     @property
     def what(self) -> str:
-        """How evidence names it."""
+        """Its name in evidence."""
         text = f"{self.architecture}/{self.regime}"
         if self.minus:
             _, architecture, regime = self.minus
@@ -50,14 +50,14 @@ class Unit:
 
     @property
     def places(self) -> Iterator[Place]:
-        """Where its runs are: its own, and those of what is subtracted."""
+        """The places of its runs, and of the runs to subtract."""
         yield self.experiment, self.architecture, self.regime
         if self.minus:
             yield self.minus
 
     @property
     def pooled(self) -> bool:
-        """Whether its runs have arrays, of which a statistic is taken over all runs together."""
+        """Whether its runs have arrays, so that the statistic pools all runs."""
         return any(isinstance(v, np.ndarray) for v in self.mine.values())
 
 
@@ -67,7 +67,7 @@ def paper_names(catalog: Catalog) -> Names:
 
 
 def units_of(test: Test, names: Names) -> list[Unit]:
-    """Return what a test is about, one experiment and regime after the other, so that a trend is along the networks."""
+    """Return the units of a test, by experiment and regime, so that a trend follows the networks."""
     units = [
         Unit(selector.experiment, architecture, regime, minus, threshold)
         for selector in test.of
@@ -82,7 +82,7 @@ def units_of(test: Test, names: Names) -> list[Unit]:
 
 
 def distinct(units: Sequence[Unit], aliases: Mapping[str, str]) -> list[Unit]:
-    """Return the units without those that are another one under a second name: WRN-14-1 is ResNet-14."""
+    """Return the units without second names of a network: WRN-14-1 is ResNet-14."""
     return list(
         {(aliases.get(u.architecture, u.architecture), u.regime, u.threshold): u for u in units[::-1]}.values()
     )[::-1]

@@ -1,4 +1,4 @@
-"""The verdicts that there are, what one rests on, and how it reads."""
+"""The possible verdicts, the evidence of a verdict, and its wording."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Evidence:
     Attributes
     ----------
     what : str
-        Network and regime, or what the statistic is over.
+        Network and regime, or the range of a statistic.
     value, sd : float
-        The statistic and, where it is a mean over runs, their standard deviation.
+        The statistic and, for a mean over runs, their standard deviation.
     n : int
-        Replicates; 0 for what is known exactly.
+        Number of replicates; 0 for an exact number.
     low, high : float
         95 % interval.
     verdict : str
-        Of this number alone.
+        The verdict on this number alone.
     """
 
     what: str
@@ -43,18 +43,18 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Decision:
-    """What became of a claim.
+    """The verdict on a claim.
 
     Attributes
     ----------
     reason : str
-        In a sentence.
+        One sentence.
     finding : str
-        What the rule says of these results although the verdict is another: of other data, or of an inconsistent claim.
+        The rule's outcome if the verdict is another: for other data, or an inconsistent claim.
     cells : tuple of str
         The runs used.
     missing : tuple of (str, str, int)
-        The paper's runs that it takes and that are not there.
+        The paper's runs that the claim needs and the run lacks.
     """
 
     claim: Claim
@@ -67,7 +67,7 @@ class Decision:
 
 
 def of_all(verdicts: Iterable[str]) -> str:
-    """Return the verdict on a claim from those on its numbers: all must hold, and one that does not is enough."""
+    """Return the verdict on a claim from the verdicts on its numbers: all must hold, and one failure is enough."""
     found = set(verdicts)
     if FAILS in found:
         return FAILS
@@ -75,7 +75,7 @@ def of_all(verdicts: Iterable[str]) -> str:
 
 
 def reason_of(verdict: str, evidence: Sequence[Evidence]) -> str:
-    """Return the sentence that goes with a verdict on a result."""
+    """Return the reason for a verdict on a result, as a sentence."""
     several = len(evidence) > 1
     if verdict == HOLDS:
         return (
