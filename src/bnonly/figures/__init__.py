@@ -1,1 +1,1 @@
-"""Figures 1-25: one module each, `NEEDS` and `draw`, discovered by name."""
+"""Figures 1-25: one module each, with `NEEDS` and `draw`, found by name."""

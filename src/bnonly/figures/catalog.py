@@ -1,4 +1,4 @@
-"""Which figures and tables there are, found by the names of their files (standard library only; the Snakefile imports this)."""
+"""The list of figures and tables, found by their file names (standard library only; the Snakefile imports this)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from bnonly.errors import UserError, accepted
 from bnonly.grid import families
 
 HERE = Path(__file__).parent
-#: What figures show, computed from the files of cells.
+#: The numbers that figures show, computed from the files of cells.
 METRICS = HERE.parent / "results/metrics.py"
 #: Tables of parameter counts, which read ``results/counts.csv``.
 COUNTED = ("table1", "table_c2")
-#: Files here that decide what a figure asks for, not how it is drawn: what they return reaches it through its request.
+#: Files here that determine a figure's request, not its drawing; the request already reflects a change to them.
 _ASKING = [HERE / name for name in ("catalog.py", "make.py", "manifest.py", "needs.py", "outputs.py", "staleness.py")]
 
 
 def sources(folder: Path) -> list[Path]:
-    """Return the files of a package and of the packages in it: code, data, templates."""
+    """Return the files of a package and its subpackages: code, data, templates."""
     return sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
 
 
@@ -38,22 +38,22 @@ def digest_of(files: Iterable[Path]) -> str:
 
 @dataclass(frozen=True)
 class Catalog:
-    """The modules of one folder that each make one figure or table.
+    """The modules of one folder; each makes one figure or table.
 
     Attributes
     ----------
     kind : str
-        What they make, for messages: "figure" or "table".
+        The product, for messages: "figure" or "table".
     package : str
-        The package they are in.
+        The package of the modules.
     folder : Path
         Its folder.
     pattern : str
         Regular expression of their files' names.
     shared : tuple of Path
-        Files and folders whose code takes part in making every one of them.
+        Files and folders whose code helps to make every one of them.
     prefix : str
-        Before the file's name in the figure's name.
+        Prefix of the figure's name before the file's name.
     """
 
     kind: str
@@ -68,12 +68,12 @@ class Catalog:
         return sorted(self.prefix + p.stem for p in self.folder.glob("*.py") if re.fullmatch(self.pattern, p.stem))
 
     def module(self, name: str) -> ModuleType:
-        """Import one.
+        """Import one module.
 
         Raises
         ------
         UserError
-            If there is none of that name.
+            If no module has that name.
         """
         if name not in self.names():
             raise UserError(f"{self.kind} {name}: there is none of that name; {accepted(name, self.names())}")
@@ -84,16 +84,16 @@ class Catalog:
         return tuple(self.module(name).NEEDS)
 
     def title(self, name: str) -> str:
-        """Return what one shows, in one line: the first of its docstring."""
+        """Return the first line of the module's docstring, which describes the figure or table."""
         return (self.module(name).__doc__ or name).strip().splitlines()[0]
 
     def file(self, name: str) -> Path:
-        """Return the file of one figure or table, which says what it needs and draws it."""
+        """Return the file of one figure or table, which states its needs and draws it."""
         self.module(name)
         return self.folder / f"{name.removeprefix(self.prefix)}.py"
 
     def code_digest(self, name: str) -> str:
-        """Return the SHA-256 of the code that makes one: its own file and what is shared.
+        """Return the SHA-256 of the code for one figure or table: its own file and the shared files.
 
         Editing one figure's file redraws that figure alone; editing the style redraws all of them.
         """
@@ -109,7 +109,7 @@ FIGURES = Catalog(
     r"fig\d\d",
     (HERE / "values.py", METRICS, HERE / "render.py", HERE / "drawing"),
 )
-#: What the paper does not show; none of it is made for `figures/all`.
+#: Figures beyond the paper; `figures/all` includes none of them.
 BEYOND = Catalog("figure", "bnonly.figures.beyond", HERE / "beyond", r"[a-z]\w*", (*FIGURES.shared,), prefix="beyond/")
 TABLES = Catalog(
     "table",

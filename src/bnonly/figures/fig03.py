@@ -1,7 +1,7 @@
 """Figure 3: BatchNorm parameter count and accuracy when scaling depth and width (Section 4).
 
-Training only BatchNorm in CIFAR-type ResNets.  A regression line each, over the means: slope for a doubling of the
-count, Pearson's r, r² and p.  What the paper prints as r² fits its p values only as r.
+Training only BatchNorm in CIFAR-type ResNets.  Each regression line uses the means and has a slope per doubling of the
+count, Pearson's r, r² and p.  The paper's r² values agree with its p values only if they are r.
 """
 
 from bnonly.figures.drawing.scatter import DEPTH, WIDTH, regressions

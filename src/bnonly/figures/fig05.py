@@ -1,6 +1,6 @@
 """Figure 5: fraction of γ parameters with |γ| below 0.01, 0.05 and 0.1 (Section 5).
 
-Of each run, then mean and standard deviation over replicates, with all parameters trainable and with BatchNorm alone.
+Computed for each run, then averaged over replicates, with all parameters trainable and with BatchNorm alone.
 """
 
 from bnonly.figures.drawing.lines import thresholds

@@ -1,6 +1,6 @@
 """Figure 6: accuracy change when clamping γ values below 0.01, 0.05 and 0.1 to 0 (Section 5).
 
-In percentage points against the untouched network.  In the paper clamping below 0.01 changes nothing:
+In percentage points against the unclamped network.  In the paper, clamping below 0.01 changes nothing:
 such features are disabled.
 """
 

@@ -1,6 +1,6 @@
 """Figure 13: accuracy when training 2, 4, 8 or 16 random parameters per channel (Appendix F).
 
-CIFAR-type ResNets only.  Two of them are as many as BatchNorm's; in the paper it takes 8 to 16 to match its accuracy.
+CIFAR-type ResNets only.  Two random parameters equal BatchNorm's number; in the paper, 8 to 16 match its accuracy.
 """
 
 from bnonly.figures.drawing.lines import View, accuracy
@@ -16,7 +16,7 @@ NEEDS = tuple(
 
 def draw(sheet: Sheet, data: Results) -> None:
     """Draw the figure."""
-    # The first of the four names them all, as in the paper.
+    # As in the paper, the first label names all four.
     words = {f"{k} Random Params Per Channel": f"{k}" for k in (4, 8, 16)}
     words["2 Random Params Per Channel"] = "Random Params per Channel: 2"
     accuracy(sheet, data, (View("cifar-depth"), View("cifar-width")), columns=2, words=words)

@@ -1,4 +1,4 @@
-"""One figure or table: drawn, and noted as made."""
+"""Draw a figure or write a table, and record its sources."""
 
 from __future__ import annotations
 

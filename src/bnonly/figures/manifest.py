@@ -15,7 +15,7 @@ from bnonly.results import atomic
 
 
 def times_redrawn() -> int:
-    """Return how often the manifest that is there was written again for something gone; 0 if there is none."""
+    """Return how often the existing manifest was rewritten for a missing file; 0 without a manifest."""
     found = atomic.read_json(paths.MANIFEST).get("redrawn")
     return found if isinstance(found, int) else 0
 
@@ -41,7 +41,7 @@ def write_manifest(grid: Grid, redrawn: int) -> Path:
 
 
 def is_current(grid: Grid) -> bool:
-    """Say whether the manifest is there and lists what there is."""
+    """Return whether the manifest exists and matches the files."""
     try:
         return bool(atomic.read_json(paths.MANIFEST).get("outputs") == _entries(grid))
     except UserError:

@@ -1,7 +1,7 @@
-"""What a figure or table needs, and what it is given (standard library and yaml; the Snakefile imports this).
+"""The needs and the request of a figure or table (standard library and yaml; the Snakefile imports this).
 
-A figure's module states its `NEEDS`; `request` turns them, with a grid, into a `Request`: panels, series, cells and their
-digests.  The workflow derives a figure's inputs from it, and draws the figure again exactly when it has changed.
+A figure's module states its `NEEDS`.  `request` resolves them against a grid into a `Request`: panels, series, cells and
+their digests.  The workflow derives a figure's inputs from it, and redraws the figure exactly when it changes.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class Need:
     regimes : tuple of str
         The series, in the order of the legend.
     files : tuple of str
-        Keys of `bnonly.paths.TRAINED` and `ANALYSED`; none of them: the architectures alone, without a cell.
+        Keys of `bnonly.paths.TRAINED` and `ANALYSED`; if empty, the panel needs the architectures without cells.
     case_study : bool
-        Only the experiment's case study instead of all architectures (Figure 4).
+        Whether only the experiment's case study is shown (Figure 4).
     among : str
-        Only the architectures that this other experiment has as well (a reference for it); empty: all.
+        Another experiment as a reference: only architectures that it has too are shown.  Empty: all.
     also : bool
-        Whether regimes of one's own (``also`` of the experiment) are shown beside them.
+        Whether the user's own regimes (``also`` of the experiment) are shown beside them.
     """
 
     experiment: str
@@ -52,13 +52,13 @@ class Need:
     also: bool = False
 
     def series(self, experiment: Experiment) -> tuple[str, ...]:
-        """Return the regimes that the panel shows."""
+        """Return the regimes of the panel."""
         return tuple(dict.fromkeys((*self.regimes, *(experiment.also if self.also else ()))))
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A place on a panel's x axis; two of them may share a folder (WRN-14-1 is ResNet-14)."""
+    """A position on a panel's x axis; two architectures may share a folder (WRN-14-1 is ResNet-14)."""
 
     name: str
     label: str
@@ -70,14 +70,14 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Panel:
-    """An experiment as a figure asks for it.
+    """An experiment as a figure shows it.
 
     Attributes
     ----------
     paper_data : bool
         Whether the paper's numbers are about this data set.
     cells : dict
-        Digests of the cells by architecture's folder, regime and seed; empty for architectures alone.
+        Digests of the cells by architecture's folder, regime and seed; empty if only architectures are shown.
     """
 
     experiment: str
@@ -93,14 +93,14 @@ class Panel:
 
     @property
     def axis_title(self) -> str:
-        """The title, which never passes other data off as those it names."""
+        """The title; it adds the data set if the experiment's title could mean another one."""
         others = {info.title for info in DATASETS.values()} - {self.dataset_title}
         if self.dataset_title in self.title or (self.paper_data and not any(name in self.title for name in others)):
             return self.title
         return f"{self.title}, on {self.dataset_title}"
 
     def short_name(self, architecture: Architecture) -> str:
-        """Return an architecture's label without the data set, where the panel names it anyway."""
+        """Return an architecture's label without the data set, which the panel names."""
         return architecture.label.removeprefix(f"{self.dataset_title}-")
 
     def chance(self, top: int = 1) -> float:
@@ -121,22 +121,22 @@ class Panel:
 
 @dataclass(frozen=True)
 class Request:
-    """All that a figure or table shows.
+    """The complete request of a figure or table.
 
     Attributes
     ----------
     name : str
         The figure or table.
     labels : dict
-        What the legend calls each regime.
+        Legend label of each regime.
     panels : tuple of Panel
-        Without those of experiments that the grid leaves out.
+        The panels, without those of experiments that the grid lacks.
     differences : str
-        How its cells differ from the paper's, in words (`bnonly.paper.deviations`); empty: the figure is the paper's.
+        Differences between its cells and the paper's, in words (`bnonly.paper.deviations`); empty for the paper's figure.
     remarks : str
-        Differences that leave it the paper's, such as engine and precision.
+        Differences that do not make it another figure, such as engine and precision.
     stated : tuple of Stated
-        Values that the paper states for some points, if the configuration wants them shown.
+        The paper's values for some points, if the configuration enables them.
     """
 
     name: str
@@ -147,15 +147,15 @@ class Request:
     stated: tuple[Stated, ...] = ()
 
     def to_json(self) -> str:
-        """Return the canonical JSON, by which the workflow notices a change."""
+        """Return the canonical JSON, whose changes the workflow detects."""
         return canonical(dataclasses.asdict(self))
 
     def cells(self) -> dict[Key, str]:
-        """Return the digest of every cell behind it by key, in order."""
+        """Return the digests of all its cells by key, in order."""
         return {key: digest for panel in self.panels for key, digest in panel.keys()}
 
     def files(self) -> list[Path]:
-        """Return every file that it reads, each once, in order."""
+        """Return all its input files, each once, in order."""
         found = {
             key.folder / (paths.TRAINED | paths.ANALYSED)[kind]: None
             for panel in self.panels
@@ -180,9 +180,9 @@ def request(grid: Grid, name: str, needs: Sequence[Need]) -> Request:
     Raises
     ------
     UserError
-        If the grid lacks all of the experiments, a regime of one it has, or its case study.
+        If the grid lacks all experiments, or an experiment of the grid lacks a regime or its case study.
     """
-    # A run may leave whole experiments out (one GPU, no ImageNet): its figures then have fewer panels, and say so.
+    # A run may omit whole experiments (one GPU, no ImageNet); its figures then have fewer panels, and say so.
     lacking = [n for n in needs if {n.experiment, n.among or n.experiment} - set(grid.experiments)]
     shown = [n for n in needs if n not in lacking] or list(needs)
     panels = tuple(_panel(grid, name, need) for need in shown)
@@ -250,5 +250,5 @@ def _experiment(grid: Grid, name: str, experiment: str) -> Experiment:
 
 
 def canonical(content: Any) -> str:
-    """Return something as canonical JSON, for the workflow's `params`."""
+    """Return an object as canonical JSON, for the workflow's `params`."""
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

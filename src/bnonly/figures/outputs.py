@@ -1,4 +1,4 @@
-"""Figures and tables under one roof: their names, needs, files and code (standard library and yaml only)."""
+"""All figures and tables together: their names, needs, files and code (standard library and yaml only)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def names() -> list[str]:
-    """Return every figure and table: the paper's figures, its tables, and what goes beyond it."""
+    """Return the names of all figures and tables: the paper's figures, its tables, and figures beyond the paper."""
     return [*FIGURES.names(), *TABLES.names(), *BEYOND.names()]
 
 
 def catalog_of(name: str) -> Catalog:
-    """Return the catalog that has a figure or table; raise `UserError` if none does."""
+    """Return the catalog of a figure or table; raise `UserError` if there is none."""
     if name in FIGURES.names():
         return FIGURES
     for catalog in (TABLES, BEYOND):
@@ -37,20 +37,20 @@ def catalog_of(name: str) -> Catalog:
 
 
 def respelt(name: str) -> str:
-    """Return fig05 for fig5 and figure5, which are nearer to it than their spelling says."""
+    """Return fig05 for fig5 and figure5: as text, another name could be nearer."""
     return re.sub(r"^fig\D*0*(\d{1,2})$", lambda match: f"fig{int(match[1]):02}", name)
 
 
 def wanted(grid: Grid, lacking: Container[str] | None = None) -> list[str]:
     """Return the figures and tables of `figures/all`.
 
-    They are those that the configuration lists; else all but the ones of whose experiments the grid has none, or has them
-    on request only, and but those of `left_out`, which may be given as `lacking` where it is known.
+    They are those listed in the configuration.  Without a list, they are all except two kinds: those without an
+    experiment in the grid (experiments on request do not count), and those of `left_out`, or of `lacking` if given.
 
     Raises
     ------
     UserError
-        If the configuration lists one that does not exist.
+        If the configuration lists an unknown one.
     """
     for name in grid.outputs:
         catalog_of(name)
@@ -59,7 +59,7 @@ def wanted(grid: Grid, lacking: Container[str] | None = None) -> list[str]:
 
 
 def left_out(grid: Grid) -> dict[str, str]:
-    """Return the figures and tables that the grid has experiments for, but not all they need, and what is missing."""
+    """Return the figures and tables for which the grid has experiments but lacks other needs, with the reason."""
     found = {}
     for name in _about(grid) if not grid.outputs else ():
         try:
@@ -80,20 +80,20 @@ def beyond() -> list[str]:
 
 def _has_an_experiment(grid: Grid, name: str) -> bool:
     needs = catalog_of(name).needs(name)
-    # A reference for another experiment is there for that one's sake.
+    # A reference for another experiment does not count by itself.
     about = [grid.experiments[n.experiment] for n in needs if n.experiment in grid.experiments and not n.among]
     return not needs or any(not experiment.on_request for experiment in about)
 
 
 def ask(grid: Grid, name: str) -> Request:
-    """Return what a figure or table shows, with the paper's values if they are wanted."""
+    """Return the request of a figure or table, with the paper's values if the configuration enables them."""
     asked = needs.request(grid, name, catalog_of(name).needs(name))
     return dataclasses.replace(asked, stated=_stated(asked)) if grid.paper_values else asked
 
 
 def _stated(asked: Request) -> tuple[Stated, ...]:
-    """Return what the paper states of a figure's points, where the data are the paper's."""
-    # Here, because few runs want it and the claims take a while to read.
+    """Return the paper's values for a figure's points, if the data are the paper's."""
+    # Imported here, because few runs use it and reading the claims takes a while.
     from bnonly.paper import catalog
 
     claims = catalog.load(figures=tuple(names()))
@@ -106,12 +106,12 @@ def _stated(asked: Request) -> tuple[Stated, ...]:
         for regime in panel.regimes
     }
     found = [s for s in catalog.stated(claims, asked.name) if (s.experiment, s.architecture, s.regime) in shown]
-    # Some values are stated several times; the first statement counts.
+    # The paper repeats some values; the first statement counts.
     return tuple({tuple(s.point.values()): s for s in reversed(found)}.values())[::-1]
 
 
 def code(name: str) -> Path:
-    """Return the file of a figure or table; what figures share is beside it."""
+    """Return the file of a figure or table; the shared files are beside it."""
     return catalog_of(name).file(name)
 
 
@@ -123,12 +123,12 @@ def files(name: str) -> list[str]:
 
 
 def inputs(asked: Request) -> list[Path]:
-    """Return what a figure or table reads: its cells' files, and the counts if it is a table of architectures."""
+    """Return the input files of a figure or table: its cells' files, and the counts for a table of architectures."""
     return asked.files() + ([paths.counts()] if asked.name in COUNTED else [])
 
 
 def drawable(grid: Grid, there: Callable[[Path], bool]) -> tuple[list[str], dict[str, str]]:
-    """Return the figures and tables whose files are there, and of the others why not."""
+    """Return the figures and tables whose input files exist, and for each other one the reason why it cannot be drawn."""
     good, bad = [], left_out(grid)
     for name in wanted(grid, bad):
         lacking = next((f for f in inputs(ask(grid, name)) if not there(f)), None)
@@ -155,13 +155,14 @@ def architectures(grid: Grid) -> dict[str, Any]:
 
 
 def select(grid: Grid, targets: Sequence[str]) -> list[Key]:
-    """Return the cells behind figures, tables and experiments, each once in the grid's order; all of `figures/all` for
-    none.
+    """Return the cells behind figures, tables and experiments, each once in the grid's order.
+
+    Without targets, these are the cells of `figures/all`.
 
     Raises
     ------
     UserError
-        If a target is not one of them.
+        If a target is unknown.
     """
     if not targets:
         wanted = grid.on_default()

@@ -1,4 +1,4 @@
-"""Draw a figure from its request, and write it as PDF, PNG and CSV: the same bytes whenever it is drawn again."""
+"""Draw a figure from its request, and write it as PDF, PNG and CSV; redrawing gives the same bytes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bnonly.results import atomic
 
 @contextmanager
 def look() -> Iterator[None]:
-    """Use matplotlib's defaults and this project's style, whatever the user's matplotlibrc says."""
+    """Use matplotlib's defaults and this project's style, independent of the user's matplotlibrc."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         parameters: Any = matplotlib.rcParams
@@ -35,14 +35,14 @@ def compose(request: Request, root: Path = Path(".")) -> Sheet:
     Parameters
     ----------
     request : Request
-        What it shows.
+        The figure's request.
     root : Path
-        The run's folder, where ``results/`` is.
+        The run's folder, which contains ``results/``.
 
     Raises
     ------
     UserError
-        If there is no such figure, or a result is absent, damaged or of another configuration.
+        If there is no such figure, or a result is missing, damaged or of another configuration.
     """
     beyond = request.name in BEYOND.names()
     module = (BEYOND if beyond else FIGURES).module(request.name)
@@ -77,9 +77,9 @@ def render(request: Request, folder: Path = paths.FIGURES, root: Path = Path("."
     Parameters
     ----------
     request : Request
-        What it shows.
+        The figure's request.
     folder : Path
-        Where to write, relative to `root`.
+        Output folder, relative to `root`.
     root : Path
         The run's folder.
 
@@ -91,7 +91,7 @@ def render(request: Request, folder: Path = paths.FIGURES, root: Path = Path("."
     Raises
     ------
     UserError
-        If a result is absent, damaged or of another configuration, or a file cannot be written.
+        If a result is missing, damaged or of another configuration, or a file cannot be written.
     """
     name = request.name
     made = [root / folder / f"{name}.{suffix}" for suffix in paths.FIGURE_FORMATS]
@@ -103,7 +103,7 @@ def render(request: Request, folder: Path = paths.FIGURES, root: Path = Path("."
                     numbers = sheet.numbers.map(lambda v: not_a_formula(v) if isinstance(v, str) else v)
                     stream.write(numbers.to_csv(index=False, float_format="%.10g").encode())
                 elif path.suffix == ".pdf":
-                    # Without dates and versions, so that equal figures are equal files.
+                    # Omit dates and versions, so that equal figures are equal files.
                     metadata = {
                         "Title": (BEYOND if name in BEYOND.names() else FIGURES).title(name),
                         "Subject": " ".join(sheet.warnings) or None,

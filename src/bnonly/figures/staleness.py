@@ -1,4 +1,4 @@
-"""Whether figures, tables, verdicts and the report are what the results and the code would make now."""
+"""Whether figures, tables, verdicts and the report match the current results and code."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ def code_digest(name: str) -> str:
 
 
 def verdict_code(*packages: str) -> str:
-    """Return the SHA-256 of the code and the data of some rooms of the package: those behind the verdicts, or behind the report."""
+    """Return the SHA-256 of the code and the data of some rooms of the package, for the verdicts or the report."""
     folders = [Path(__file__).parents[1] / package for package in packages]
     return digest_of([METRICS, *(path for folder in folders for path in sources(folder))])
 
 
 def made_from(asked: Request) -> str:
-    """Return a SHA-256 of all that a figure or table is made from: what it shows, and its code."""
+    """Return a SHA-256 of the request and the code of a figure or table."""
     return hashlib.sha256(f"{asked.to_json()} {code_digest(asked.name)}".encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """Why files are not what is asked for: `kind` is "missing", "stale" or "damaged"."""
+    """The reason why files are not as requested; `kind` is "missing", "stale" or "damaged"."""
 
     kind: str
     text: str
 
 
 def record(name: str, made: str, files: Iterable[str], root: Path = Path(".")) -> None:
-    """Note what files were made from (`made_from`, `made_from_run`), and their checksums."""
+    """Record the digest of the files' sources (`made_from`, `made_from_run`) and the files' checksums."""
     sums = {file: _sha256(root / file) for file in files}
     content = json.dumps({"made_from": made, "sha256": sums}, indent=1)
     atomic.replace(root / paths.drawn_from(name), content.encode())
 
 
 def fault(name: str, made: str, files: Iterable[str], root: Path = Path(".")) -> Fault | None:
-    """Compare files with the note of when they were made; None if they are what `made` asks for, byte by byte.
+    """Compare files with their record; return None if they match `made` and are unchanged byte by byte.
 
-    Whoever shows, lists or passes on a figure, a table, the verdicts or the report asks here.
+    Code that shows, lists or exports a figure, a table, the verdicts or the report calls this first.
     """
     noted = atomic.read_json(root / paths.drawn_from(name))
     sums = noted.get("sha256")
@@ -61,7 +61,7 @@ def fault(name: str, made: str, files: Iterable[str], root: Path = Path(".")) ->
     if noted.get("made_from") != made:
         return Fault("stale", f"{name} was made from other results, or by other code")
     for file in files:
-        with suppress(OSError):  # what cannot be read is not what it was
+        with suppress(OSError):  # an unreadable file counts as changed
             if isinstance(sums, dict) and sums.get(file) == _sha256(root / file):
                 continue
         return Fault("damaged", f"{file} was changed after it was made")
@@ -78,7 +78,7 @@ def fault_of(asked: Request, root: Path = Path(".")) -> Fault | None:
 
 
 def made_from_run(grid: Grid, rooms: Sequence[str], claims: Path | None = None) -> str:
-    """Return a SHA-256 of all that verdicts or the report are made from: the results that are there, the code of some rooms, a claims file."""
+    """Return a SHA-256 of the sources of verdicts or the report: the current results, the code of some rooms, a claims file."""
     found = {
         str(cell): [
             cell.digest(),

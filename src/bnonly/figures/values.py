@@ -1,8 +1,8 @@
-"""From a request and the cells' files to the numbers that figures and tables show.
+"""The numbers of figures and tables, from a request and the cells' files.
 
-The one place where drawing reads results.  Every file is checked against the digest that the request names, so a
-figure is never made of another configuration's numbers.  pandas and pyarrow are imported on use: figure modules name
-`Results` in their signatures, and the Snakefile imports figure modules.
+Drawing reads results only here.  Every file is checked against the digest in the request, so that a figure never shows
+another configuration's numbers.  pandas and pyarrow are imported on use: figure modules name `Results` in their
+signatures, and the Snakefile imports figure modules.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from bnonly.paper.catalog import Stated
 
-#: One row a run.
+#: One row for each run.
 RUN_COLUMNS = ("panel", "architecture", "regime", "seed", "quantity", "value", "diverged")
 
 
@@ -36,11 +36,11 @@ class Pooled:
     Attributes
     ----------
     values : numpy.ndarray
-        The finite ones.
+        The finite values.
     runs, diverged : int
-        How many runs they come from, and how many of these diverged.
+        Number of runs, and of diverged runs among them.
     dropped : int
-        How many values were not finite.
+        Number of values that are not finite.
     """
 
     values: np.ndarray
@@ -50,12 +50,12 @@ class Pooled:
 
 
 class Results:
-    """The results behind one figure or table.
+    """The results of one figure or table.
 
     Parameters
     ----------
     request : Request
-        What it shows.
+        The figure's request.
     root : Path
         The run's folder.
     """
@@ -71,7 +71,7 @@ class Results:
 
     @property
     def runs(self) -> str:
-        """How many runs are behind a point, in words."""
+        """The number of runs behind a point, in words."""
         found: dict[int, dict[str, None]] = {}
         for panel in self.panels:
             count = max(len(by_seed) for by_regime in panel.cells.values() for by_seed in by_regime.values())
@@ -82,7 +82,7 @@ class Results:
         return listed(f"{said[n]} ({listed(titles)})" for n, titles in found.items())
 
     def has(self, experiment: str) -> bool:
-        """Say whether the run has an experiment; not every run has all of a figure's."""
+        """Return whether the run has an experiment; some runs lack an experiment of the figure."""
         return any(panel.experiment == experiment for panel in self.panels)
 
     def panel(self, experiment: str) -> Panel:
@@ -99,7 +99,7 @@ class Results:
         Raises
         ------
         UserError
-            If it is absent, damaged, or of another configuration.
+            If it is missing, damaged, or of another configuration.
         """
         from bnonly.results import parquet
 
@@ -112,7 +112,7 @@ class Results:
         return self._tables[kind, key]
 
     def _same_data(self, path: Path, data: dict[str, Any]) -> None:
-        """Refuse to show runs side by side that were trained on different data of one name."""
+        """Refuse to combine runs that were trained on different data of the same name."""
         first, sha256 = self._data.setdefault(data["dataset"], (path, data["sha256"]))
         if data["sha256"] != sha256:
             raise UserError(
@@ -120,7 +120,7 @@ class Results:
             )
 
     def parameters(self, panel: Panel, architecture: Architecture, regime: str) -> dict[str, int]:
-        """Return the parameter counts that a cell's training recorded."""
+        """Return the parameter counts recorded when a cell was trained."""
         first = panel.replicates(architecture, regime)[0]
         return dict(self.table("metrics", panel, first)[1]["parameters"])
 
@@ -130,7 +130,7 @@ class Results:
         Raises
         ------
         UserError
-            If one is absent.
+            If one is missing.
         """
         sizes = []
         for key in panel.replicates(architecture, regime):
@@ -144,39 +144,39 @@ class Results:
         return sum(sizes) / len(sizes)
 
     def has_diverged(self, panel: Panel, key: Key) -> bool:
-        """Say whether a run diverged."""
+        """Return whether a run diverged."""
         return bool(self.table("metrics", panel, key)[1]["status"] == "diverged")
 
     def diverged(self) -> tuple[int, int]:
-        """Return how many of the runs behind the figure diverged, and how many runs there are."""
+        """Return the number of diverged runs behind the figure, and of all its runs."""
         runs = {key: self.has_diverged(panel, key) for panel in self.panels for key, _ in panel.keys()}
         return sum(runs.values()), len(runs)
 
     def stated(self, panel: Panel, metric: str, threshold: float = 0.0) -> list[Stated]:
-        """Return the values that the paper states for a panel's points, if the configuration wants them shown.
+        """Return the paper's values for a panel's points, if the configuration enables them.
 
         Parameters
         ----------
         panel : Panel
-            Where.
+            The panel.
         metric : str
             As in the claims: "top1", "small_gammas".
         threshold : float
-            Of the metrics that have one.
+            The threshold, for metrics that take one.
         """
         wanted = (panel.experiment, metric, threshold)
         return [s for s in self._stated if (s.experiment, s.metric, s.threshold) == wanted]
 
     def accuracy(self, panel: Panel, top: int = 1) -> pd.DataFrame:
-        """Return every run's final test accuracy in percent: of the last epoch trained, diverged or not."""
+        """Return every run's final test accuracy in percent, from the last trained epoch even if it diverged."""
         return self._per_run(panel, f"test_top{top}", f"top{top}")
 
     def small_gammas(self, panel: Panel, threshold: float) -> pd.DataFrame:
-        """Return the percentage of every run's gammas that are smaller than `threshold` in absolute value."""
+        """Return the percentage of every run's gammas below `threshold` in absolute value."""
         return self._per_run(panel, f"small_gammas<{threshold:g}", "small_gammas", threshold)
 
     def clamping_change(self, panel: Panel, threshold: float) -> pd.DataFrame:
-        """Return by how many percentage points clamping gammas below `threshold` changes every run's accuracy."""
+        """Return the change of every run's accuracy, in percentage points, from clamping gammas below `threshold`."""
         return self._per_run(panel, f"change<{threshold:g}", "clamping_change", threshold)
 
     def disabled_activations(self, panel: Panel) -> pd.DataFrame:
@@ -186,7 +186,7 @@ class Results:
         return self._per_run(panel, f"zero>{DISABLED:g}", "disabled_activations")
 
     def pooled(self, kind: str, column: str, panel: Panel, architecture: Architecture, regime: str) -> Pooled:
-        """Return a column of a cell's file over all channels and all replicates."""
+        """Return a column of a cell's file, pooled over all channels and replicates."""
         import numpy as np
 
         keys = panel.replicates(architecture, regime)
@@ -230,13 +230,13 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     runs : pandas.DataFrame
-        One row a run, with `RUN_COLUMNS`.
+        One row for each run, with `RUN_COLUMNS`.
 
     Returns
     -------
     pandas.DataFrame
-        One row a panel, architecture, regime and quantity, in their order of appearance, with `runs` (how many there
-        are), `n` (how many have a finite value), `mean`, `sd` (of a sample; missing for n < 2) and `diverged`.
+        One row for each panel, architecture, regime and quantity, in order of appearance.  Its columns are `runs` (the number
+        of runs), `n` (those with a finite value), `mean`, `sd` (of a sample; missing for n < 2) and `diverged`.
     """
     finite = runs.assign(value=runs["value"].where(runs["value"].abs() != float("inf")))
     grouped = finite.groupby(["panel", "architecture", "regime", "quantity"], sort=False)

@@ -1,1 +1,1 @@
-"""Figures beyond the paper, from the same files or from experiments of their own (``snakemake figures/beyond``)."""
+"""Figures beyond the paper, from the same files or from their own experiments (``snakemake figures/beyond``)."""

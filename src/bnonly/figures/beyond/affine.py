@@ -1,6 +1,6 @@
 """Beyond the paper: training γ alone and β alone, beside both.
 
-CIFAR-type ResNets by depth; the parameter that does not train stays at its start.
+CIFAR-type ResNets by depth; the untrained parameter stays at its initial value.
 """
 
 from bnonly.figures.drawing.lines import View, accuracy

@@ -1,6 +1,6 @@
 """Beyond the paper: the distribution of γ when BatchNorm trains alone, with and without weight decay.
 
-Whether the spike at zero is there without anything that pulls γ towards zero.
+The figure tests whether the spike at zero also appears when nothing pulls γ towards zero.
 """
 
 from bnonly.figures.drawing.densities import GAMMA, family

@@ -1,6 +1,6 @@
 """Beyond the paper: where in the network small γ and dead activations are.
 
-The case study layer by layer, by the layer's place in its block; mean over replicates.
+The case study layer by layer, by each layer's position in its block; mean over replicates.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _by_layer(data: Results, panel: Panel, source: tuple[str, str, str], chosen:
 
 
 def place(layer: str) -> str:
-    """Return a layer's place in its block, by its name in the network."""
+    """Return a layer's position in its block, from its name in the network."""
     if "downsample" in layer:
         return "shortcut"
     if "." not in layer:

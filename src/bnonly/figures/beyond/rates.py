@@ -1,6 +1,6 @@
 """Beyond the paper: is the comparison fair? Learning rates from 0.01 to 1, with and without weight decay.
 
-One network; the paper trains everything with one rate and one weight decay, chosen for all parameters.
+One network.  The paper uses one learning rate and one weight decay, chosen for training all parameters.
 """
 
 from typing import Any

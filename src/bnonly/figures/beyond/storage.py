@@ -1,6 +1,6 @@
 """Beyond the paper: accuracy against the bytes that a trained network takes on disk (Section 6).
 
-A weights file holds what was trained, BatchNorm's statistics and the seed: the rest is drawn again from the seed.
+A weights file holds the trained parameters, BatchNorm's statistics and the seed, from which the rest is drawn again.
 """
 
 from bnonly.figures.drawing.scatter import by_regime

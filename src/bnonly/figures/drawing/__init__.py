@@ -1,1 +1,1 @@
-"""How figures are drawn."""
+"""Shared drawing code of the figures."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: From the first label to the last; γ and β have the same axis.
+#: The first and last tick label; γ and β share one axis.
 _BOTH = {
     "ResNet-14": (-1.5, 2.5),
     "ResNet-32": (-1.5, 2.5),

@@ -1,4 +1,4 @@
-"""Histograms of channel values, a panel an architecture: Figures 4, 15-22 (gamma, beta) and 23-25 (activations)."""
+"""Histograms of channel values, one panel for each architecture: Figures 4, 15-22 (gamma, beta) and 23-25 (activations)."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a histogram is of.
+    """The quantity of a histogram.
 
     Attributes
     ----------
     kind, column : str
-        Which file of a cell, and which column of it.
+        The file of a cell, and its column.
     heading : str
-        Above the figure.
+        Text above the figure.
     label : str
-        Of the x axis.
+        Label of the x axis.
     unit_range : bool
         Whether the values lie in [0, 1]; otherwise the axis follows the data.
     """
@@ -45,12 +45,12 @@ GAMMA = Quantity("batchnorm", "gamma_end", "Distribution of γ", "Value")
 BETA = Quantity("batchnorm", "beta_end", "Distribution of β", "Value")
 ZERO = Quantity("activations", "zero", "Histogram of Pr[activation = 0]", "Pr[activation = 0]", unit_range=True)
 
-#: Most bins of a histogram, and how many values a bin should hold on average before there are more.
+#: Largest number of bins, and the smallest average number of values per bin.
 BINS, VALUES_A_BIN = 60, 8
 UNIT_BINS = 20
-#: Share of each regime's values that may lie outside the axis where a few of them are far away.
+#: Share of each regime's values that may lie beyond the axis if a few are far away.
 TAIL = 0.005
-#: The paper's axis is kept where no more than this share of a regime's values lies outside it.
+#: The paper's axis is kept if at most this share of each regime's values lies outside it.
 MOST_OUTSIDE = 0.1
 
 
@@ -64,7 +64,7 @@ def case_studies(sheet: Sheet, data: Results, quantity: Quantity) -> None:
 
 
 def family(sheet: Sheet, data: Results, quantity: Quantity) -> None:
-    """Draw one panel for each architecture of the figure's one experiment (Figures 15-25)."""
+    """Draw one panel for each architecture of the figure's only experiment (Figures 15-25)."""
     (panel,) = data.panels
     count = len(panel.architectures)
     columns = {1: 1, 2: 2, 4: 2, 7: 4, 8: 4}.get(count, 3 if count < 9 else 4)
@@ -76,15 +76,15 @@ def family(sheet: Sheet, data: Results, quantity: Quantity) -> None:
 
 
 def bin_edges(samples: list[np.ndarray]) -> np.ndarray:
-    """Return equal bins for all samples together, one of them centred on zero.
+    """Return equal bins for all samples together, with one bin centred on zero.
 
-    A spike at zero is then one bin, not two halves.  The bins span all values, or all but `TAIL` of each sample at
-    either end where the rest would squeeze the distribution into a corner.
+    A spike at zero is then one bin, not two halves.  The bins span all values.  If the outermost values would squeeze
+    the distribution into a corner, the bins omit `TAIL` of each sample at either end.
 
     Parameters
     ----------
     samples : list of numpy.ndarray
-        Finite values; empty samples are passed over.
+        Finite values; empty samples are skipped.
     """
     import numpy as np
 
@@ -102,7 +102,7 @@ def bin_edges(samples: list[np.ndarray]) -> np.ndarray:
 
 
 def _bins(low: float, high: float, values: int) -> np.ndarray:
-    """Return the edges of equal bins over a range, as many as so many values fill."""
+    """Return the edges of equal bins over a range; more values allow more bins."""
     import numpy as np
 
     width = (high - low) / min(BINS, max(8, values // VALUES_A_BIN))
@@ -113,7 +113,7 @@ def _bins(low: float, high: float, values: int) -> np.ndarray:
 def _paper_axis(
     panel: Panel, architecture: Architecture, column: str, samples: list[np.ndarray]
 ) -> tuple[float, float] | None:
-    """Return the ends of the paper's axis where the data are the paper's and lie inside, or None."""
+    """Return the ends of the paper's axis, or None unless the data are the paper's and lie inside."""
     ends = PAPER_AXES.get(column, {}).get(architecture.name) if panel.paper_data else None
     if not ends or any(s.size and ((s < ends[0]) | (s > ends[1])).mean() > MOST_OUTSIDE for s in samples):
         return None
@@ -133,7 +133,7 @@ def _panels(
         _histograms(sheet, ax, data, panel, architecture, quantity, pools)
         marks = _mark_diverged(ax, pools)
         ax.set_title(title, pad=11 if marks else None)
-        # The axes are named once a row and once a column.
+        # Each axis is labelled once per row or column.
         if i % columns == 0:
             ax.set_ylabel("Density")
         if i + columns >= len(shown):
@@ -172,7 +172,7 @@ def _histograms(
         sheet.entry(data.labels[regime], ax.stairs(density, edges, fill=i == 0, zorder=2 + i, **look))
         _record(sheet, data, panel, architecture, regime, quantity, pool, edges, counts, density)
     low, high = axis or (edges[0], edges[-1])
-    margin = 0.01 * (high - low)  # a bar at the end is drawn whole
+    margin = 0.01 * (high - low)  # keeps a bar at the end whole
     ax.set_xlim(low - margin, high + margin)
     ax.set_ylim(bottom=0)
     ax.locator_params(axis="x", nbins=6, steps=[1, 2, 2.5, 5, 10])
@@ -192,7 +192,7 @@ def _record(
     counts: np.ndarray,
     density: np.ndarray,
 ) -> None:
-    """Keep the bins for the CSV, and note what the histogram leaves out."""
+    """Keep the bins for the CSV file, and note the values that the histogram omits."""
     import pandas as pd
 
     sheet.note(f"Each distribution pools the channels of {data.runs}.")
@@ -218,7 +218,7 @@ def _record(
 
 
 def _mark_diverged(ax: Axes, pools: Mapping[str, Pooled]) -> bool:
-    """Write above the panel, in each regime's colour, how many of how many runs diverged; say whether any did."""
+    """Write above the panel, in each regime's colour, how many of its runs diverged; return whether any did."""
     marks = [(r, f"× {pool.diverged}/{pool.runs}") for r, pool in pools.items() if pool.diverged]
     for i, (regime, text) in enumerate(reversed(marks)):
         ax.annotate(

@@ -1,4 +1,4 @@
-"""Figures with one point an architecture and regime, joined by lines: accuracy, small gammas, clamping, activations."""
+"""Figures with a point for each architecture and regime, joined by lines: accuracy, small gammas, clamping, activations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from bnonly.paper.catalog import Stated
 
-#: The thresholds of Figures 5 and 6, with the share of white in the regime's colour, the dash and the marker.
+#: The thresholds of Figures 5 and 6, each with its share of white in the regime's colour, its dash and its marker.
 THRESHOLDS: dict[float, tuple[float, Any, str]] = dict(
     zip(SMALL, [(0.0, "-", "o"), (0.15, (0, (4, 1.4)), "s"), (0.3, (0, (1.2, 1)), "^")], strict=True)
 )
@@ -30,7 +30,7 @@ SPELT_OUT = {
     "All Params Trainable": "All Parameters Trainable",
     "All Params Trainable (γ and β Disabled)": "All Parameters Trainable (γ and β Disabled)",
 }
-#: Percent: a panel with these limits always shows all of them, whatever the data.
+#: In percent; a panel with these limits always shows all of them.
 WHOLE = (0.0, 100.0)
 
 
@@ -41,15 +41,15 @@ class View:
     Attributes
     ----------
     experiment : str
-        Whose.
+        Its experiment.
     label : str
-        Of the y axis.
+        Label of the y axis.
     top : int
-        1 or 5.
+        1 for top-1 or 5 for top-5 accuracy.
     limits : tuple of float
-        The paper's y axis; kept where the data are the paper's and lie inside.  Panels with one axis there have one here.
+        The paper's y axis, used if the data are the paper's and lie inside.  Panels that share an axis there share it here.
     fixed : bool
-        Whether it is kept for a few points outside it, too, which become arrows at its edge.
+        Whether to keep the limits even if a few points lie outside; these become arrows at the edge.
     """
 
     experiment: str
@@ -76,22 +76,22 @@ def accuracy(
     chance: bool = True,
     words: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Draw final test accuracy against architecture, a line a regime.
+    """Draw final test accuracy against architecture, with a line for each regime.
 
     Parameters
     ----------
     sheet : Sheet
-        Where.
+        The figure.
     data : Results
-        What.
+        Its results.
     views : sequence of View
-        The panels; those of experiments that the run leaves out are left out.
+        The panels; those of experiments that the run omits are skipped.
     columns : int
         Panels in a row.
     chance : bool
         Whether to draw the accuracy of guessing.
     words : mapping of str to str
-        What the paper's legend calls some labels here, in one row where they fit; any other label stands as it is.
+        The paper's legend for some labels, in one row if they fit; other labels stay unchanged.
     """
     views = [view for view in views if data.has(view.experiment)]
     columns = min(columns, len(views))
@@ -114,7 +114,7 @@ def accuracy(
 
 
 def disabled(sheet: Sheet, data: Results, label: str, limits: tuple[float, float]) -> None:
-    """Draw the share of ReLU channels that are off, a line a regime (Figure 7)."""
+    """Draw the share of ReLU channels that are off, with a line for each regime (Figure 7)."""
     count = len(data.panels)
     _grid(sheet, data.panels, count)
     shown = [_points(sheet, data, panel, data.disabled_activations(panel)) for panel in data.panels]
@@ -134,24 +134,24 @@ def thresholds(
     metric: str,
     words: str,
 ) -> None:
-    """Draw a quantity that depends on a threshold of gamma, a line a regime and threshold (Figures 5 and 6).
+    """Draw a quantity that depends on a threshold of gamma, with a line for each regime and threshold (Figures 5 and 6).
 
     Parameters
     ----------
     sheet : Sheet
-        Where.
+        The figure.
     data : Results
-        What.
+        Its results.
     quantity : callable
         `Results.small_gammas` or `Results.clamping_change`.
     labels : mapping of str to str
-        Of each experiment's y axis.
+        Labels of each experiment's y axis.
     limits : tuple of float
         The paper's y axis.
     metric : str
-        What the claims call the quantity.
+        The claims' name for the quantity.
     words : str
-        What the legend calls a threshold, which stands for {}.
+        The legend's text for a threshold; {} stands for the threshold.
     """
     import pandas as pd
 
@@ -170,7 +170,7 @@ def thresholds(
                 shift = shifts[regime, threshold]
                 points = points[points["regime"] == regime]
                 text = words.format(f"{threshold:g}")
-                # One row of the legend a regime; its first entry names it.
+                # The legend has one row for each regime; its first entry names the regime.
                 label = text if white else f"{data.labels[regime]}, {text}"
                 sheet.entry(label, _line(ax, points, Style(style.lighter(white), marker, dash), shift), group=regime)
         middle = everything["regime"].map({r: shifts[r, SMALL[len(SMALL) // 2]] for r in panel.regimes})
@@ -180,7 +180,7 @@ def thresholds(
 
 
 def ticks(architectures: Sequence[Architecture]) -> list[str]:
-    """Return short labels for an x axis: the numbers at the end of the names, where these tell them apart.
+    """Return short labels for an x axis: the numbers at the end of the names, if they are unique.
 
     ``ResNet-14, ResNet-32`` become ``14, 32`` and ``WRN-14-1, WRN-14-2`` become ``14-1, 14-2``.
     """
@@ -191,7 +191,7 @@ def ticks(architectures: Sequence[Architecture]) -> list[str]:
 
 
 def _grid(sheet: Sheet, panels: Sequence[Panel], columns: int) -> None:
-    """Lay out panels; three in a row share its width by what their tick labels need."""
+    """Lay out panels; three in a row share its width according to their tick labels."""
     if columns < 3:
         sheet.grid(len(panels), columns, 3.4 if columns == 1 else COLUMN, 2.3 if columns == 1 else 1.95)
         return
@@ -201,7 +201,7 @@ def _grid(sheet: Sheet, panels: Sequence[Panel], columns: int) -> None:
 
 
 def _points(sheet: Sheet, data: Results, panel: Panel, runs: pd.DataFrame) -> pd.DataFrame:
-    """Reduce runs to points with a place on the axis, and keep them for the CSV."""
+    """Reduce runs to points with a position on the axis, and keep them for the CSV file."""
     points = summary(runs)
     points.insert(2, "x", points["architecture"].map(_places(panel)))
     record_points(sheet, data, panel, points)
@@ -209,7 +209,7 @@ def _points(sheet: Sheet, data: Results, panel: Panel, runs: pd.DataFrame) -> pd
 
 
 def record_points(sheet: Sheet, data: Results, panel: Panel, points: pd.DataFrame) -> None:
-    """Keep points for the CSV, and note what a reader must know of them."""
+    """Keep points for the CSV file, and add the notes that they need."""
     labels = points["regime"].map(data.labels)
     sheet.record(points.assign(label=labels, title=panel.title, dataset=panel.dataset_title))
     if (points["n"] < points["runs"]).any():
@@ -238,19 +238,19 @@ def _regimes(
 
 
 def _shift(i: int, count: int, step: float = 0.045) -> float:
-    """Return how far a series stands from the tick, so that equal points of several series are all seen."""
+    """Return the distance of a series from the tick, which keeps equal points of several series visible."""
     return (i - (count - 1) / 2) * step
 
 
 def _line(ax: Axes, points: pd.DataFrame, style: Style, shift: float) -> Line2D:
-    """Draw points, their standard deviations and the line through them; outside the axis, an arrow with the value."""
+    """Draw points, their standard deviations and the line through them; a point outside the axis is an arrow with its value."""
     shown = points[points["n"] > 0].assign(x=lambda found: found["x"] + shift)
     low, high = ax.get_ylim()
     inside = shown["mean"].between(low, high)
     outside = shown[~inside]
     line = ax.errorbar(shown["x"], shown["mean"], yerr=shown["sd"].where(inside), **style.line())[0]
-    if len(shown) and outside.empty:  # an empty line without a clip has an endless extent
-        line.set_clip_on(False)  # a point on the frame (0%, 100%) is drawn whole
+    if len(shown) and outside.empty:  # an empty line without clipping has an endless extent
+        line.set_clip_on(False)  # keeps a point on the frame (0%, 100%) whole
     for point in outside.to_dict("records"):
         below = point["mean"] < low
         place = (point["x"], low if below else high)
@@ -269,16 +269,16 @@ def _line(ax: Axes, points: pd.DataFrame, style: Style, shift: float) -> Line2D:
 
 
 def mark_diverged(ax: Axes, points: pd.DataFrame, styles: Mapping[str, Style]) -> None:
-    """Cross out each point with runs that diverged, and write above the panel how many of how many.
+    """Cross out each point with diverged runs, and write their number above the panel.
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
-        Where.
+        The panel.
     points : pandas.DataFrame
-        With x, mean, regime, runs and diverged.
+        Points with x, mean, regime, runs and diverged.
     styles : mapping of str to Style
-        Of each regime: the counts have its colour, a line a regime.
+        Styles of the regimes; each regime's counts are a line in its colour.
     """
     marked = points[(points["diverged"] > 0) & (points["n"] > 0)]
     if marked.empty:
@@ -312,20 +312,20 @@ def mark_stated(
     places: Mapping[str, float],
     styles: Mapping[str, Style],
 ) -> None:
-    """Mark the values that the paper states for some points, and keep them for the CSV.
+    """Mark the paper's values for some points, and keep them for the CSV file.
 
     Parameters
     ----------
     sheet : Sheet
-        Where a note explains the mark.
+        The figure, which gets a note on the mark.
     ax : matplotlib.axes.Axes
-        Where.
+        The panel.
     stated : sequence of Stated
-        From `Results.stated`.
+        Values from `Results.stated`.
     places : mapping
-        Where each architecture is on the x axis.
+        Position of each architecture on the x axis.
     styles : mapping of str to Style
-        Of each regime.
+        Styles of the regimes.
     """
     import pandas as pd
 
@@ -364,10 +364,10 @@ def _places(panel: Panel) -> dict[str, float]:
 def y_limits(
     points: pd.DataFrame, limits: tuple[float, float], paper_data: bool, fixed: bool = False
 ) -> tuple[float, float]:
-    """Return the paper's limits where the data are the paper's and lie inside, limits of the data elsewhere.
+    """Return the paper's limits if the data are the paper's and lie inside; otherwise, limits of the data.
 
-    An end at 0 is always shown: shares begin there (an error bar that does not is cut off), changes are from there.
-    Nothing goes beyond 100 percent.  With `fixed`, limits that most means lie inside are kept.
+    An end at 0 is always shown.  Shares begin there, and a longer error bar is cut off; changes are measured from there.
+    No limit exceeds 100 percent.  With `fixed`, limits stay if most means lie inside.
     """
     shown = points[points["n"] > 0]
     if shown.empty:
@@ -376,7 +376,7 @@ def y_limits(
     inside = shown["mean"].between(*limits).mean()
     if limits == WHOLE or (paper_data and ((limits[0] <= low and high <= limits[1]) or (fixed and inside > 0.5))):
         return limits
-    # At least one percentage point, and no room beyond the paper's limits unless the data need it.
+    # Show at least one percentage point; exceed the paper's limits only if the data need it.
     pad = max(0.08 * (high - low), (1.0 - (high - low)) / 2)
     bottom = max(low - pad, limits[0]) if low >= limits[0] else low - pad
     top = min(high + pad, limits[1]) if high <= limits[1] else high + pad
@@ -391,7 +391,7 @@ def _extremes(points: pd.DataFrame) -> tuple[float, float]:
 def _frames(
     sheet: Sheet, panels: Sequence[Panel], points: Sequence[pd.DataFrame], views: Sequence[View], columns: int
 ) -> None:
-    """Set up the axes of all panels; those with the same limits in the paper share theirs."""
+    """Set up the axes of all panels; panels with equal limits in the paper share theirs."""
     import pandas as pd
 
     for ax, panel, view in zip(sheet.axes, panels, views, strict=True):
@@ -400,7 +400,7 @@ def _frames(
         limits = y_limits(together, view.limits, all(panels[i].paper_data for i in alike), view.fixed)
         _frame(ax, panel, view, limits)
         _note_cut(sheet, together, view, limits)
-    # A label that repeats the one to its left is dropped.
+    # Drop a label that repeats the one on its left.
     for i in reversed(range(1, len(panels))):
         if i % columns and (views[i - 1].label, views[i - 1].limits) == (views[i].label, views[i].limits):
             sheet.axes[i].set_ylabel("")
@@ -419,7 +419,7 @@ def _frame(ax: Axes, panel: Panel, view: View, limits: tuple[float, float]) -> N
 
 
 def _note_cut(sheet: Sheet, points: pd.DataFrame, view: View, limits: tuple[float, float]) -> None:
-    """Say what of the data the limits of a panel cut off."""
+    """Note the data that the limits of a panel cut off."""
     low, high = _extremes(points)
     means = points["mean"].dropna()
     if ((means < limits[0]) | (means > limits[1])).any():

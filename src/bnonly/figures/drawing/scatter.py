@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Y_LABEL = "Test Accuracy (%)"
-#: Of many regimes in one panel.
+#: Markers for many regimes in one panel.
 MARKERS = "osD^v<>PX*ph"
 
 
 @dataclass(frozen=True)
 class Growth:
-    """One series: an experiment whose architectures grow in some way.
+    """One series: an experiment whose architectures grow in depth, width or both.
 
     Attributes
     ----------
     experiment : str
-        Whose final accuracies; its panel has one regime.
+        The experiment with the accuracies; its panel has one regime.
     label : str
-        In the legend.
+        Label in the legend.
     style : str
         A key of `bnonly.figures.drawing.style.GROWTH`.
     joined : bool
@@ -45,7 +45,7 @@ class Growth:
     joined: bool = True
 
 
-#: In Figures 3 and 10.
+#: The series of Figures 3 and 10.
 DEPTH = Growth("cifar-depth", "Increasing Depth", "depth")
 WIDTH = Growth("cifar-width", "Increasing Width", "width")
 
@@ -57,13 +57,13 @@ class Regression:
     Attributes
     ----------
     n : int
-        Points.
+        Number of points.
     slope : float
-        Percentage points a doubling.
+        Percentage points per doubling.
     intercept : float
-        At one parameter.
+        Value at one parameter.
     r, p : float
-        Pearson's correlation, and its two-sided p value against no correlation.
+        Pearson's correlation, and its two-sided p value under the hypothesis of no correlation.
     """
 
     n: int
@@ -74,13 +74,13 @@ class Regression:
 
 
 def regress(counts: pd.Series, accuracies: pd.Series) -> Regression | None:
-    """Regress accuracy on log2 of the count; None with fewer than three points, or with one count only."""
+    """Regress accuracy on log2 of the count; return None with fewer than three points or a single count."""
     import numpy as np
     from scipy.stats import linregress
 
     if len(counts) < 3 or counts.nunique() < 2:
         return None
-    if accuracies.nunique() == 1:  # no variance to explain: a level line, no correlation
+    if accuracies.nunique() == 1:  # no variance to explain: a level line without correlation
         return Regression(len(counts), 0.0, float(accuracies.iloc[0]), 0.0, 1.0)
     fit = linregress(np.log2(counts.to_numpy(dtype=float)), accuracies.to_numpy(dtype=float))
     return Regression(len(counts), float(fit.slope), float(fit.intercept), float(fit.rvalue), float(fit.pvalue))
@@ -94,13 +94,13 @@ def regressions(
     Parameters
     ----------
     sheet : Sheet
-        Where.
+        The figure.
     data : Results
-        What.
+        Its results.
     series : tuple of Growth
         The series.
     label : str
-        Of the x axis.
+        Label of the x axis.
     limits : tuple of float
         The paper's y axis.
     """
@@ -146,7 +146,7 @@ def regressions(
 def comparison(
     sheet: Sheet, data: Results, series: tuple[Growth, ...], label: str, limits: tuple[float, float]
 ) -> None:
-    """Draw accuracies of several series against the count of trainable parameters (Figure 10)."""
+    """Draw the accuracies of several series against the number of trainable parameters (Figure 10)."""
     series = tuple(growth for growth in series if data.has(growth.experiment))
     ax, points = _axes(sheet, data, series, label, limits)
     for i, growth in enumerate(series):
@@ -158,14 +158,14 @@ def comparison(
 
 
 def _seen(i: int) -> dict[str, float]:
-    """Return size and order of a series' markers: where two series share a point, both are seen (ResNet-14 is WRN-14-1)."""
+    """Return the size and order of a series' markers; both stay visible where series share a point (ResNet-14 is WRN-14-1)."""
     return {"markersize": 3.6 + 1.3 * i, "zorder": 4 - 0.1 * i}
 
 
 def _axes(
     sheet: Sheet, data: Results, series: tuple[Growth, ...], label: str, limits: tuple[float, float]
 ) -> tuple[Axes, dict[str, pd.DataFrame]]:
-    """Set up the one panel and return it with every series' finite points."""
+    """Set up the only panel; return it with the finite points of every series."""
     import pandas as pd
     from matplotlib.ticker import FuncFormatter, NullLocator
 
@@ -177,10 +177,10 @@ def _axes(
     ax.set_xlabel(label)
     ax.set_ylabel(Y_LABEL)
     if not everything.empty:
-        # Half a doubling of room on either side.
+        # Leave half a doubling on either side.
         ax.set_xlim(everything["x"].min() / 2**0.5, everything["x"].max() * 2**0.5)
     ax.set_ylim(y_limits(everything, limits, all(p.paper_data for p in panels.values())))
-    # Ticks at 500, 1000, 2000, ...: doublings of 125 so that a thousand is one of them.
+    # Ticks at 500, 1000, 2000, ...: doublings of 125, which include one thousand.
     low, high = ax.get_xlim()
     doublings = range(math.ceil(math.log2(low / 125)), math.floor(math.log2(high / 125)) + 1)
     ax.set_xticks([125 * 2.0**k for k in doublings])
@@ -206,7 +206,7 @@ def _points(sheet: Sheet, data: Results, panel: Panel) -> pd.DataFrame:
 
 
 def by_regime(sheet: Sheet, data: Results, x: Callable[[Panel, Architecture, str], float], label: str) -> pd.DataFrame:
-    """Draw the accuracy of every network under every regime against something of it; return the points."""
+    """Draw the accuracy of every network and regime against a quantity of theirs; return the points."""
     import pandas as pd
     from matplotlib.ticker import FuncFormatter, NullFormatter
 

@@ -1,7 +1,7 @@
-"""The page a figure is drawn on: panels above, one legend and the notes below, and the numbers behind the plot.
+"""The page of a figure: panels above, one legend and the notes below, and the numbers behind the plot.
 
-matplotlib and pandas are imported on use, and never pyplot: figure modules name `Sheet` in their signatures, and the
-Snakefile imports figure modules.
+The module imports matplotlib and pandas on use, and never pyplot: figure modules name `Sheet` in their signatures, and
+the Snakefile imports figure modules.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 #: Widths of a text block and of a full page, in inches.
 COLUMN = 5.5
 PAGE = 7.0
-#: Room between panels, legend and notes, and at the edge, in inches.
+#: Space between panels, legend and notes, and at the edge, in inches.
 GAP = 0.06
-#: Least distance between two tick labels, in points.
+#: Smallest distance between two tick labels, in points.
 TICK_GAP = 1.5
 
 
 class Sheet:
-    """One figure in the making.
+    """A figure under construction.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Sheet:
         self.notes: list[str] = []
         self.warnings: list[str] = []
         self.findings: list[str] = []
-        #: Largest share of a distribution that lies beyond its axis; whether some runs have no value to show.
+        #: Largest share of a distribution beyond its axis; whether some runs have no value to show.
         self.outside = 0.0
         self.lacking = False
         self._entries: dict[tuple[str, str], Artist] = {}
@@ -67,11 +67,11 @@ class Sheet:
         Parameters
         ----------
         count, columns : int
-            How many panels, and how many in a row.
+            Number of panels, and of panels per row.
         width, height : float
-            Of the whole figure without legend and notes, and of one row, in inches.
+            Width of the figure without legend and notes, and height of a row, in inches.
         shares : sequence of float, optional
-            How wide the columns are, one to another.
+            Relative widths of the columns.
         """
         rows = math.ceil(count / columns)
         self._body = width, rows * height
@@ -85,37 +85,37 @@ class Sheet:
         return self.axes
 
     def heading(self, text: str) -> None:
-        """Set the line above all panels."""
+        """Set the text above all panels."""
         self.figure.suptitle(text)
 
     def entry(self, label: str, handle: Artist, group: str = "") -> None:
-        """Add an entry to the figure's one legend.
+        """Add an entry to the figure's only legend.
 
-        A label that is there already in the group is not repeated; a group stays in one row where it fits.
+        A label that its group already has is not repeated; a group stays in one row if it fits.
         """
         self._entries.setdefault((group, label), handle)
 
     def note(self, text: str) -> None:
-        """Add a line below the legend; one that is there already is not repeated."""
+        """Add a line below the legend, unless it is there already."""
         if text not in self.notes:
             self.notes.append(text)
 
     def find(self, text: str) -> None:
-        """State what the figure shows, in a sentence made from its numbers: first at the foot, and in the CSV file."""
+        """State a finding in one sentence with the figure's numbers; it comes first in the footer and in the CSV file."""
         self.findings.append(text)
 
     def warn(self, text: str) -> None:
-        """Add a line that nobody should overlook, at the foot of the page."""
+        """Add a warning line at the foot of the page."""
         if text not in self.warnings:
             self.warnings.append(text)
 
     def record(self, frame: pd.DataFrame) -> None:
-        """Keep numbers that the figure shows, for its CSV file."""
+        """Keep numbers of the figure for its CSV file."""
         self._frames.append(frame)
 
     @property
     def numbers(self) -> pd.DataFrame:
-        """Everything recorded, in order; a column that some rows lack is empty there."""
+        """All recorded rows, in order; columns that a row lacks are empty."""
         import pandas as pd
 
         columns = list(dict.fromkeys(itertools.chain.from_iterable(f.columns for f in self._frames)))
@@ -124,7 +124,7 @@ class Sheet:
         return numbers.assign(finding=" ".join(self.findings)) if self.findings else numbers
 
     def finish(self) -> None:
-        """Place the legend and the notes, make the page as high as they need, and fit labels to their panels."""
+        """Place the legend and the notes, adapt the page's height to them, and fit labels to their panels."""
         width, height = self._body
         legend = None if self._legend_in_empty_panel() else self._legend_below(width)
         notes = (
@@ -137,11 +137,11 @@ class Sheet:
         longest = self._clear_ticks()
         if longest:
             self._arrange(height + longest * math.ceil(len(self.axes) / self._columns), footers)
-        # From here on nothing moves: the PDF and the PNG get the same layout.
+        # The layout is final now: the PDF and the PNG share it.
         self.figure.set_layout_engine("none")
 
     def _arrange(self, height: float, footers: Sequence[Any]) -> None:
-        """Lay out the page with panels that take `height` inches together, the footers below them."""
+        """Lay out the page: panels of `height` inches in all, the footers below them."""
         width, below = self._body[0], GAP
         places = []
         for artist in reversed(footers):
@@ -175,7 +175,7 @@ class Sheet:
         count = len(self._entries)
         if not count:
             return None
-        # The fewest rows that fit, then the fewest columns that fill as many rows.
+        # Take the fewest rows that fit, then the fewest columns for that number of rows.
         for rows in range(1, count + 1):
             columns = math.ceil(count / rows)
             handles, labels = self._by_rows(columns)
@@ -199,7 +199,7 @@ class Sheet:
                 if row is None:
                     rows.append(row := [])
                 row += together
-        # matplotlib fills a legend column by column; reading order is row by row.
+        # matplotlib fills a legend by columns; readers expect rows.
         blank = Line2D([], [], linestyle="none"), ""
         ordered = [row[column] if column < len(row) else blank for column in range(columns) for row in rows]
         return [handle for handle, _ in ordered], [label for _, label in ordered]
@@ -214,7 +214,7 @@ class Sheet:
         return text
 
     def _wrapped(self, text: Text, words: str, room: float) -> str:
-        """Break words into lines of at most `room` inches in the type of `text`, whose content is lost."""
+        """Break words into lines of at most `room` inches in the type of `text`; this overwrites its content."""
         along = 1 if text.get_rotation() else 0  # y labels run upwards
         lines = [""]
         for word in words.split():
@@ -227,7 +227,7 @@ class Sheet:
         return "\n".join(lines)
 
     def _wrap_labels(self) -> None:
-        """Break the titles and axis labels that are longer than their panel."""
+        """Break titles and axis labels that are longer than their panel."""
         wrapped = False
         for ax in self.axes:
             box = ax.get_window_extent()
@@ -236,7 +236,7 @@ class Sheet:
                 if self._inches(text)[along] <= most:
                     continue
                 words = text.get_text()
-                # As few lines as fit, and these of like lengths.
+                # As few lines as fit, all of similar length.
                 broken = [self._wrapped(text, words, most * share) for share in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)]
                 fewest = broken[0].count("\n")
                 text.set_text([b for b in broken if b.count("\n") == fewest][-1])
@@ -249,7 +249,7 @@ class Sheet:
         return box.width / self.figure.dpi, box.height / self.figure.dpi
 
     def _clear_ticks(self) -> float:
-        """Make x tick labels that collide smaller; where that is not enough, upright: return the longest's inches."""
+        """Shrink x tick labels that collide; if they still do, rotate them and return the longest one's length in inches."""
         for ax in filter(self._collide, self.axes):
             ax.tick_params(axis="x", labelsize=SMALLEST)
         colliding = [ax for ax in self.axes if self._collide(ax)]

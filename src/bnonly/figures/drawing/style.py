@@ -1,8 +1,8 @@
-"""How the figures look: type, lines, and one colour, marker and dash for every regime (standard library only).
+"""The style of the figures: type, lines, and a colour, marker and dash for every regime (standard library only).
 
-The colours follow the paper's (blue: everything trains, red: BatchNorm, green: random weights), darkened to a contrast
-of at least 3 to 1 against the page.  Within a figure they differ in lightness as well as in hue, so that they stay apart in grey and for colour-blind readers, and each regime
-has a marker and a dash of its own besides.
+The colours follow the paper's (blue: everything trains, red: BatchNorm, green: random weights), but are darker: their
+contrast against the page is at least 3 to 1.  Within a figure they differ in lightness as well as hue, so that they stay
+distinct in grey and for colour-blind readers.  Each regime also has its own marker and dash.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 #: matplotlib's parameters, laid over its defaults: a user's matplotlibrc must not change the paper's figures.
 RC: dict[str, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, has gamma and beta, is the same on every machine
+    "font.family": "DejaVu Sans",  # matplotlib includes it; it has gamma and beta and is the same on every machine
     "mathtext.fontset": "dejavusans",
     "font.size": 7.0,
     "axes.labelsize": 7.0,
@@ -57,8 +57,8 @@ RC: dict[str, Any] = {
     "figure.constrained_layout.w_pad": 0.03,
     "figure.constrained_layout.hspace": 0.03,
     "figure.constrained_layout.wspace": 0.03,
-    "text.hinting": "none",  # so that type is as wide in the PDF and at 200 dpi as it was when the page was laid out
-    # A label is text: a $ in it is not mathematics.
+    "text.hinting": "none",  # keeps the width of type the same in the layout, the PDF and the PNG at 200 dpi
+    # Labels are plain text: a $ does not start mathematics.
     "text.parse_math": False,
     "pdf.fonttype": 42,
     "svg.fonttype": "none",
@@ -66,7 +66,7 @@ RC: dict[str, Any] = {
 }
 
 CHANCE = "0.45"
-#: No type is smaller than this.
+#: Smallest type size.
 SMALLEST = 6.0
 
 
@@ -93,11 +93,11 @@ class Style:
         }
 
     def lighter(self, share: float) -> str:
-        """Return the colour mixed with white, `share` of it white."""
+        """Return the colour mixed with white, which has the given `share`."""
         return self._mixed(255, share)
 
     def ink(self) -> str:
-        """Return the colour dark enough for small type."""
+        """Return the colour, darkened for small type."""
         return self._mixed(0, 0.3)
 
     def _mixed(self, grey: int, share: float) -> str:
@@ -125,7 +125,7 @@ REGIMES: dict[str, Style] = {
     "rand2_out": Style("#809b26", "<", (0, (2, 1))),
 }
 
-#: Figures 3 and 10 colour by what grows, not by regime.
+#: Figures 3 and 10 colour by the growing dimension, not by regime.
 GROWTH: dict[str, Style] = {
     "depth": Style("#0b4c8c", "o"),
     "width": Style("#cc3b11", "s", (0, (4, 1.4))),
@@ -144,8 +144,8 @@ _OTHERS = (
 def of_regimes(names: Sequence[str]) -> dict[str, Style]:
     """Return the style of each regime of a figure.
 
-    A regime that is not in `REGIMES` gets a style that depends on its name, so that it mostly looks the same in every
-    figure, moved on where two such regimes of one figure would look alike.
+    A regime missing from `REGIMES` gets a style that depends on its name, and so usually looks the same in every figure.
+    If two such regimes of a figure would look alike, one gets the next style.
     """
     styles: dict[str, Style] = {}
     for name in names:

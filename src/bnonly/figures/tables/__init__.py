@@ -1,1 +1,1 @@
-"""The paper's tables, and one of results that it states without a figure: one module each, `NEEDS` and `build`."""
+"""The paper's tables, and tables of its claims without a figure: one module each, with `NEEDS` and `build`."""

@@ -1,4 +1,4 @@
-"""Tables of regimes beside the ones that they vary, on the same networks; the difference is paired by seed."""
+"""Tables that compare varied regimes with their originals on the same networks; differences are paired by seed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from bnonly.figures.needs import Architecture, Need, Panel
 from bnonly.figures.tables.layout import Table
 from bnonly.figures.values import Results
 
-#: An experiment with varied regimes, and one with what they vary.
+#: An experiment with varied regimes, and one with their originals.
 Pair = tuple[str, str]
-#: A regime, what it varies, and what the paper says of it.
+#: A regime, its original, and the paper's statement about it.
 Comparison = tuple[str, str, str]
 
 NOTE = (
@@ -22,7 +22,7 @@ NOTE = (
 
 
 def needs(pairs: Sequence[Pair], comparisons: Sequence[Comparison]) -> tuple[Need, ...]:
-    """Return what a table of comparisons shows, each experiment once."""
+    """Return the needs of a table of comparisons, each experiment once."""
     varied, bases = (tuple(dict.fromkeys(c[i] for c in comparisons)) for i in (0, 1))
     found = (need for one, other in pairs for need in (Need(one, varied), Need(other, bases, among=one)))
     return tuple(dict.fromkeys(found))

@@ -1,4 +1,4 @@
-"""Exact parameter counts, and how the paper prints them (standard library only)."""
+"""Exact parameter counts, and their form in the paper's tables (standard library only)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read(path: Path) -> dict[str, dict[str, int]]:
     Raises
     ------
     UserError
-        If the file is absent or has not the columns.
+        If the file is missing or lacks the columns.
     """
     try:
         rows = list(csv.DictReader(io.StringIO(atomic.read(path).decode(), newline="")))
@@ -43,14 +43,14 @@ def read(path: Path) -> dict[str, dict[str, int]]:
 
 
 def short(count: int, decimals: int | None = None) -> str:
-    """Return a count as the paper prints it: ``650``, ``8.29K``, ``1.73M``.
+    """Return a count in the paper's form: ``650``, ``8.29K``, ``1.73M``.
 
     Parameters
     ----------
     count : int
         The count.
     decimals : int, optional
-        How many; three significant digits unless given.  Ties are rounded up, as in the paper's 10.3K for 10,250.
+        Number of decimals; by default, three significant digits.  Ties are rounded up, as in the paper's 10.3K for 10,250.
     """
     if count < 1000:
         return str(count)
@@ -73,30 +73,30 @@ def percentage(part: int, total: int) -> str:
 
 
 def build(panels: tuple[Panel, ...], counts: Counts, title: str, parts: tuple[str, ...], decimals: int | None) -> Table:
-    """Lay out counts and shares, a column an architecture.
+    """Lay out counts and shares, one column for each architecture.
 
     Parameters
     ----------
     panels : tuple of Panel
         The families, side by side.
     counts : mapping
-        What `read` returned.
+        The result of `read`.
     title : str
-        Of the table.
+        The table's title.
     parts : tuple of str
         Keys of `PARTS`; shares follow for all but the first.
     decimals : int, optional
-        Of the printed counts.
+        Decimals of the printed counts.
 
     Raises
     ------
     UserError
-        If an architecture is not in the counts.
+        If the counts lack an architecture.
     """
     shown = [(panel, architecture) for panel in panels for architecture in panel.architectures]
     for _, architecture in shown:
         if architecture.name not in counts:
-            raise UserError(f"results/counts.csv has no {architecture.name}; make it anew with: bnonly counts")
+            raise UserError(f"results/counts.csv has no {architecture.name}; make it again with: bnonly counts")
     exact = [counts[a.name] for _, a in shown]
     rows = [
         ["Depth", *(str(a.depth) for _, a in shown)],

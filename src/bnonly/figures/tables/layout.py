@@ -28,16 +28,16 @@ _LATEX = {
     "²": r"$^2$",
 }
 
-#: What starts an element or a character by name in HTML, and so in Markdown.
+#: Characters that start an element or a named character in HTML, and so in Markdown.
 _HTML = re.compile(r"<(?=[A-Za-z/!?])|&(?=#?\w+;)")
-#: A number as programs write it, which starts like a formula where it is negative.
+#: A number as programs write it; a negative one starts like a formula.
 _PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _NUMBER = re.compile(r"[−+]?\d[\d.]*[KM%]?( ± [\d.]+)?( \(\d+ diverged\))?")
 
 
 @dataclass(frozen=True)
 class Table:
-    """What a table says.
+    """The content of a table.
 
     Attributes
     ----------
@@ -46,19 +46,19 @@ class Table:
     columns, rows
         As printed; the first column names the rows.
     exact_columns, exact_rows
-        The numbers behind it, for the CSV file: whole, not rounded.
+        The exact numbers, not rounded, for the CSV file.
     groups : tuple of (str, int)
-        Headings over so many columns each, from the second column on; none if empty.
+        Headings, each over so many columns, from the second column on; none if empty.
     grouped_by : str
-        What these headings are: the name of their row.
+        Name of the row of these headings.
     rules : tuple of int
-        After how many rows LaTeX draws a line.
+        Numbers of rows after which LaTeX draws a line.
     notes : tuple of str
-        Below it.
+        Notes below the table.
     differences : str
-        How what it is made of differs from the paper's, in words; the CSV file has it in a column.
+        Differences between its cells and the paper's, in words; a column of the CSV file.
     widths : tuple of float
-        Of the columns as shares of the line.  Given, LaTeX wraps the cells and breaks the table over pages.
+        Column widths as shares of the line.  If given, LaTeX wraps the cells and breaks the table over pages.
     """
 
     title: str
@@ -75,12 +75,12 @@ class Table:
 
 
 def markdown(table: Table) -> str:
-    """Return a table as GitHub's Markdown, its columns aligned in the source as well.
+    """Return a table as GitHub's Markdown, with columns aligned in the source.
 
-    Markdown has no cell over several columns: the headings of groups are the first row, in each of their columns.
+    Markdown has no cells over several columns, so the first row repeats a group's heading in each of its columns.
     """
     grouped = [[table.grouped_by, *(text for text, n in table.groups for _ in range(n))]] if table.groups else []
-    # Markdown lets HTML through: what others wrote is text.
+    # Markdown allows HTML, so foreign text must be escaped.
     cells = [[_text(c).replace("|", "\\|") for c in row] for row in (table.columns, *grouped, *table.rows)]
     widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(table.columns))]
     right = [False, *(_numeric(row[i] for row in table.rows) for i in range(1, len(table.columns)))]
@@ -98,7 +98,7 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """Return a table as a LaTeX ``table`` environment, or with `widths` as a ``longtable``; its first line names the packages."""
+    """Return a table as a LaTeX ``table``, or with `widths` as a ``longtable``; its first line names the packages."""
     if table.widths:
         return _long_latex(table)
     aligned = ["l", *("r" if _numeric(row[i] for row in table.rows) else "l" for i in range(1, len(table.columns)))]
@@ -139,7 +139,7 @@ def latex(table: Table) -> str:
 
 
 def _long_latex(table: Table) -> str:
-    # The space lets TeX divide the first word of a cell, too.
+    # The space also lets TeX hyphenate the first word of a cell.
     start = r">{\raggedright\hspace{0pt}\arraybackslash}"
     columns = "".join(f"{start}p{{\\dimexpr{width:g}\\linewidth-2\\tabcolsep}}" for width in table.widths)
     head = [r"\toprule", " & ".join(_escaped(c) for c in table.columns) + r" \\", r"\midrule"]
@@ -163,7 +163,7 @@ def _long_latex(table: Table) -> str:
 
 
 def comma_separated(table: Table) -> str:
-    """Return the numbers behind a table as CSV; a missing number is empty."""
+    """Return the exact numbers of a table as CSV; a missing number is empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     mark = [("differences", table.differences)] if table.differences else []
@@ -180,28 +180,28 @@ def _number(value: Any) -> Any:
 
 
 def not_a_formula(text: str) -> str:
-    """Return a text, whoever wrote it, in one line that a spreadsheet shows and does not compute."""
+    """Return foreign text on one line, in a form that a spreadsheet shows instead of computing."""
     shown = plain(text)
     return f"'{shown}" if shown.startswith(("=", "+", "-", "@")) and not _PLAIN.fullmatch(shown) else shown
 
 
 def _text(text: str) -> str:
-    """Return a text in which Markdown finds no HTML."""
+    """Return text escaped so that Markdown finds no HTML in it."""
     return _HTML.sub(lambda found: escape(found[0]), text)
 
 
 def _numeric(cells: Iterable[str]) -> bool:
-    """Whether a column holds nothing but numbers, with or without a unit or a standard deviation."""
+    """Whether a column has only numbers, with or without a unit or a standard deviation."""
     return all(_NUMBER.fullmatch(c) for c in cells)
 
 
 def _caption(table: Table) -> str:
-    """Return title and notes without the paper's number: LaTeX counts by itself."""
+    """Return title and notes without the paper's number, because LaTeX numbers tables itself."""
     return _escaped(" ".join([re.sub(r"^Table \w+: ", "", table.title), *table.notes]))
 
 
 def _divisible(text: str) -> str:
-    """Escape a text whose long words may be divided after a slash, a hyphen and the like."""
+    """Escape text, and allow breaks in long words after a slash, a hyphen and similar characters."""
     return "".join(_escaped(part) for part in re.sub(r"(?<=[/_=.,\-])(?=\w)", "\0", text)).replace(
         "\0", r"\hspace{0pt}"
     )

@@ -21,9 +21,9 @@ def render(request: Request, counted: Path | None = None, root: Path = Path(".")
     Parameters
     ----------
     request : Request
-        What it shows.
+        The table's request.
     counted : Path, optional
-        The parameter counts, relative to `root`; ``results/counts.csv`` unless given.  Read only where needed.
+        The parameter counts, relative to `root`; by default ``results/counts.csv``.  Read only if needed.
     root : Path
         The run's folder.
 
@@ -35,7 +35,7 @@ def render(request: Request, counted: Path | None = None, root: Path = Path(".")
     Raises
     ------
     UserError
-        If a result or the counts are absent, damaged or of another configuration, or a file cannot be written.
+        If a result or the counts are missing, damaged or of another configuration, or a file cannot be written.
     """
     name = request.name
     data = Results(request, root)

@@ -1,6 +1,6 @@
 """Table 1: parameters of the ResNets, and the part in each kind of layer (Section 3).
 
-Exact counts of the networks as they are built; the fractions are of the total.
+Exact counts of the built networks; the fractions refer to the total.
 """
 
 from bnonly.figures.needs import Need

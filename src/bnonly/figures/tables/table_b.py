@@ -1,6 +1,6 @@
 """Table of Appendix B.2: blocks per group of the ImageNet-type ResNets.
 
-As `bnonly.grid.families.imagenet_resnet` has them; `bnonly.networks` builds the networks from the same numbers.
+Taken from `bnonly.grid.families.imagenet_resnet`; `bnonly.networks` builds the networks from the same numbers.
 """
 
 from bnonly.figures.needs import Need

@@ -1,6 +1,6 @@
 """First table of Appendix C.1: the configuration of the VGG networks.
 
-Channels of each layer, M for a max-pool of stride 2, as `bnonly.grid.families.vgg` has them.
+Channels of each layer, M for a max-pool of stride 2, taken from `bnonly.grid.families.vgg`.
 """
 
 from bnonly.figures.needs import Architecture, Need

@@ -8,7 +8,7 @@ from bnonly.figures.values import Results
 E1 = "E.1: no discernible effect on accuracy"
 E2 = "E.2: did not change performance"
 
-#: Regime, what it varies, and what the paper says of it.
+#: Regime, its original, and the paper's statement about it.
 COMPARISONS = (
     ("all_affine_frozen", "all", "Figure 1, read otherwise: 0.5% to 2% lower without γ and β"),
     ("all_affine_frozen", "all_noaffine", "Figure 1, read otherwise: the two readings of “disabled”"),
@@ -19,7 +19,7 @@ COMPARISONS = (
     ("bn_gamma_centred", "bn", E2),
     ("rand2_layer", "rand2", "Footnote 5: the same or lower"),
 )
-#: The experiment that has the regimes, and the one that has what they vary.
+#: The experiment with the regimes, and the one with their originals.
 EXPERIMENTS = (("text-depth", "cifar-depth"), ("text-width", "cifar-width"))
 NEEDS = comparisons.needs(EXPERIMENTS, COMPARISONS)
 
