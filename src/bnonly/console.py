@@ -1,4 +1,4 @@
-"""What a person sees on a terminal or in a log: progress, durations, sizes, lists."""
+"""Text for terminals and logs: progress, durations, sizes, lists."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def size(count: float) -> str:
     return f"{count / 1000:.0f} kB"
 
 
-#: Unicode's classes of characters that draw nothing, but change what a terminal or a page shows.
+#: Unicode categories of invisible characters that can change the display of a terminal or a page.
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 

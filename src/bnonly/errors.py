@@ -9,7 +9,7 @@ from collections.abc import Iterable
 class UserError(Exception):
     """An error that the user can fix: a file, a key, a value.
 
-    The message is one line that names the offender and says what would be right.  The command line prints it
+    The message is one line with the cause and the remedy.  The command line prints it
     after ``bnonly: error:`` and exits with 2; the workflow prints it and stops.
     """
 

@@ -16,7 +16,7 @@ CLAIMS = RESULTS / "claims.parquet"
 #: with this input runs even if Snakemake has lost its records and takes the outputs for up to date.  It leaves no trace on disk.
 NOW = Path("/proc/self/stat")
 
-#: The files of a cell by what they hold.  A training writes `metrics` last: it says that the training is done.
+#: The files of a cell by what they hold.  A training writes `metrics` last, so its presence means "done".
 TRAINED = {"batchnorm": "batchnorm.parquet", "weights": "weights.safetensors", "metrics": "metrics.parquet"}
 ANALYSED = {"clamping": "clamping.parquet", "activations": "activations.parquet"}
 #: Those that are tables.

@@ -398,14 +398,14 @@ def change_manifest(name, data, **changes):
 def test_manifest_changed_by_hand(changes, made):
     name, data = made
     change_manifest(name, data, **changes)
-    check_not_opened(name, data, data / name / "manifest.json", "is not what was written", "bnonly prepare")
+    check_not_opened(name, data, data / name / "manifest.json", "was changed after it was written", "bnonly prepare")
 
 
 def test_names_of_classes_exchanged_in_the_manifest(made):
     name, data = made
     names = prepared.open_prepared(name, data)[0].class_names
     change_manifest(name, data, class_names=names[::-1])
-    check_not_opened(name, data, data / name / "manifest.json", "is not what was written")
+    check_not_opened(name, data, data / name / "manifest.json", "was changed after it was written")
 
 
 def test_data_prepared_by_another_version(made):
@@ -448,7 +448,7 @@ def test_missing_truncated_or_changed_file(made):
         check_not_opened(name, data, path, "its manifest says")
         middle = len(content) // 2
         path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
-        check_not_opened(name, data, path, "is not what was prepared", "prepare")
+        check_not_opened(name, data, path, "differs from the prepared", "prepare")
         path.write_bytes(content)
     assert open_source(sets.recipe(name), data, CPU).train_images
 

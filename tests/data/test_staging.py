@@ -62,7 +62,9 @@ def test_damaged_data_are_not_copied(made, scratch):
     name, data = made
     path = max((data / name).iterdir(), key=lambda p: p.stat().st_size)
     path.write_bytes(bytes(path.stat().st_size))
-    with pytest.raises(UserError, match=f"is not what was prepared; delete {data / name} and run: bnonly prepare"):
+    with pytest.raises(
+        UserError, match=f"differs from the prepared file; delete {data / name} and run: bnonly prepare"
+    ):
         open_source(sets.recipe(name), data, CPU)
     assert not list(scratch.glob("bnonly-*"))
 

@@ -137,7 +137,7 @@ def test_every_family_is_known_and_no_other_is_taken_for_one():
 
     assert {a.family for a in FAMILIES.values()} == set(families.FAMILIES)
     other = Other()
-    with pytest.raises(UserError, match="which a Other is not; set engine: reference"):
+    with pytest.raises(UserError, match=r"\(got Other\); set engine: reference"):
         Network(other, Parameters(other, torch.float32).of, torch.float32)
 
 

@@ -64,8 +64,8 @@ METRICS = f"{TRAINED}/metrics.parquet"
 @pytest.mark.parametrize(
     ("change", "more", "sums", "message"),
     [
-        (flip(METRICS), (), False, f"{METRICS} does not have its checksum: the archive was damaged or changed"),
-        (flip("manifest.json"), (), False, "manifest.json does not have its checksum"),
+        (flip(METRICS), (), False, f"{METRICS} has the wrong checksum: the archive was damaged or changed"),
+        (flip("manifest.json"), (), False, "manifest.json has the wrong checksum"),
         # Whoever changes a file and its checksum still meets the file's own.
         (cut(METRICS), (), True, "ResNet-8-c4/bn/seed0/metrics.parquet damaged or half-written"),
         (flip(f"{TRAINED}/weights.safetensors"), (), True, "ResNet-8-c4/bn/seed0/weights.safetensors damaged"),

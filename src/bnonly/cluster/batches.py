@@ -1,8 +1,8 @@
 """Batches: replicates of one cell that share a submission; one failure does not stop the others.
 
-The name of a batch, ``ARCHITECTURE+REGIME+SEED-SEED-...``, tells the job on the node everything.  A seed followed by
-``a`` is also analysed on the same GPU.  The
-results go to the cells' folders and to the cache.  The workflow's `collect` then takes them from there, or reports why they are missing.
+The name of a batch, ``ARCHITECTURE+REGIME+SEED-SEED-...``, is the job's whole specification.  A seed followed by
+``a`` is also analysed on the same GPU.  The results go to the cells' folders and to the cache.  The workflow's `collect` then takes
+them from there, or reports why they are missing.
 """
 
 from __future__ import annotations

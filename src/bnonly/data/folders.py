@@ -1,9 +1,13 @@
 """ImageNet as it is distributed: file, offset and class of every image.
 
-Four layouts become one list of images, and nothing needs extracting: a folder train/<class>/*.JPEG and
-val/<class>/*.JPEG (or Tiny ImageNet's variant of it), an uncompressed tar of such a folder, the official archives of
-ILSVRC2012 with their development kit, and Parquet files as Hugging Face publishes them.  Classes and images are
-sorted by name; Parquet files keep their own order.
+Four layouts become one list of images, and nothing needs extracting:
+
+- a folder with train/<class>/*.JPEG and val/<class>/*.JPEG, or Tiny ImageNet's variant of it;
+- an uncompressed tar of such a folder;
+- the official archives of ILSVRC2012 with their development kit;
+- Parquet files as Hugging Face publishes them.
+
+Classes and images are sorted by name; Parquet files keep their own order.
 """
 
 from __future__ import annotations

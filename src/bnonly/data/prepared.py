@@ -168,7 +168,7 @@ def open_arrays(name: str, root: Path) -> tuple[dict[str, np.ndarray], Manifest]
         except OSError as problem:
             raise UserError(f"{path}: cannot be read: {problem.strerror or problem}") from None
         if hashlib.sha256(array.data).hexdigest() != manifest.files[file]["sha256"]:
-            raise UserError(f"{path}: is not what was prepared (its SHA-256 is another); {remedy(folder, name, root)}")
+            raise UserError(f"{path}: differs from the prepared file (SHA-256 mismatch); {remedy(folder, name, root)}")
         if kind == "u1":
             array = array.reshape(-1, manifest.image_size, manifest.image_size, 3)
         arrays[file.split(".")[0]] = array
@@ -219,7 +219,7 @@ def _read_manifest(name: str, root: Path) -> Manifest:
             f"{path}: was prepared by another version of bnonly (format {made}, this one reads {FORMAT}); {again}"
         )
     if content.pop(DIGEST, None) != _digest(content):
-        raise UserError(f"{path}: is not what was written (its SHA-256 is another); {again}")
+        raise UserError(f"{path}: was changed after it was written (SHA-256 mismatch); {again}")
     manifest = Manifest(**content)
     if manifest.dataset != name:
         raise UserError(f"{path}: is the manifest of {manifest.dataset}, not of {name}; {again}")
@@ -302,7 +302,7 @@ def _staged(manifest: Manifest, folder: Path, scratch: Path) -> Path:
                     shutil.copyfile(folder / name, partial / name)
                     if describe(partial / name) != file:
                         again = remedy(folder, folder.name, folder.parent)
-                        raise UserError(f"{folder / name}: is not what was prepared; {again}")
+                        raise UserError(f"{folder / name}: differs from the prepared file; {again}")
                     meter.add(file["bytes"])
             partial.rename(target)
         except OSError as problem:

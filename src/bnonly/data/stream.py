@@ -45,7 +45,7 @@ class _Part:
         index = folder / f"{part}.index"
         try:
             if prepared.describe(index) != manifest.files[index.name]:
-                raise UserError(f"{index}: is not what was prepared (its SHA-256 is another); {remedy}")
+                raise UserError(f"{index}: differs from the prepared file (SHA-256 mismatch); {remedy}")
             self.index = np.fromfile(index, INDEX)
             count = int(self.index["pack"].max()) + 1
             self._packs = [os.open(folder / pack_name(part, i), os.O_RDONLY) for i in range(count)]
@@ -66,7 +66,7 @@ class _Part:
         content = bytearray(int(row["size"]))
         got = os.preadv(self._packs[row["pack"]], [content], int(row["offset"]))
         if got != len(content) or zlib.crc32(content) != row["crc"]:
-            raise self._problem(number, "is not what was prepared (its CRC is another)")
+            raise self._problem(number, "differs from the prepared image (CRC mismatch)")
         try:
             if row["plain"]:
                 return decode_plain(content)

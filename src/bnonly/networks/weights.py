@@ -124,7 +124,7 @@ def load(path: Path, cell: Cell | None = None) -> tuple[dict[str, torch.Tensor],
     if label.get("format") != FORMAT:
         raise UserError(f"{path}: {_other_format(label)}")
     if _checksum(tensors, label) != label.get("sha256"):
-        raise UserError(f"{path}: damaged (its values do not have their checksum); delete it and train the cell again")
+        raise UserError(f"{path}: damaged (wrong checksum); delete it and train the cell again")
     parquet.check_cell(path, {"digest": label["digest"], "cell": json.loads(label["cell"])}, None, cell)
     label["cell"] = parse_cell(label["cell"])
     return tensors, label

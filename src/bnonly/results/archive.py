@@ -96,8 +96,8 @@ class Archive:
     Raises
     ------
     UserError
-        If it is not such an archive, its checksum differs, it is incomplete, it unpacks to far more than its size, or a member
-            belongs to no run.
+        If it is not an archive of results, is incomplete or has another checksum; if it unpacks to far more than its
+        size, or a member belongs to no run.
     """
 
     def __init__(self, path: Path, checksum: str | None = None) -> None:
@@ -217,7 +217,7 @@ class Archive:
     def _check_sum(self, name: str, found: str) -> None:
         if name != SUMS and found != self.sums.get(name):
             raise UserError(
-                f"{self.path}: {name} does not have its checksum: the archive was damaged or changed; get it again"
+                f"{self.path}: {name} has the wrong checksum: the archive was damaged or changed; get it again"
             )
 
     def read(self, name: str) -> bytes:

@@ -144,7 +144,7 @@ def hold(folder: Path, what: str, wait: bool = False, poll: float = 2.0, doing: 
     what : str
         Its name in messages.
     wait : bool
-        Wait while another process holds it, instead of refusing.
+        Wait while another process holds it, instead of raising an error.
     poll : float
         Seconds between looks.
     doing : str

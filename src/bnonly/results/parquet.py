@@ -165,7 +165,7 @@ def read(path: Path, kind: str, digest: str | None = None, cell: Cell | None = N
     Raises
     ------
     UserError
-        If the file is absent, damaged, foreign, too large for what it is, of another kind, of a later format, or of another
+        If the file is absent, damaged, foreign or too large, or if it has another kind, a later format or another
         configuration.
     """
     # One block for all steps: a flipped bit in a name or text shows only when it is decoded.
@@ -213,7 +213,7 @@ def _checked(path: Path, table: pa.Table, label: Mapping[str, Any]) -> pa.Table:
             f"{path}: is of format {str(found)[:20]}, this version reads up to {FORMAT}; {_other_version(label)}"
         )
     if label.get("sha256") != _checksum(table, label):
-        raise UserError(f"{path}: damaged (its values do not have their checksum); {_REMEDY}")
+        raise UserError(f"{path}: damaged (wrong checksum); {_REMEDY}")
     return table
 
 

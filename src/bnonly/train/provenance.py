@@ -24,8 +24,8 @@ PACKAGES = ("torch", "numpy", "pyarrow", "safetensors", "torchvision", "triton")
 def code() -> dict[str, Any]:
     """Return the git commit of the source tree and whether it has uncommitted changes.
 
-    Without a commit (no checkout, another project's repository around the source, or a repository of another user), the commit
-    is None, ``git_unknown`` says why, and ``source_sha256`` is a digest of the source.
+    There may be no commit: no checkout, another project's repository around the source, or a repository of another user.
+    The commit is then None, ``git_unknown`` has the reason, and ``source_sha256`` is a digest of the source.
     """
     folder = Path(bnonly.__file__).parent
     # GIT_DIR and similar variables may name a repository other than this tree's.

@@ -96,15 +96,17 @@ class Network:
 
     def _layer(self, conv: nn.Module, norm: nn.Module | None) -> Layer:
         if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)):
-            raise TypeError(f"a {type(norm).__name__} behind a {type(conv).__name__} is no layer of the fast engine")
+            raise TypeError(
+                f"the fast engine needs BatchNorm after a {type(conv).__name__} (found {type(norm).__name__})"
+            )
         return Layer(conv, norm, *self._weights(conv))
 
     def _along_the_plan(self, model: Any) -> list[Layer | Block | nn.Module]:
         """Return the network's steps: its modules are registered in the order of the plan's operations."""
         if not hasattr(model, "architecture"):
             raise UserError(
-                f"the fast engine runs along the plan of a network that bnonly.networks.build made, which a "
-                f"{type(model).__name__} is not; set engine: reference"
+                f"the fast engine trains only networks from bnonly.networks.build (got {type(model).__name__}); "
+                "set engine: reference"
             )
         architecture = model.architecture
         plan = families.network(architecture, 1, families.FAMILIES[architecture.family].min_image)

@@ -3,9 +3,9 @@
 Only the fast engine imports this package, after `available` has allowed it.  The modules here import Triton at the top;
 this one does not.  benchmarks/kernel_checks.py compares every kernel with torch, on a GPU or in Triton's interpreter.
 
-Two rules hold everywhere.  First, grids and blocks follow from shapes alone, and sums have a fixed order in two stages
-(partial sums of fixed row ranges, which one program merges in order).  So reruns are bit-identical, and nothing is tuned at
-run time.  Second, no call waits for the device or allocates outside torch's caching allocator, so every call can be captured.
+Two rules hold everywhere.  First, grids and blocks follow from shapes alone, and sums have a fixed order: each program
+sums a fixed range of rows, and one program merges the partial sums in order.  So reruns are bit-identical, and nothing is tuned
+at run time.  Second, no call waits for the device or allocates outside torch's caching allocator, so every call can be captured.
 """
 
 from __future__ import annotations

@@ -483,7 +483,7 @@ class BnRelu(torch.autograd.Function):
         """See `bn_relu`."""
         flat = flatten(x)
         if flat.shape[1] < 2:
-            raise ValueError(f"BatchNorm in training mode needs more than one value a channel, got {tuple(x.shape)}")
+            raise ValueError(f"BatchNorm in training mode needs more than one value per channel, got {tuple(x.shape)}")
         other = None if residual is None else flatten(residual)
         mean, rstd = statistics(flat, running_mean, running_var, momentum, eps)
         keep = relu and residual is not None and any(ctx.needs_input_grad)

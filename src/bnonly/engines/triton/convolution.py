@@ -1,10 +1,12 @@
 """Convolutions of narrow networks, fused with the BatchNorm before and after them.
 
-Forward, one launch per convolution: apply the previous layer's BatchNorm, addition and ReLU to the input while reading, multiply,
-and store mean and 1/deviation of the output for the next BatchNorm.  Backward, also one launch: convert the gradient after the
-BatchNorm into the one before it while reading, multiply by the transposed weight, add the identity's gradient, mask by the ReLU of
-the previous layer, and store that layer's gradients of gamma and beta.  So an ordinary layer writes only its convolution's output
-in the forward pass, and only its gradient in the backward pass.
+Forward, one launch per convolution applies the previous layer's BatchNorm, addition and ReLU while reading the input.  It multiplies,
+and stores mean and 1/deviation of the output for the next BatchNorm.
+
+Backward, one launch converts the gradient after the BatchNorm into the one before it while reading.  It multiplies by the transposed
+weight, adds the identity's gradient and masks by the previous layer's ReLU.  It also stores that layer's gradients of gamma and beta.
+
+So an ordinary layer writes only its convolution's output in the forward pass, and only its gradient in the backward pass.
 
 Images are (replicates, n, height, width, channels); channels are powers of two from 16; kernels 3x3 padded by 1, or 1x1; stride 1 or 2.
 Normalised values are not stored, so each of the nine taps recomputes them.

@@ -67,8 +67,8 @@ class FusedBlocks:
     """CIFAR ResNets from the first BatchNorm to the last block, in training mode.
 
     The constructor casts and packs frozen weights, so they must have their final values.  With several
-    networks it also moves their BatchNorm parameters and statistics side by side, so that no step has to gather them
-    (`bnonly.engines.fast.parameters` has already moved the trainable ones).
+    networks it also moves their BatchNorm parameters and statistics side by side, so that no step has to gather them.
+    `bnonly.engines.fast.parameters` has already moved the trainable ones.
 
     Parameters
     ----------

@@ -112,5 +112,5 @@ def conv_forward_bytes(inputs: int, outputs: int, size: int, residual: bool) -> 
 
 
 def conv_backward_bytes(inputs: int, outputs: int, size: int, residual: bool, bits: bool) -> float:
-    """Bytes of its gradient: read g and z of the output and z of the input, write g; at a block's input also read the identity's g and bits."""
+    """Bytes of its gradient: read g and z of the output, z of the input; write g; at a block's input read identity's g, bits."""
     return size * (2 * outputs + 2 * inputs + residual * inputs) + bits * inputs / 8
