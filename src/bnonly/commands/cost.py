@@ -98,9 +98,9 @@ def text(cost: dict[str, Any], missing: bool = False) -> str:
 
 def _notes(cost: dict[str, Any]) -> list[str]:
     notes = [
-        "hours: of one device, all trainings one after the other, start-up and evaluations included; kWh: at full board power, an upper bound;",
-        f"on {cost['gpus']}: wall time with as many of one kind, the longest training first; off by: typical factor, where runs were measured;",
-        "do not fit: architectures times regimes that need more memory than one device has; their hours are counted nevertheless.",
+        "hours: all trainings one after another on one device, with start-up and evaluations; kWh: at full board power, an upper bound;",
+        f"on {cost['gpus']}: wall time with as many devices of one kind, the longest training first; off by: typical factor in measured runs;",
+        "do not fit: architectures times regimes that need more memory than one device has; the hours include them.",
     ]
     if not cost["model"]:
         return [

@@ -28,7 +28,7 @@ GRID = """\
 title: {name}
 
 regimes:
-  mine:                       # train what?  gamma, beta, conv, shortcut, output
+  mine:                       # list the parameters to train: gamma, beta, conv, shortcut, output
     label: gamma alone
     train: [gamma]
 

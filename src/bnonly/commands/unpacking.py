@@ -47,7 +47,7 @@ def check_configuration(archive: Archive, grid: Grid) -> None:
     Raises
     ------
     UserError
-        Names a cell, the difference, and the way to import nevertheless.
+        Names a cell, the difference, and a way to import the archive anyway.
     """
     theirs = {str(c): c for c in _their_grid(archive).cells.values()}
     wrong = []

@@ -1,7 +1,7 @@
 """The configuration as models: every key with its type, range, default and meaning.
 
-`bnonly.grid.resolve` makes cells of it; ``bnonly schema`` writes it as a JSON schema, with which editors complete and check
-config.yaml.
+`bnonly.grid.resolve` builds cells from these models.  ``bnonly schema`` prints them as a JSON schema, with which editors
+complete and check config.yaml.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class _Section(Section):
 
 
 _RECIPE_KEYS = tuple(f.name for f in dataclasses.fields(Recipe))
-#: What an architecture, a regime or an experiment changes in a recipe; read when it is laid over one.
+#: Changes of an architecture, a regime or an experiment to a recipe; they are read after being laid over a recipe.
 Override = Annotated[
     dict[Annotated[str, OneOf(_RECIPE_KEYS)], Any],
     WithJsonSchema({"type": "object", "properties": {k: True for k in _RECIPE_KEYS}, "additionalProperties": False}),
@@ -63,13 +63,13 @@ class Network(_Section):
     family: Annotated[str, OneOf(FAMILIES)]
     """Family of networks."""
     depth: Depth
-    """Depth as the paper counts it; it fixes the number of blocks or layers."""
+    """Depth as the paper counts it; it determines the number of blocks or layers."""
     channels: Channels | None = None
-    """Channels of the first convolution; unless given, the family's own."""
+    """Channels of the first convolution; by default, the family's."""
     label: str = ""
-    """What figures call it; unless given, its name."""
+    """Label in figures; by default, the name."""
     override: Override = {}
-    """What it changes in the recipe."""
+    """Changes to the recipe."""
 
     @model_validator(mode="after")
     def _check(self) -> Network:
@@ -80,19 +80,19 @@ class Network(_Section):
 
 
 class Alias(_Section):
-    """An architecture that is another one under a second name."""
+    """A second name of another architecture."""
 
     same_as: str
-    """The architecture that it is."""
+    """The other architecture."""
     label: str = ""
-    """What figures call it; unless given, its name."""
+    """Label in figures; by default, the name."""
 
 
 class Random(_Section):
     """Random weights that train."""
 
     k: Count
-    """Weights that train in every filter."""
+    """Number of weights that train in every filter."""
     per: Annotated[str, OneOf(("channel", "layer"))] = "channel"
     """"channel": k weights of each filter; "layer": as many, spread over the layer (footnote 5)."""
 
@@ -134,7 +134,7 @@ Bounds = Annotated[
 
 
 class Training(_Section):
-    """A regime: what trains and how everything starts."""
+    """A regime: the trainable parameters and the initialisation."""
 
     train: Annotated[
         tuple[Annotated[str, OneOf(GROUPS)], ...],
@@ -144,23 +144,23 @@ class Training(_Section):
     ]
     """The groups that train."""
     random: Random | None = None
-    """How many random weights train, where `train` lists random."""
+    """Number of random weights that train, if `train` lists random."""
     affine: Annotated[str, OneOf(("drawn", "disabled"))] = "drawn"
     """"drawn": gamma and beta start at their initialisation; "disabled": gamma = 1, beta = 0, not trained (Figure 1)."""
     gamma_init: Bounds | None = None
-    """Value of every gamma at the start, or the bounds of a uniform distribution; unless given, [0, 1]."""
+    """Initial value of every gamma, or the bounds of a uniform distribution; by default, [0, 1]."""
     beta_init: Bounds | None = None
-    """The same of beta; unless given, 0."""
+    """The same for beta; by default, 0."""
     weight_init: Annotated[str, OneOf(("he_normal", "he_uniform", "binary", "orthogonal"))] = "he_normal"
     """Distribution of convolutions and the output layer (Appendix E.1)."""
     label: str = ""
-    """What figures call it; unless given, its name."""
+    """Label in figures; by default, the name."""
     override: Override = {}
-    """What it changes in the recipe."""
+    """Changes to the recipe."""
 
     @model_validator(mode="after")
     def _check(self) -> Training:
-        """Refuse values that do not go together."""
+        """Refuse conflicting values."""
         if self.affine == "disabled":
             if {"gamma", "beta"} & set(self.train):
                 raise must("be 'drawn' where train lists gamma or beta", "affine")
@@ -174,7 +174,7 @@ class Training(_Section):
         return self
 
     def regime(self, name: str) -> Regime:
-        """Return what a cell records of it."""
+        """Return the regime as a cell records it."""
         gamma = (0.0, 1.0) if self.affine == "drawn" else (1.0, 1.0)
         k, per = (self.random.k, self.random.per) if self.random else (0, "channel")
         return Regime(
@@ -201,15 +201,15 @@ class Experiment(_Section):
     seeds: Seeds
     """Replicates."""
     also: Annotated[tuple[str, ...], AfterValidator(each_once)] = ()
-    """Regimes of one's own: trained as well, and shown in Figure 2."""
+    """Additional regimes to train and to show in Figure 2."""
     title: str = ""
-    """Title of the panel, {data} in it the name of the data set; unless given, the experiment's name."""
+    """Title of the panel; {data} becomes the data set's name.  By default, the experiment's name."""
     on_request: bool = False
-    """Whether it is kept out of figures/all, behind targets of its own."""
+    """Whether the experiment is left out of figures/all and has separate targets."""
     case_study: str = ""
-    """The architecture that is shown alone (Figure 4)."""
+    """The architecture that Figure 4 shows alone."""
     override: Override = {}
-    """What it changes in the recipe."""
+    """Changes to the recipe."""
 
 
 class Rates(_Section):
@@ -218,15 +218,15 @@ class Rates(_Section):
     fp32: Positive
     """In fp32."""
     tf32: Positive | None = None
-    """In TF32; unless given, as in fp32."""
+    """In TF32; by default, as in fp32."""
     bf16: Positive | None = None
-    """In bf16; unless given, as in fp32."""
+    """In bf16; by default, as in fp32."""
     fp16: Positive | None = None
-    """In fp16; unless given, as in fp32."""
+    """In fp16; by default, as in fp32."""
 
 
 class Gpu(_Section):
-    """A kind of GPU that the cost model does not know."""
+    """A kind of GPU unknown to the cost model."""
 
     memory_gb: Positive
     """Memory in 10^9 bytes."""
@@ -237,10 +237,10 @@ class Gpu(_Section):
     tflops: Rates
     """Speed of matrix products."""
     aliases: Annotated[tuple[str, ...], AfterValidator(each_once)] = ()
-    """Other names, as drivers and SLURM have them."""
+    """Other names, for example those of drivers and SLURM."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as plain data, every rate given."""
+        """Return it as plain data with every rate."""
         plain: dict[str, Any] = self.model_dump()
         plain["tflops"] = {k: v or self.tflops.fp32 for k, v in plain["tflops"].items()}
         return plain
@@ -250,7 +250,7 @@ SlurmName = Annotated[str, BeforeValidator(_as_text), AfterValidator(_one_word)]
 
 
 class Cluster(_Section):
-    """What a cluster wants of a job; empty words are left to the cluster."""
+    """Settings of a cluster's jobs; empty text leaves the choice to the cluster."""
 
     partition: SlurmName = ""
     """Partition of trainings and analyses."""
@@ -261,25 +261,25 @@ class Cluster(_Section):
     constraint: SlurmName = ""
     """Features of nodes."""
     cpu_partition: SlurmName = ""
-    """Partition of figures and tables; unless given, `partition`."""
+    """Partition of figures and tables; by default, `partition`."""
     gpu: Annotated[SlurmName, AfterValidator(lambda name: name or "any")] = "any"
     """SLURM's type of GPU, "any", or "none" for trainings on CPUs."""
     gpu_kind: SlurmName = ""
-    """The same kind's name in `bnonly cost --gpus`, where SLURM's type does not say it."""
+    """Name of the same kind in `bnonly cost --gpus`, if SLURM's type differs."""
     cpus: Count = 4
     """CPU cores of a training."""
     memory_gb: Annotated[float, Field(ge=1, le=10**6), NO_FLAG] = 16.0
-    """Memory of a training on its first attempt; half as much again at every further one."""
+    """Memory of a training on its first attempt; each further attempt adds half as much."""
     max_hours: Positive = 24.0
     """Longest time limit of the partition."""
     batch_minutes: NotNegative = 60.0
-    """Replicates of a cell share a submission up to this time; 0: every cell is a submission of its own."""
+    """Replicates of a cell share a submission up to this time; 0 submits every cell separately."""
     together: bool = False
     """Whether replicates that share a submission train side by side instead of one after another."""
     warning_seconds: Count = 180
-    """How long before its time limit a training is told to write a checkpoint."""
+    """Time between the warning to write a checkpoint and the time limit."""
     attempts: Count = 12
-    """How often a submission is made, time limits and preemptions included."""
+    """Number of submissions allowed, including those after time limits and preemptions."""
 
     @model_validator(mode="after")
     def _check(self) -> Cluster:
@@ -295,27 +295,27 @@ class Configuration(_Section):
     """A run: recipes, architectures, regimes, and the experiments that combine them."""
 
     title: str = "paper"
-    """What the run is, for figures and reports; "paper" for the paper itself."""
+    """Name of the run in figures and reports; "paper" for the paper itself."""
     scale: Positive = 1.0
-    """Every length of every recipe times this."""
+    """Factor of every length of every recipe."""
     engine: Annotated[str, OneOf(ENGINES)] = "reference"
-    """What trains: plain PyTorch, the fused network, or that with Triton's kernels."""
+    """Engine: plain PyTorch, the fused network, or the fused network with Triton kernels."""
     precision: Annotated[str, OneOf(PRECISIONS)] = "fp32"
-    """What convolutions compute in; everything else is in fp32."""
+    """Precision of convolutions; everything else is in fp32."""
     threads: Annotated[int, Field(ge=1, le=4096), NO_FLAG] = 1
     """CPU threads of one training."""
     gpu_jobs: Annotated[int, Field(ge=1, le=64), NO_FLAG] = 1
     """Trainings that share a GPU of this machine."""
     warm: bool = False
-    """Whether small cells share a process that has imported torch."""
+    """Whether small cells use the fork server, which has already imported torch."""
     outputs: Names | None = None
-    """Figures and tables of figures/all; unless given, all of them."""
+    """Figures and tables of figures/all; by default, all of them."""
     gpus: dict[Name, Gpu] = {}
-    """Kinds of GPU that the cost model does not know."""
+    """Kinds of GPU unknown to the cost model."""
     paper_values: bool = False
-    """Whether figures also show the values that the paper states."""
+    """Whether figures also show the paper's values."""
     cluster: Cluster | None = None
-    """Where jobs are submitted to; unless given, everything runs on this machine."""
+    """The cluster that runs the jobs; by default, this machine runs them."""
     recipes: dict[Name, Recipe] = {}
     """Data, optimiser and schedule."""
     architectures: dict[
@@ -323,13 +323,13 @@ class Configuration(_Section):
     ] = {}
     """Networks."""
     regimes: dict[Name, Training] = {}
-    """What trains."""
+    """The trainable parameters."""
     experiments: dict[Name, Experiment] = Field(default={}, min_length=1, validate_default=True)
-    """What is trained: architectures x regimes x seeds."""
+    """The trainings: architectures x regimes x seeds."""
 
     @model_validator(mode="after")
     def _check(self) -> Configuration:
-        """Refuse values that do not go together, and names that nothing has."""
+        """Refuse conflicting values and undefined names."""
         if self.engine == "reference" and self.precision != "fp32":
             raise must("be fp32 with engine: reference; others need engine: fast", "precision", beside="engine")
         for name, architecture in self.architectures.items():
@@ -367,7 +367,7 @@ def read_recipe(node: Node, scale: float) -> Recipe:
 
 
 def check_fit(arch: Architecture, regime: Regime, recipe: Recipe, regime_node: Node, recipe_node: Node) -> None:
-    """Refuse an architecture, a regime and a recipe that do not go together; the nodes are what was read."""
+    """Refuse an architecture, a regime and a recipe that conflict; the nodes locate the error."""
     family = FAMILIES[arch.family]
     if regime.random_k and regime.random_k > (fan_in := min_fan_in(arch)):
         text = f"be at most {fan_in}, the smallest fan-in of a filter in architectures.{arch.name}"

@@ -148,7 +148,7 @@ def row(decision: Decision, places: Mapping[str, str], prices: Prices) -> dict[s
         "Rule": claim.rule if claim.rule != "none" else "",
         "Our reading": claim.reading,
         "Note": claim.note,
-        "What the rule can tell": claim.power,
+        "Power of the rule": claim.power,
         "Counted as": claim.same_as,
     }
     return {

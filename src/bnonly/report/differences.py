@@ -33,7 +33,7 @@ def differences(grid: Grid, measured: Measurements) -> list[Difference]:
 def _missing(grid: Grid, measured: Measurements) -> Iterator[str]:
     for keys, what in (
         (grid.on_default(), "behind the figures and tables"),
-        (on_request(grid), "for what the paper states without a figure (tables/text_only.md)"),
+        (on_request(grid), "for the paper's claims without a figure (tables/text_only.md)"),
     ):
         if absent := len(keys - set(measured.labels)):
             yield f"{absent:,} of the {len(keys):,} trainings {what}"

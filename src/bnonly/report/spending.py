@@ -84,14 +84,14 @@ def _plans(grid: Grid, paper: Grid | None, measured: Measurements) -> list[dict[
     kinds = [g for g in default_kinds(own) if not g.is_cpu]
     known = scan(own) if measured.labels else None
     missing = [k for k in grid.cells if k in grid.on_default() and k not in measured.labels]
-    plans = [("What this run still misses", grid, missing)]
+    plans = [("Missing trainings of this run", grid, missing)]
     if paper:
         shown, stated = paper.on_default(), on_request(paper)
         everything, asked = ([k for k in paper.cells if k in keys] for keys in (shown, stated))
         if missing == everything:
             plans.clear()
         plans.append(("The whole paper (Figures 1 to 25)", paper, everything))
-        plans.append(("What the paper states without a figure", paper, asked))
+        plans.append(("The paper's claims without a figure", paper, asked))
     return [_plan(title, costs(of, keys, kinds, measured=known)) for title, of, keys in plans if keys]
 
 
