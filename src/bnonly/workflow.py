@@ -203,6 +203,7 @@ class Plan:
             atomic.replace(file, self.resolved.encode())
         if self.requests:
             batches.forget_collected(self.grid)
+            preflight.wait_for_controller()
             problems = [f.text for f in preflight.check(self.grid, Path(self.data)) if f.is_problem]
             if problems:
                 raise UserError("\nbnonly: error: ".join(problems))

@@ -11,7 +11,9 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import os
 import shlex
+import tempfile
 import threading
 import time
 from collections.abc import AsyncGenerator
@@ -30,6 +32,8 @@ from bnonly.cluster.slurm import Entry, Refused
 
 #: Seconds before what was refused is tried again: at first, and at most.
 LEAST_PAUSE, MOST_PAUSE = 10.0, 300.0
+#: Bytes that must be free where results go; a quota shows only when something is written.
+ROOM = 2_000_000
 #: Logs of jobs that failed are kept for so many seconds.
 KEPT = 30 * 86_400
 
@@ -69,8 +73,6 @@ class Submission:
         SLURM's; "" while it waits to be submitted.
     missing : int
         How many answers in a row did not have it.
-    stuck : str
-        Why it will wait for ever.
     holder : str
         Who trains its cells, so that it is not submitted.
     """
@@ -79,7 +81,6 @@ class Submission:
     comment: str
     number: str = ""
     missing: int = 0
-    stuck: str = ""
     holder: str = ""
 
     @property
@@ -192,7 +193,13 @@ class Executor(RemoteExecutor):
             entry = Entry(mine.number, self._forgotten(mine), "", "", "")
         mine.missing = 0
         if entry.state not in slurm.ENDED:
-            self._look_at(mine, entry)
+            if entry.reason == "BadConstraints" and slurm.cancel(
+                [mine.number]
+            ):  # held for good: the cluster has changed
+                mine.number = ""  # submitting it again tells whether SLURM still takes it
+                self._wait()
+            else:
+                self._look_at(mine, entry)
             return False
         self._numbers.discard(mine.number)
         self._submit_at, self._pause = 0.0, LEAST_PAUSE  # there is room for another
@@ -200,7 +207,10 @@ class Executor(RemoteExecutor):
         if entry.state in slurm.INNOCENT or left.exists():
             why = left.read_text().strip() if left.exists() else f"{entry.state.lower().replace('_', ' ')}"
             self.logger.warning(f"SLURM job {mine.number} ({mine.what}): {why}; it is submitted again")
-            mine.number, mine.stuck = "", ""
+            mine.number = ""
+            return False
+        if self._is_full():  # what follows success writes, and what failed could not even say of what
+            mine.number = mine.number if entry.state == "COMPLETED" else ""
             return False
         if entry.state == "COMPLETED":
             for suffix in ("log", "exit", "again"):
@@ -213,6 +223,19 @@ class Executor(RemoteExecutor):
         self._remember(mine, reason, log)
         self.report_job_error(info, msg=f"SLURM job {mine.number}: {reason}. ", aux_logs=[log])
         return True
+
+    def _is_full(self) -> bool:
+        """Whether nothing more can be written to the run's folder, which is then said once."""
+        try:
+            with tempfile.TemporaryFile(dir=self._logs) as stream:
+                stream.write(bytes(ROOM))
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as problem:
+            self._notice("space", f"{Path.cwd()}: {problem.strerror}; jobs are submitted again once some space is free")
+            return True
+        self._notice("space", "")
+        return False
 
     def _remember(self, mine: Submission, reason: str, log: str) -> None:
         """Write why a submission failed, for `status`; where nothing can be written the message must do."""
@@ -240,14 +263,14 @@ class Executor(RemoteExecutor):
         )
 
     def _look_at(self, mine: Submission, entry: Entry) -> None:
-        """Say once that a job will never start."""
+        """Say once for each reason that jobs will never start."""
         stuck = entry.reason if entry.state == "PENDING" and slurm.will_not_pass(entry.reason) else ""
-        if stuck and stuck != mine.stuck:
+        if stuck and stuck not in self._refused:
+            self._refused.add(stuck)
             self.logger.error(
                 f"SLURM job {mine.number} ({mine.what}) will not start: {stuck}; "
                 f"lower what it asks for (slurm/cluster.yaml), then scancel {mine.number}"
             )
-        mine.stuck = stuck
 
     def _submitted(self, info: SubmittedJobInfo) -> bool:
         """Submit a job if it waits for that; False if SLURM will never take it, which is then reported."""
@@ -272,6 +295,9 @@ class Executor(RemoteExecutor):
                 )
         if holder:
             return True
+        if self._is_full():
+            self._wait()
+            return True
         try:
             mine.folder.mkdir(parents=True, exist_ok=True)
             with self._submitting:
@@ -279,7 +305,7 @@ class Executor(RemoteExecutor):
                     return True
                 mine.number = slurm.submit(self._options(info.job, mine), self._script(info.job, mine))
                 self._numbers.add(mine.number)
-        except (Refused, OSError) as problem:  # OSError: the quota is used up
+        except (Refused, OSError) as problem:  # OSError: the last space went since it was looked at
             refused = problem if isinstance(problem, Refused) else Refused(f"{mine.folder}: {problem.strerror}")
             if refused.is_final:
                 self._give_up(info, str(refused))
@@ -287,8 +313,7 @@ class Executor(RemoteExecutor):
             self._notice(
                 "submission", f"SLURM takes no more jobs for now: {refused}; tried again, for as long as it takes"
             )
-            self._submit_at = time.monotonic() + self._pause
-            self._pause = min(self._pause * 1.5, MOST_PAUSE)
+            self._wait()
             return True
         self._pause = LEAST_PAUSE
         self._notice("submission", "")
@@ -296,6 +321,11 @@ class Executor(RemoteExecutor):
             f"Job {info.job.jobid} has been submitted as SLURM job {mine.number} (log: {mine.file('log')})."
         )
         return True
+
+    def _wait(self) -> None:
+        """Submit nothing for a while, which grows."""
+        self._submit_at = time.monotonic() + self._pause
+        self._pause = min(self._pause * 1.5, MOST_PAUSE)
 
     def _give_up(self, info: SubmittedJobInfo, text: str) -> None:
         """Report a job that SLURM will never take: one line for each reason, and no further attempt."""

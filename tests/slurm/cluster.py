@@ -110,6 +110,17 @@ class Cluster:
         """Return the home folder of a user, on all nodes."""
         return self.folder / "home" / user
 
+    @property
+    def scratch(self) -> Path:
+        """A file system of its own, in memory, which all nodes see and this machine does not."""
+        return self.folder / "scratch"
+
+    def resize(self, size: str) -> None:
+        """Make the scratch file system larger or smaller; "" leaves no space at all."""
+        used = f"$(df -k --output=used {self.scratch} | tail -n 1 | tr -d ' ')k"
+        remount = f"mount -o remount,size={size or used} {self.scratch}"
+        self.run("sh", "-c", f"until {remount} 2> /dev/null; do sleep 0.1; done")  # jobs write meanwhile
+
     def command(self, arguments: Sequence[str | Path], user: str = "root", node: str = LOGIN) -> list[str]:
         """Return the command that runs a command as a user on a node; its process group ends with it."""
         target = self._first if node == LOGIN else _child(self._daemons[node].pid, 2)
@@ -170,7 +181,7 @@ class Cluster:
         if os.geteuid() != 0:
             raise CannotStart("needs root")
         install()
-        for name in ("run", "log", "state", "dev", "etc", "mysql", "home", "spool"):
+        for name in ("run", "log", "state", "dev", "etc", "mysql", "home", "spool", "scratch"):
             (self.folder / name).mkdir(parents=True)
         self.folder.chmod(0o755)
         for user, number in USERS.items():
@@ -194,7 +205,7 @@ class Cluster:
             for n, (a, _) in NODES.items()
         )
         setup = subprocess.run(
-            self.command(["sh", "-ec", f"hostname {LOGIN}; ip link set lo up; ip addr add 10.77.0.1/32 dev lo; echo 1 > /proc/sys/net/ipv4/ip_forward; mount -t tmpfs none /run; {network} {binds}"]), capture_output=True, text=True, cwd="/"
+            self.command(["sh", "-ec", f"hostname {LOGIN}; ip link set lo up; ip addr add 10.77.0.1/32 dev lo; echo 1 > /proc/sys/net/ipv4/ip_forward; mount -t tmpfs none /run; mount -t tmpfs -o mode=777,size=2g none {self.scratch}; {network} {binds}"]), capture_output=True, text=True, cwd="/"
         )  # fmt: skip
         if setup.returncode:
             raise CannotStart(f"no namespaces: {setup.stderr.strip()}")

@@ -220,6 +220,54 @@ def test_what_slurm_will_never_take_is_said_once(cluster, flow):
     )
 
 
+def test_a_partition_that_is_removed_while_a_job_waits(cluster, flow):
+    """What is done stays done; what SLURM no longer takes is said once."""
+    cluster.run("scontrol", "create", "PartitionName=fleeting", "Nodes=g1,g2", "MaxTime=60", "DefMemPerCPU=500")
+    cluster.run("sacctmgr", "-i", "modify", "user", "alice", "set", "MaxSubmitJobs=1")
+    try:
+        flow.start("a", "b", options="--partition=fleeting --nodes=1 --gres=gpu:fake:1")
+        flow.until_said("SLURM takes no more jobs for now: AssocMaxSubmitJobLimit")
+        flow.until(lambda: flow.began("a") or flow.began("b"), "one to begin")
+        done, waits = ("a", "b") if flow.began("a") else ("b", "a")
+        cluster.run("sacctmgr", "-i", "modify", "user", "alice", "set", "MaxSubmitJobs=0")
+        flow.go(done)
+        flow.until_said("1 of 3 steps")
+        cluster.run("scontrol", "delete", "PartitionName=fleeting")
+    finally:
+        cluster.run("sacctmgr", "-i", "modify", "user", "alice", "set", "MaxSubmitJobs=-1")
+    assert flow.ends() == 1
+    refused = [line for line in flow.said().splitlines() if "bnonly: error: " in line]
+    assert len(refused) == 1 and f"SLURM refuses job {waits}: invalid partition specified: fleeting" in refused[0]
+    assert "Traceback" not in flow.said() and (flow.folder / f"done/{done}").exists() and flow.submissions() == 1
+
+
+def test_a_type_of_gpu_that_is_renamed_while_jobs_wait(cluster, flow):
+    """They wait in SLURM for a node that is away, and whose GPUs get another name meanwhile."""
+    files = [cluster.folder / "etc/slurm" / name for name in ("slurm.conf", "gres.conf")]
+    before = [path.read_text() for path in files]
+
+    def configure(gpu: str) -> None:
+        cluster.end("slurmctld")
+        for path, text in zip(files, before, strict=True):
+            path.write_text(text.replace("nvidia_a100-sxm4-80gb", gpu))
+        cluster.begin("slurmctld")
+
+    flow.start("a", options=GPU)
+    flow.go("a")
+    assert flow.ends() == 0
+    cluster.end("g3")
+    try:
+        flow.start("a", "b", "c", options="--partition=gpu --nodes=1 --gres=gpu:nvidia_a100-sxm4-80gb:1", log="renamed")
+        flow.until(lambda: flow.submissions() == 2, "submissions")
+        configure("renamed")
+        assert flow.ends() == 1
+    finally:
+        configure("nvidia_a100-sxm4-80gb")
+        cluster.begin("g3")
+    assert flow.said().count("bnonly: error: SLURM refuses job") == 1 and "Traceback" not in flow.said()
+    assert flow.submissions() == 2 and (flow.folder / "done/a").exists() and len(flow.began("a")) == 1
+
+
 def test_a_job_that_waits_for_ever_is_named(cluster, flow):
     """A limit that does not deny: SLURM takes the job and never starts it."""
     cluster.run("sacctmgr", "-i", "modify", "user", "alice", "set", "MaxWall=00:05:00")

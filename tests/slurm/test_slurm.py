@@ -61,10 +61,10 @@ SLOW, CANCELLED, KEPT = "ResNet-8-c4/bn/seed0", "ResNet-8-c4/all/seed0", "VGG-11
 
 
 class Run:
-    """A run's folder, its configuration, and the Snakemake that works on it."""
+    """A run's folder, its configuration, and the Snakemake that works on it (in `place`, if that is another folder)."""
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
-        self.cluster, self.folder = cluster, folder
+        self.cluster, self.folder, self.place = cluster, folder, folder
         self.faults = folder / "faults"
         self.faults.mkdir(parents=True)
         for made in (folder, self.faults):
@@ -92,8 +92,8 @@ class Run:
         (self.faults / "plan.json").write_text(json.dumps(plan))
 
     def snakemake(self, log: str, *arguments: str, target: str = "figures/all") -> subprocess.Popen:
-        command = [sys.executable, "-m", "snakemake", "--profile", "slurm", *SNAKEMAKES_WORDS, "--directory", self.folder, "--configfile", ROOT / "slurm/cluster.yaml", ROOT / "demo/grid.yaml", self.overlay,
-                   "--bnonly-slurm-poll", "2", "--latency-wait", "10", *arguments, "--", target]  # fmt: skip
+        command = [sys.executable, "-m", "snakemake", "--profile", "slurm", *SNAKEMAKES_WORDS, "--directory", self.place, "--configfile", ROOT / "slurm/cluster.yaml", ROOT / "demo/grid.yaml", self.overlay,
+                   "--bnonly-slurm-poll", "2", "--latency-wait", "10", *arguments, "--", *target.split()]  # fmt: skip
         with (self.folder / log).open("w") as out:
             return subprocess.Popen(
                 self.cluster.command(command, "alice"), cwd=ROOT, env=self.environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
@@ -112,7 +112,7 @@ class Run:
             "--profile",
             "slurm",
             "-C",
-            self.folder,
+            self.place,
             "status",
             "--json",
         ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 
 import pytest
 from tests.slurm.cluster import NODES, USERS
-from tests.slurm.test_slurm import CANCELLED, CLUSTER, Run, end, preflight, until
+from tests.slurm.test_slurm import CANCELLED, CLUSTER, FAILS, NEIGHBOUR, Run, end, preflight, until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.workflow, pytest.mark.long]
 
@@ -27,8 +28,8 @@ def run(cluster, request):
     shutil.rmtree(found.folder)
 
 
-def start(run: Run, log: str = "said"):
-    process = run.snakemake(log, target=CELL)
+def start(run: Run, log: str = "said", target: str = CELL):
+    process = run.snakemake(log, target=target)
     run.processes.append(process)
     return process
 
@@ -89,6 +90,93 @@ def test_a_job_that_dies_before_it_begins_is_explained(cluster, run):
     until(lambda: process.poll() is not None, "Snakemake to end")
     assert process.returncode == 0, run.said("again")[-3000:]
     assert len(run.begun(CANCELLED)) == 1 and run.status()["failures"] == []
+
+
+def test_a_node_without_the_interpreter_is_named(cluster, run):
+    """The clone is not on a disk that the nodes see: the probe finds it before, `status` explains it after."""
+    for node in GPU_NODES:
+        cluster.run("mount", "-t", "tmpfs", "none", sys.prefix, node=node)
+    try:
+        probed = preflight(run, options=("--probe",))
+        assert probed.returncode == 2 and probed.stderr.count("\n") == 1
+        assert f"a compute node does not see {sys.executable}: install on a shared disk" in probed.stderr
+        run.configure(cluster={**CLUSTER, "attempts": 2})
+        process = start(run)
+        until(lambda: process.poll() is not None, "Snakemake to give up")
+        assert process.returncode == 1
+        failure = next(f for f in run.status()["failures"] if f["what"] == CANCELLED)
+        assert f"{sys.executable}: not found" in failure["reason"] and CELL in failure["retry"]
+        assert "not found" in (run.folder / failure["log"]).read_text()
+    finally:
+        for node in GPU_NODES:
+            cluster.run("umount", sys.prefix, node=node)
+
+
+def test_a_full_tmp_of_a_node_is_named_and_its_remedy_works(cluster, run):
+    aside, folder = "/run/aside", cluster.folder
+    for node in GPU_NODES:
+        cluster.run("sh", "-ec", f"mkdir -p {aside}; mount --bind {folder} {aside}; mount -t tmpfs -o size=64k,mode=1777 none /tmp; mkdir -p {folder}; "
+                    f"mount --bind {aside} {folder}; cat /dev/zero > /tmp/full 2> /dev/null || true", node=node)  # fmt: skip
+    try:
+        probed = preflight(run, options=("--probe",))
+        assert probed.returncode == 2 and probed.stderr.count("\n") == 1
+        assert "a compute node cannot start a job: OSError: [Errno 28] No space left on device" in probed.stderr
+        assert "the node's /tmp is full: export TMPDIR" in probed.stderr
+        run.configure(cluster={**CLUSTER, "attempts": 1})
+        process = start(run)
+        until(lambda: process.poll() is not None, "Snakemake to give up")
+        assert process.returncode == 1
+        failure = next(f for f in run.status()["failures"] if f["what"] == CANCELLED)
+        assert "the node's /tmp is full: export TMPDIR" in failure["reason"] and CELL in failure["retry"]
+        assert "No space left" in (run.folder / failure["log"]).read_text()
+        (run.faults / "tmp").mkdir(mode=0o777)
+        os.chown(run.faults / "tmp", *[USERS["alice"]] * 2)
+        run.environment["TMPDIR"] = str(run.faults / "tmp")
+        process = start(run, "again")
+        until(lambda: process.poll() is not None, "Snakemake to end")
+        assert process.returncode == 0, run.said("again")[-3000:]
+        assert run.status()["failures"] == [] and len(run.begun(CANCELLED)) == 1
+    finally:
+        for node in GPU_NODES:
+            cluster.run("umount", "-l", str(folder), "/tmp", aside, node=node)
+
+
+def test_a_full_disk_costs_no_attempt_and_no_finished_result(cluster, run):
+    """No space is left while the second of two replicates trains; then there is some again."""
+    run.place = cluster.scratch / "run"
+    cluster.run("mkdir", str(run.place), user="alice")
+    run.configure(cluster={**CLUSTER, "attempts": 1})
+    run.plan({NEIGHBOUR: {"hold": "go"}})
+    process = start(run, target=" ".join(f"results/{c}/metrics.parquet" for c in (FAILS, NEIGHBOUR)))
+    try:
+        until(lambda: run.begun(NEIGHBOUR), "the second training to begin")
+        cluster.resize("")
+        (run.faults / "go").touch()
+        while "No space left on device; jobs are submitted again once" not in run.said("said"):
+            assert process.poll() is None, run.said("said")[-3000:]
+            cluster.resize("")  # files are removed meanwhile
+        assert process.poll() is None
+    finally:
+        cluster.resize("2g")
+    until(lambda: process.poll() is not None, "Snakemake to end")
+    assert process.returncode == 0, run.said("said")[-3000:]
+    said = run.said("said")
+    assert said.count("No space left on device") == 1 and "Traceback" not in said
+    assert len(run.begun(FAILS)) == 1, "it was finished before"
+    assert all(run.state(cell) == "done" for cell in (FAILS, NEIGHBOUR))
+
+
+def test_a_workflow_started_while_the_controller_is_away_waits_for_it(cluster, run):
+    cluster.end("slurmctld")
+    try:
+        process = start(run)
+        until(lambda: "SLURM's controller does not answer, since" in run.said("said"), "it to be said")
+        assert process.poll() is None
+    finally:
+        cluster.begin("slurmctld")
+    until(lambda: process.poll() is not None, "Snakemake to end")
+    assert process.returncode == 0, run.said("said")[-3000:]
+    assert run.said("said").count("does not answer") == 1 and len(run.begun(CANCELLED)) == 1
 
 
 def test_preflight_knows_the_limits_of_accounts(cluster, run):

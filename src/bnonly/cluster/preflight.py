@@ -9,6 +9,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,9 @@ SHARED = {"nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "fuse.ceph", "cephf
           "glusterfs", "fuse.glusterfs", "cifs", "smb3", "ocfs2", "gfs2", "vast", "virtiofs", "fuse.sshfs", "fhgfs"}  # fmt: skip
 #: Free bytes required beyond the size of the results.
 SPARE_BYTES = 1_000_000_000
+
+#: Seconds before a controller that does not answer is asked again.
+PAUSE = 5
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,18 @@ def check(grid: Grid, data: Path) -> list[Finding]:
         found += (Finding(False, text) for text in _notes(cluster))
     found += _data(cells, data)
     return sorted(found, key=lambda f: not f.is_problem)
+
+
+def wait_for_controller() -> None:
+    """Wait for as long as SLURM's controller does not answer, and then for its nodes; say so once."""
+    if not slurm.is_away():
+        return
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    print(f"bnonly: SLURM's controller does not answer, since {since}; waiting for it", file=sys.stderr, flush=True)
+    while slurm.is_away() or re.search(
+        r"unk|(idle|mix|alloc)\*", slurm.call("sinfo", "--noheader", "--format=%t") or ""
+    ):
+        time.sleep(PAUSE)
 
 
 def preflight(grid: Grid, data: Path, probe: bool) -> int:

@@ -38,10 +38,16 @@ _FINAL = re.compile(
     r"MinCpu|MinGRES|Max\w*(PerJob|WallDuration\w*|PerNode)",
     re.IGNORECASE,
 )
+#: What SLURM's commands print while the controller is away.
+_AWAY = re.compile(
+    r"unable to contact|connection (refused|failure|timed out)|socket timed out|communication", re.IGNORECASE
+)
 #: Lines that srun and Snakemake print on every failure.
 _GENERAL = re.compile(
     r"srun:|WorkflowError:$|At least one job|Exiting because|\s*\(command exited|Error in rule|Removing output|Complete log|Shutting down"
 )
+#: What to do about a full disk of a node.
+_FULL_NODE = "the node's /tmp is full: export TMPDIR, a folder that all nodes share, and start again"
 #: Reasons of a pending job that only a person can fix.
 _STUCK = re.compile(
     r"Max\w*PerJob|MaxWallDuration|PartitionTimeLimit|PartitionNodeLimit|BadConstraints|InvalidAccount|InvalidQOS|AccountNotAllowed|QOSNotAllowed|"
@@ -96,6 +102,17 @@ def queue(name: str) -> list[Entry] | None:
     """Return the user's jobs of a name, including recently ended ones; None if the controller does not answer."""
     text = call("squeue", "--me", f"--name={name}", "--states=all", "--noheader", "--format=%i|%T|%r|%N|%k")
     return None if text is None else [Entry(*line.split("|", 4)) for line in text.splitlines()]
+
+
+def is_away() -> bool:
+    """Whether the controller does not answer, which passes; a SLURM that is not set up here is not away."""
+    try:
+        done = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        return True
+    except OSError:
+        return False
+    return done.returncode != 0 and bool(_AWAY.search(done.stderr))
 
 
 def last_state(number: str) -> str:
@@ -165,7 +182,8 @@ def telling(text: str) -> str:
         for line in lines
         if re.search(r"error|denied|no space|not found|no such|killed|cannot|does not", line, re.IGNORECASE)
     ]
-    return (worse or lines or [""])[-1][:300]
+    found = (worse or lines or [""])[-1][:300]
+    return f"{found} ({_FULL_NODE})" if "No space left" in found else found
 
 
 def call(*command: str, timeout: float = 30) -> str | None:
