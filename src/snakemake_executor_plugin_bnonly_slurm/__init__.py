@@ -1,8 +1,8 @@
 """Snakemake's jobs on SLURM, through whatever happens to its controller (`executor: bnonly-slurm`).
 
-It asks the controller one question a cycle, for all jobs at once, and believes only answers: a question that fails changes nothing.  What
-SLURM refuses is submitted again, unless waiting cannot help; what ends without fault of its own (preempted, a node lost) is submitted again
-without counting as an attempt; a job of an earlier Snakemake that still lives is taken over.
+One query a cycle covers all jobs, and a query that fails changes nothing.  A refused submission is repeated, unless waiting cannot help.
+A job that ends through no fault of its own (preempted, its node lost, the disk full) is submitted again without counting as an attempt.
+A job of an earlier Snakemake that is still in the queue is taken over.
 
 A job's resources are `runtime`, `mem_mb` and `slurm`: all other options of `sbatch`, as one string.
 """
@@ -30,11 +30,11 @@ from snakemake_interface_executor_plugins.workflow import WorkflowExecutorInterf
 from bnonly.cluster import batches, queue, slurm
 from bnonly.cluster.slurm import Entry, Refused
 
-#: Seconds before what was refused is tried again: at first, and at most.
+#: Seconds before a refused submission is repeated: at first, and at most.
 LEAST_PAUSE, MOST_PAUSE = 10.0, 300.0
 #: Bytes that must be free where results go; a quota shows only when something is written.
 ROOM = 2_000_000
-#: Logs of jobs that failed are kept for so many seconds.
+#: Seconds for which the logs of failed jobs are kept.
 KEPT = 30 * 86_400
 
 common_settings = CommonSettings(
@@ -49,32 +49,32 @@ common_settings = CommonSettings(
 
 @dataclass
 class ExecutorSettings(ExecutorSettingsBase):
-    """Settings, on the command line with --bnonly-slurm- before them."""
+    """Settings; on the command line, each begins with --bnonly-slurm-."""
 
     poll: int = field(
         default=20,
         metadata={
-            "help": "Seconds between two questions to SLURM's controller; up to three times as many while nothing changes."
+            "help": "Seconds between two queries of SLURM's controller; up to three times as many while nothing changes."
         },
     )
 
 
 @dataclass
 class Submission:
-    """What is known of a job beside what Snakemake knows.
+    """What the executor knows of a job beyond what Snakemake knows.
 
     Attributes
     ----------
     folder : Path
         Of its logs.
     comment : str
-        Which job of the workflow it is; two with the same comment do the same.
+        Identifies the job in the workflow; two jobs with the same comment do the same work.
     number : str
-        SLURM's; "" while it waits to be submitted.
+        SLURM's number; "" until it is submitted.
     missing : int
-        How many answers in a row did not have it.
+        Number of consecutive answers without this job.
     holder : str
-        Who trains its cells, so that it is not submitted.
+        The process that trains its cells, for which it waits; "" if there is none.
     """
 
     folder: Path
@@ -94,7 +94,7 @@ class Submission:
 
 
 class Executor(RemoteExecutor):
-    """Submits, asks and cancels."""
+    """Submits, monitors and cancels jobs."""
 
     def __init__(self, workflow: WorkflowExecutorInterface, logger: LoggerExecutorInterface) -> None:
         self._logs = slurm.LOGS.resolve()
@@ -120,7 +120,7 @@ class Executor(RemoteExecutor):
                 log.unlink(missing_ok=True)
 
     def run_job(self, job: JobExecutorInterface) -> None:
-        """Take a job; it is submitted in the next cycle."""
+        """Accept a job; the next cycle submits it."""
         wildcards = "+".join(map(str, job.wildcards)).replace("/", "+")
         digest = hashlib.sha256("\0".join(map(str, job.params)).encode()).hexdigest()[:12]
         submission = Submission(self._logs / f"rule_{job.name}" / wildcards, f"{job.name} {wildcards} {digest}")
@@ -128,7 +128,7 @@ class Executor(RemoteExecutor):
         self._arrived.set()
 
     async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
-        """Ask, if it is time to; report what has ended; submit what waits."""
+        """Query the controller if it is time, report the jobs that have ended, and submit those that wait."""
         self._arrived.clear()
         if active_jobs and time.monotonic() >= self._ask_at:
             before = self._states()
@@ -151,14 +151,14 @@ class Executor(RemoteExecutor):
             await asyncio.sleep(0.2)
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
-        """Cancel all jobs; during a cycle Snakemake's own list is empty."""
+        """Cancel all jobs, from the executor's own list: Snakemake's is empty during a cycle."""
         with self._submitting:
             self._is_cancelled = True
         if self._numbers and not slurm.cancel(sorted(self._numbers)):
             self.logger.error(f"SLURM's controller does not answer; once it does: scancel --me --name={self._name}")
 
     def shutdown(self) -> None:
-        """End; what this executor waited for is no news any more."""
+        """End, and remove the notices for `status`."""
         super().shutdown()
         self._notice_file.unlink(missing_ok=True)
 
@@ -166,7 +166,7 @@ class Executor(RemoteExecutor):
         return {n: e.state for n, e in (self._queue or {}).items()}
 
     def _ask(self) -> None:
-        """Ask for all jobs at once.  No answer changes nothing."""
+        """Query all jobs at once; without an answer, everything stays as it was."""
         found = slurm.queue(self._name)
         if found is None:
             self._silent_since = self._silent_since or time.time()
@@ -182,11 +182,11 @@ class Executor(RemoteExecutor):
         self._queue = {e.number: e for e in found}
 
     def _has_ended(self, info: SubmittedJobInfo) -> bool:
-        """Report a job that has ended; False if it lives, or is to be submitted again."""
+        """Report a job that has ended; False if it is alive or will be submitted again."""
         mine: Submission = info.aux["submission"]
         assert self._queue is not None
         entry = self._queue.get(mine.number)
-        if entry is None:  # forgotten; twice, because an answer may be older than the submission
+        if entry is None:  # SLURM has forgotten it; twice, because an answer may be older than the submission
             mine.missing += 1
             if mine.missing < 2:
                 return False
@@ -209,7 +209,7 @@ class Executor(RemoteExecutor):
             self.logger.warning(f"SLURM job {mine.number} ({mine.what}): {why}; it is submitted again")
             mine.number = ""
             return False
-        if self._is_full():  # what follows success writes, and what failed could not even say of what
+        if self._is_full():  # Snakemake writes after a success, and the log of a failure may be cut off
             mine.number = mine.number if entry.state == "COMPLETED" else ""
             return False
         if entry.state == "COMPLETED":
@@ -225,7 +225,7 @@ class Executor(RemoteExecutor):
         return True
 
     def _is_full(self) -> bool:
-        """Whether nothing more can be written to the run's folder, which is then said once."""
+        """Whether the run's folder has no space left; says so once."""
         try:
             with tempfile.TemporaryFile(dir=self._logs) as stream:
                 stream.write(bytes(ROOM))
@@ -238,13 +238,13 @@ class Executor(RemoteExecutor):
         return False
 
     def _remember(self, mine: Submission, reason: str, log: str) -> None:
-        """Write why a submission failed, for `status`; where nothing can be written the message must do."""
+        """Write why a submission failed, for `status`; if nothing can be written, the message has to suffice."""
         with contextlib.suppress(OSError):
             record = {"job": mine.number, "comment": mine.comment, "reason": reason, "log": log}
             (mine.folder / slurm.FAILURE).write_text(json.dumps(record))
 
     def _forgotten(self, mine: Submission) -> str:
-        """Return how a job ended that the controller does not know any more."""
+        """Return the final state of a job that the controller has forgotten."""
         try:
             return "COMPLETED" if mine.file("exit").read_text().strip() == "0" else "FAILED"
         except OSError:
@@ -252,7 +252,7 @@ class Executor(RemoteExecutor):
             return found if found in slurm.ENDED else "FAILED"
 
     def _why(self, mine: Submission, entry: Entry) -> str:
-        """Return in one line why a job failed."""
+        """Return the reason for a failure, in one line."""
         state = entry.state.lower().replace("_", " ")
         where = f" on {entry.node}" if entry.node else ""
         said = slurm.last_word(mine.file("log"))
@@ -263,7 +263,7 @@ class Executor(RemoteExecutor):
         )
 
     def _look_at(self, mine: Submission, entry: Entry) -> None:
-        """Say once for each reason that jobs will never start."""
+        """Say that a job will never start, once for each reason."""
         stuck = entry.reason if entry.state == "PENDING" and slurm.will_not_pass(entry.reason) else ""
         if stuck and stuck not in self._refused:
             self._refused.add(stuck)
@@ -273,7 +273,7 @@ class Executor(RemoteExecutor):
             )
 
     def _submitted(self, info: SubmittedJobInfo) -> bool:
-        """Submit a job if it waits for that; False if SLURM will never take it, which is then reported."""
+        """Submit a job that is not submitted yet; report it and return False if SLURM will never accept it."""
         mine: Submission = info.aux["submission"]
         if mine.number or self._queue is None or time.monotonic() < self._submit_at:
             return True
@@ -305,7 +305,7 @@ class Executor(RemoteExecutor):
                     return True
                 mine.number = slurm.submit(self._options(info.job, mine), self._script(info.job, mine))
                 self._numbers.add(mine.number)
-        except (Refused, OSError) as problem:  # OSError: the last space went since it was looked at
+        except (Refused, OSError) as problem:  # OSError: the disk became full after the check
             refused = problem if isinstance(problem, Refused) else Refused(f"{mine.folder}: {problem.strerror}")
             if refused.is_final:
                 self._give_up(info, str(refused))
@@ -323,12 +323,12 @@ class Executor(RemoteExecutor):
         return True
 
     def _wait(self) -> None:
-        """Submit nothing for a while, which grows."""
+        """Pause submissions, longer each time."""
         self._submit_at = time.monotonic() + self._pause
         self._pause = min(self._pause * 1.5, MOST_PAUSE)
 
     def _give_up(self, info: SubmittedJobInfo, text: str) -> None:
-        """Report a job that SLURM will never take: one line for each reason, and no further attempt."""
+        """Report a job that SLURM will never accept: one line for each reason, and no further attempt."""
         mine: Submission = info.aux["submission"]
         self._remember(mine, f"SLURM refuses it: {text}", "")
         if text not in self._refused:
@@ -352,7 +352,7 @@ class Executor(RemoteExecutor):
         ]
 
     def _script(self, job: JobExecutorInterface, mine: Submission) -> str:
-        """Return a script that runs the job as a step, which SLURM warns of the time limit, and leaves its exit status in a file."""
+        """Return a script that runs the job as a step, so that SLURM signals it before the time limit, and writes its exit status to a file."""
         own = f"{shlex.quote(str(mine.folder))}/$SLURM_JOB_ID"
         return (
             f"#!/bin/sh\nexport {slurm.SUBMISSION}={own}\nrm -f {own}.again\n"
@@ -361,12 +361,12 @@ class Executor(RemoteExecutor):
         )
 
     def _notice(self, about: str, text: str) -> None:
-        """Say what is waited for, when that changes; `status` finds it in a file."""
+        """Say what the executor waits for, when that changes, and write it to a file for `status`."""
         if self._notices.get(about, "") == text:
             return
         self._notices[about] = text
         if text:
             self.logger.warning(text)
         lines = [t for t in self._notices.values() if t]
-        with contextlib.suppress(OSError):  # a full disk: it has been said
+        with contextlib.suppress(OSError):  # a full disk: the log has the message
             self._notice_file.write_text("".join(f"{line}\n" for line in lines))
