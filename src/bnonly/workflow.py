@@ -139,7 +139,7 @@ class Plan:
         cluster = self.grid.cluster
         if not cluster and not call.local:
             raise UserError(
-                "no 'cluster' is configured; a --configfile replaces the profile's, so name that too: "
+                "no 'cluster' is configured; --configfile replaces the profile's file, so name both: "
                 "--configfile slurm/cluster.yaml ..."
             )
         self.requests = Requests(self.grid) if cluster else None

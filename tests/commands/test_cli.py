@@ -93,7 +93,7 @@ def test_a_new_profile_trains_and_shows_a_question_of_ones_own(tmp_path, monkeyp
         f"results/ResNet-14/{regime}/seed{seed}" for regime in ("mine", "bn") for seed in (0, 1)
     ]
     monkeypatch.chdir(tmp_path)
-    for name, said in (("gammas", "is there already"), ("../x", "must be letters"), ("vgg", "has this name")):
+    for name, said in (("gammas", "already exists"), ("../x", "must be letters"), ("vgg", "has this name")):
         assert cli.main(["new", name]) == 2 and said in capsys.readouterr().err
 
 

@@ -118,8 +118,8 @@ def test_analyses_of_another_configuration_are_not_exported(made, call):
     ("prepare", "arguments", "message"),
     [
         (lambda: shutil.rmtree("results"), ("out.zip",), "results: nothing of 'mini' is finished"),
-        (lambda: None, ("out.tar",), "out.tar: an archive's name ends in .zip; name it so"),
-        (lambda: Path("out.zip").touch(), ("out.zip",), "out.zip: is there already; delete it, or name another"),
+        (lambda: None, ("out.tar",), "out.tar: the archive's name must end in .zip"),
+        (lambda: Path("out.zip").touch(), ("out.zip",), "out.zip: already exists; delete it, or choose another name"),
         (lambda: None, ("out.zip", "fig99"), "fig99: no figure, table or experiment is called so"),
         (
             lambda: Path(TRAINED, "batchnorm.parquet").write_bytes(b"PAR1"),
@@ -178,7 +178,7 @@ def test_results_that_are_here_are_not_overwritten(made, call):
     write_one(Path(), GRID.cell("ResNet-8-c4", "all", 0), "metrics", test_loss=[1.0, 2.0])
     before = mine.read_bytes()
     status, _, err = call("import", made / "all.zip")
-    assert status == 2 and f"{mine}: is here already, with other results" in err and err.count("\n") == 1
+    assert status == 2 and f"{mine}: exists here with other results" in err and err.count("\n") == 1
     assert [p for p in Path().rglob("*") if p.is_file()] == [mine]
     status, out, _ = call("import", made / "all.zip", "--keep")
     assert status == 0 and "4 trainings imported, 0 were here already, 1 kept as they were" in out
@@ -262,7 +262,9 @@ def test_figures_that_are_not_of_the_results_are_not_published(made, call, tmp_p
         reason = "fig05 was made from other results"
         paths.drawn_from("fig05").write_bytes(b"\xff")
     status, out, _ = call("export", "out.zip")
-    assert status == 0 and f"left out, as it is not of these results: fig05 ({reason}" in out.replace("figures/", "")
+    assert status == 0 and f"left out, because it does not match these results: fig05 ({reason}" in out.replace(
+        "figures/", ""
+    )
     with zipfile.ZipFile("out.zip") as found:
         assert not [n for n in found.namelist() if n.startswith("published")]
     assert call("manifest")[0] == 2

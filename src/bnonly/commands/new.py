@@ -58,7 +58,7 @@ def run_new(options: argparse.Namespace) -> int:
         raise UserError(f"{name}: a profile's name must be letters, digits, '.', '_' and '-'")
     folder = Path(name)
     if folder.exists() or folder.is_symlink():
-        raise UserError(f"{folder} is there already; choose another name")
+        raise UserError(f"{folder} already exists; choose another name")
     experiments = setup.read(options).grid.experiments
     if name in experiments:
         raise UserError(f"{name}: an experiment of {options.config} has this name; choose another")

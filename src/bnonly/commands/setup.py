@@ -123,7 +123,7 @@ def read(options: argparse.Namespace) -> Setup:
     merged = Layers(*layers).merged()
     setup = Setup(resolve(merged, Layers(*layers)), data, merged)
     if options.directory and not Path(options.directory).exists() and options.command not in MAKES_FOLDER:
-        raise UserError(f"-C {options.directory}: no such folder; name that of a run")
+        raise UserError(f"-C {options.directory}: no such folder; name the folder of a run")
     enter(folder)
     _tell_apart(setup)
     return setup

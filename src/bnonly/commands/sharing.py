@@ -86,13 +86,13 @@ def run_export(options: argparse.Namespace) -> int:
     print(f"SHA-256 {done.sha256}   (publish it beside the archive)")
     if done.left_out:
         print(
-            f"{len(done.left_out)} weights files above {options.weights_up_to:g} MB are left out: they are needed to verify or analyse those "
-            "networks again, not to draw; --weights-up-to takes them along"
+            f"{len(done.left_out)} weights files above {options.weights_up_to:g} MB are left out: only verifying or analysing those "
+            "networks needs them; --weights-up-to includes them"
         )
     if done.skipped:
         print("not finished and left out: " + ", ".join(f"{n} {state}" for state, n in done.skipped.items()))
     for name, reason in done.outdated.items():
-        print(f"left out, as it is not of these results: {name} ({reason})")
+        print(f"left out, because it does not match these results: {name} ({reason})")
     _tell_drawable(done)
     return 0
 
@@ -195,9 +195,9 @@ def export(
         If the archive exists, a result is damaged, or nothing is finished.
     """
     if path.suffix != ".zip":
-        raise UserError(f"{path}: an archive's name ends in .zip; name it so")
+        raise UserError(f"{path}: the archive's name must end in .zip")
     if path.exists():
-        raise UserError(f"{path}: is there already; delete it, or name another")
+        raise UserError(f"{path}: already exists; delete it, or choose another name")
     packed = Packed(path)
     states = {key: state_of(grid.cells[key]) for key in keys}
     done = sorted(key for key, state in states.items() if state in FINISHED)

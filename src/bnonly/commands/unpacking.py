@@ -184,8 +184,8 @@ def _moves(archive: Archive, grid: Grid, staging: Path, keep: bool, done: Unpack
             continue
         if other:
             raise UserError(
-                f"{folder}/{other[0]}: is here already, with other results than the archive's; keep yours with --keep, import into another "
-                "folder with -C FOLDER, or move yours away (then bnonly compare them); nothing was unpacked"
+                f"{folder}/{other[0]}: exists here with other results than the archive's; keep yours with --keep, import into another "
+                "folder with -C FOLDER, or move yours away (bnonly compare then shows the differences); nothing was unpacked"
             )
         done.present += len(here) == len(names)
         done.new += len(here) < len(names)

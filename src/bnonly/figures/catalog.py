@@ -76,7 +76,7 @@ class Catalog:
             If no module has that name.
         """
         if name not in self.names():
-            raise UserError(f"{self.kind} {name}: there is none of that name; {accepted(name, self.names())}")
+            raise UserError(f"no {self.kind} is called {name}; {accepted(name, self.names())}")
         return importlib.import_module(f"{self.package}.{name.removeprefix(self.prefix)}")
 
     def needs(self, name: str) -> tuple[Any, ...]:

@@ -23,6 +23,6 @@ def draw(sheet: Sheet, data: Results) -> None:
     most = points.loc[points["regime"] == "bn", "x"].max()
     best = points[points["x"] <= most].sort_values("mean").iloc[-1]
     sheet.find(
-        f"Of what trains at most {most:,.0f} parameters, the most that BatchNorm has here, the most accurate is "
+        f"The most accurate network with at most {most:,.0f} trained parameters (BatchNorm's largest count here) is "
         f"{best['architecture']} with {data.labels[best['regime']]}: {best['mean']:.1f}%."
     )
