@@ -42,6 +42,7 @@ SMALL = {
             "recipe": "digits-16", "architectures": ["ResNet-8-c4"], "case_study": "ResNet-8-c4", "regimes": ["all", "bn"], "seeds": [0],
         },
         "cifar-width": None, "imagenet": None, "small": None, "text-depth": None, "text-width": None, "ends": None, "ends-imagenet": None,
+        "beyond-affine": None, "beyond-decay": None, "beyond-rates": None, "beyond-rates-no-decay": None,
     },
 }  # fmt: skip
 CLUSTER = {"partition": "gpu", "gpu": "fake", "gpu_kind": "a100", "cpus": 1, "memory_gb": 1,
