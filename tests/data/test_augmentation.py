@@ -122,7 +122,7 @@ def test_another_image_size_is_made_by_enlarging():
 
 
 def test_crops_of_small_images_are_refused():
-    with pytest.raises(UserError, match="take out augmentation.crop"):
+    with pytest.raises(UserError, match="augmentation.crop must be false"):
         open_source(recipe(crop=True), Path(), CPU)
 
 

@@ -137,13 +137,13 @@ class Torn:
 
 def train(name, count, stage):
     @contextmanager
-    def writing(path):
+    def writing(path, **how):
         nonlocal count
         count -= path.name.startswith(name)
         now = stage if count == 0 and path.name.startswith(name) else None
         if now == "before":
             die()
-        with real(path) as stream:
+        with real(path, **how) as stream:
             yield Torn(stream) if now == "within" else stream
             stream.flush()
             if now == "written":
