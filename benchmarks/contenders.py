@@ -72,7 +72,7 @@ def cell_of(name: str, regime: str, batch: int, engine: str, precision: str) -> 
         for c in paper.cells.values()
         if c.regime.name == regime and (c.recipe.dataset == "imagenet") == (family == "imagenet-resnet")
     )
-    recipe = dataclasses.replace(like.recipe, batch_size=batch, epochs=100)
+    recipe = dataclasses.replace(like.recipe, batch_size=batch, epochs=100, milestones=())
     return Cell(Architecture(name, family, depth, channels), like.regime, recipe, 0, engine, precision)
 
 
