@@ -6,10 +6,9 @@ with the caller's arguments, folder, environment and output.  It receives the ca
 its exit status.  The results are the same as in a process of their own.
 
 The workflow sets the variable for local runs of configurations with `warm: true`; nothing depends on it.  Batches, as on
-a cluster, do not replace it.  Through Snakemake and the fork server, eight cells of the demo took 25 s of processor
-time.  As two batches of four, each importing torch once, they took 22 s without Snakemake, whose share is 3 s: no less.
-But a batch holds replicates of one cell, of which the demo has two: torch would be imported 113 times.  Each was
-measured once, on two cores.
+a cluster, do not replace it.  Eight cells of the demo took 19 to 22 s of processor time through Snakemake and the fork
+server, and 27 to 28 s as four batches of two replicates, even without Snakemake: each batch imports torch.  Both ways
+ran three times in turn, on two busy cores.
 """
 
 from __future__ import annotations
