@@ -205,7 +205,7 @@ def test_killed_at_any_moment_it_continues_to_the_same_result(regime, epochs, lr
     assert not list(folder.glob(".*.tmp")) and not list(made.glob(".*.tmp")), "what a killed write left is cleared away"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_asked_to_stop_it_saves_and_says_so(tmp_path, number):
     long = mini(recipes__digits__epochs=400)
     config = write(tmp_path, long)

@@ -19,4 +19,4 @@ rule train:
     message:
         "Train {wildcards.arch} {wildcards.regime} seed {wildcards.seed}"
     shell:
-        "bnonly train --spec {params.spec:q} --threads {threads} > {log:q} 2>&1"
+        "bnonly train --spec {params.spec:q} --threads {threads} --wait > {log:q} 2>&1"

@@ -82,8 +82,9 @@ def call(arguments: Sequence[str]) -> int | None:
     if not first:  # the server was just ending
         return None
     child = int(first)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, lambda n, frame: _signal(child, n))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
+            signal.signal(number, lambda n, frame: _signal(child, n))
     while not _readable(connection, 2):
         if _has_ended(child) and not _readable(connection, ANSWER):  # the server was stopped
             return None
@@ -217,7 +218,7 @@ class _Server:
             self._socket.close()
             with contextlib.suppress(OSError, AttributeError):  # Linux: signal the child when the server dies
                 ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             os.dup2(out, 1)

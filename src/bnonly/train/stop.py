@@ -17,7 +17,7 @@ class Stopped(Exception):
 
 
 class Signals:
-    """Remembers SIGTERM, SIGINT and SIGUSR1 (SLURM's warning before a time limit) instead of ending the process.
+    """Remembers SIGTERM, SIGINT, SIGHUP (a closed terminal) and SIGUSR1 (SLURM's warning) instead of ending the process.
 
     Attributes
     ----------
@@ -35,7 +35,10 @@ class Signals:
         def remember(number: int, frame: FrameType | None) -> None:
             self.received = number
 
-        old = {s: signal.signal(s, remember) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
+        watched = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup: the training outlives its terminal
+            watched.append(signal.SIGHUP)
+        old = {s: signal.signal(s, remember) for s in watched}
         try:
             yield
         finally:
