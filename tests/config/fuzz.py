@@ -12,7 +12,7 @@ import argparse
 import copy
 import json
 import random
-import resource
+import re
 import signal
 import sys
 import tempfile
@@ -134,6 +134,11 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
+def peak_memory() -> float:
+    """Return the peak memory of this process in MB; getrusage counts that of the process which started it, too."""
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1000
+
+
 def late(*_: object) -> None:
     """End a case that hangs."""
     raise TimeoutError("took more than 20 seconds")
@@ -166,7 +171,7 @@ def main() -> int:
                 raise
             finally:
                 signal.alarm(0)
-            if (used := resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000) > 500:
+            if (used := peak_memory()) > 500:
                 raise SystemExit(f"case {number}: {name}: {used:.0f} MB")
     print(f"{number} configurations: {read} read, {number - read} refused in one line")
     return 0
