@@ -242,7 +242,7 @@ def test_a_partition_that_is_removed_while_a_job_waits(cluster, flow):
 
 
 def test_a_type_of_gpu_that_is_renamed_while_jobs_wait(cluster, flow):
-    """They wait in SLURM for a node that is away, and whose GPUs get another name meanwhile."""
+    """They wait in SLURM for a node that is down, and whose GPUs get another name meanwhile."""
     files = [cluster.folder / "etc/slurm" / name for name in ("slurm.conf", "gres.conf")]
     before = [path.read_text() for path in files]
 
@@ -255,6 +255,8 @@ def test_a_type_of_gpu_that_is_renamed_while_jobs_wait(cluster, flow):
     flow.start("a", options=GPU)
     flow.go("a")
     assert flow.ends() == 0
+    # Said to be down first: the controller gives jobs to a node that it has not yet missed.
+    cluster.run("scontrol", "update", "NodeName=g3", "State=DOWN", "Reason=test")
     cluster.end("g3")
     try:
         flow.start("a", "b", "c", options="--partition=gpu --nodes=1 --gres=gpu:nvidia_a100-sxm4-80gb:1", log="renamed")
@@ -263,6 +265,7 @@ def test_a_type_of_gpu_that_is_renamed_while_jobs_wait(cluster, flow):
         assert flow.ends() == 1
     finally:
         configure("nvidia_a100-sxm4-80gb")
+        cluster.run("scontrol", "update", "NodeName=g3", "State=RESUME")
         cluster.begin("g3")
     assert flow.said().count("bnonly: error: SLURM refuses job") == 1 and "Traceback" not in flow.said()
     assert flow.submissions() == 2 and (flow.folder / "done/a").exists() and len(flow.began("a")) == 1
