@@ -16,7 +16,7 @@ LAYERS = [
     {"networks", "data", "cost", "figures"},
     {"engines", "verdicts", "cluster"},
     {"train", "analysis", "report"},
-    {"commands"},
+    {"commands", "python"},
     {"workflow", "__main__"},
 ]
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}

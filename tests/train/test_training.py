@@ -1,5 +1,6 @@
 """A cell from start to end: interrupted, killed, diverged, twice at once, and its files."""
 
+import dataclasses
 import json
 import math
 import os
@@ -21,6 +22,7 @@ from bnonly.analysis.run import analyse_cell, verify_cell
 from bnonly.engines.reference import Sgd
 from bnonly.errors import UserError
 from bnonly.grid.cell import Key
+from bnonly.grid.datasets import Inputs
 from bnonly.grid.resolve import load_grid, resolve
 from bnonly.grid.schedule import Schedule
 from bnonly.networks import regimes, weights
@@ -32,6 +34,7 @@ from bnonly.train.run import train_cell
 
 #: Columns of the metrics that say how fast a run was; all others must be equal to the bit.
 TIMES = {"seconds", "images_per_second"}
+INPUTS = Inputs(list("0123456789"), [0.5] * 3, [0.25] * 3, 8, 8)
 
 
 def cell_of(regime="bn", **changes):
@@ -348,7 +351,8 @@ def test_weights_of_other_regimes_rebuild_too(regime, tmp_path):
 def rewritten(path, finished, label=None, **tensors):
     """A weights file with another label, or other tensors, and the checksum that belongs to them."""
     content, found = weights.load(paths.weights(finished))
-    found = {**found, "cell": found["cell"].canonical(), **(label or {})}
+    found = {**found, "cell": found["cell"].canonical(), "inputs": dataclasses.asdict(found["inputs"])}
+    found |= label or {}
     content = {n: t for n, t in {**content, **tensors}.items() if t is not None}
     found["sha256"] = weights._checksum(content, found)
     path.write_bytes(weights.to_bytes(content, metadata={"bnonly": json.dumps(found, sort_keys=True)}))
@@ -394,7 +398,7 @@ def test_weights_of_another_configuration_are_not_finished(finished, tmp_path):
 
 def test_bn_only_resnet_110_is_tens_of_kilobytes(tmp_path):
     cell = load_grid(Path(__file__).parents[2] / "config.yaml").cell("ResNet-110", "bn", 0)
-    weights.save(tmp_path / "w", cell, 10, "0" * 64, regimes.make(cell, 10))
+    weights.save(tmp_path / "w", cell, INPUTS, "0" * 64, regimes.make(cell, 10))
     assert 4 * 4 * 4144 < (tmp_path / "w").stat().st_size < 70_000  # four values a channel
 
 
@@ -467,7 +471,7 @@ def small(kind, path):
     """Write a file of two rows, or the weights of the smallest network; return what reads it."""
     cell = cell_of()
     if kind == "weights":
-        weights.save(path, cell, 10, "0" * 64, regimes.make(cell, 10))
+        weights.save(path, cell, INPUTS, "0" * 64, regimes.make(cell, 10))
         return lambda: {n: t.tolist() for n, t in weights.load(path)[0].items()}
     columns = {n: ["relu1", "relu2"] if n == "relu" else [1, 2] for n in parquet.SCHEMAS[kind].names}
     parquet.write(path, kind, columns, cell)

@@ -11,14 +11,12 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from bnonly import paths
 from bnonly.errors import UserError
-from bnonly.grid.cell import Cell, Key, differences, parse_cell
-from bnonly.results import parquet
+from bnonly.grid.cell import Cell, Key, differences
+from bnonly.results import cells
 
 #: Columns of the metrics that measure learning, not speed.
 LEARNED = ("epoch", "iteration", "lr", "train_loss", "train_top1", "test_loss", "test_top1", "test_top5")
@@ -124,22 +122,7 @@ def read_side(folder: Path, only: Sequence[str] = ()) -> Side:
         If there are no results, a result is damaged, or the results are mixed: several engines, precisions or
         protocols, replicates of one cell with different specifications, or one data set's name for different data.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; name a run's folder or its results")
-    results = folder / paths.RESULTS if (folder / paths.RESULTS).is_dir() else folder
-    runs: dict[Key, Run] = {}
-    for path in sorted(results.glob("*/*/seed*/metrics.parquet")):
-        name = "/".join(path.parts[-4:-1])
-        if only and not any(fnmatchcase(name, pattern) for pattern in only):
-            continue
-        run = _read(path)
-        if str(run.cell) != name:
-            raise UserError(f"{path}: belongs to {run.cell}; move it to that cell's folder")
-        runs[run.cell.key] = run
-    if not runs:
-        raise UserError(
-            f"{folder}: has no {'such ' if only else ''}results (ARCHITECTURE/REGIME/seedN/metrics.parquet); train or import some"
-        )
+    runs = {run.cell.key: run for run in map(_read, cells.find(folder, only))}
     engines = Counter(f"{r.cell.engine} {r.cell.precision}" for r in runs.values())
     _refuse(folder, "engines or precisions", engines, "compare two folders with one each, or choose cells with --cells")
     _refuse(folder, "protocols", Counter(str(r.cell.protocol) for r in runs.values()), "train the older cells again")
@@ -164,14 +147,8 @@ def _refuse(folder: Path, what: str, found: Counter[str], remedy: str) -> None:
 
 
 def _read(path: Path) -> Run:
-    table, label = parquet.read(path, "metrics")
+    table, label, cell = cells.read(path)
     columns = [table[name].to_pylist() for name in LEARNED]
-    if not table.num_rows:
-        raise UserError(f"{path}: has no epochs; train the cell again")
-    try:
-        cell = parse_cell(json.dumps(label.get("cell"), sort_keys=True, separators=(",", ":")))
-    except UserError:
-        raise UserError(f"{path}: was made by another version of bnonly; train the cell again") from None
     return Run(
         cell,
         columns[LEARNED.index("test_top1")][-1],

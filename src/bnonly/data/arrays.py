@@ -18,6 +18,7 @@ from bnonly import seeds
 from bnonly.data.batches import ALL, Batch, Buffers, Normaliser, Share, part_of
 from bnonly.data.prepared import Manifest
 from bnonly.grid.cell import Recipe
+from bnonly.grid.datasets import Inputs
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,12 @@ class ArraySource:
         self.mean, self.std = (manifest or arrays).statistics()
         self._how = recipe.augmentation
         self._device = device
-        self._train = _sized(arrays.train_images, recipe.image_size).to(device)
-        self._test = _sized(arrays.test_images, recipe.image_size).to(device)
+        self._train = sized(arrays.train_images, recipe.image_size).to(device)
+        self._test = sized(arrays.test_images, recipe.image_size).to(device)
+        # The digits, which come without a manifest, are their own names.
+        names = manifest.class_names if manifest else list(map(str, range(arrays.classes)))
+        stored, side = arrays.test_images.shape[1], self._test.shape[1]
+        self.inputs = Inputs(names, self.mean.tolist(), self.std.tolist(), stored, side)
         self._train_labels, self._test_labels = (
             torch.from_numpy(np.ascontiguousarray(labels)).to(device)
             for labels in (arrays.train_labels, arrays.test_labels)
@@ -196,7 +201,8 @@ def augment(
     return windows[which, down, right].view(n, height, width, channels)
 
 
-def _sized(images: np.ndarray, size: int) -> torch.Tensor:
+def sized(images: np.ndarray, size: int) -> torch.Tensor:
+    """Return images, uint8 (n, side, side, 3), at another side in pixels; 0 keeps it."""
     tensor = torch.from_numpy(images)
     if size in (0, tensor.shape[1]):
         return tensor

@@ -9,6 +9,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from bnonly.grid.datasets import Inputs
+
 Batch = tuple[torch.Tensor, torch.Tensor]
 #: Index of a part, and the number of parts.
 Share = tuple[int, int]
@@ -33,6 +35,8 @@ class Batches(Protocol):
         SHA-256 of the data.
     mean, std : float64 array (3,)
         Mean and standard deviation of the training set's channels, for pixels in [0, 1].
+    inputs : Inputs
+        What is stored with a trained network.
     """
 
     classes: int
@@ -41,6 +45,7 @@ class Batches(Protocol):
     checksum: str
     mean: np.ndarray
     std: np.ndarray
+    inputs: Inputs
 
     def train_batches(
         self, seed: int, epoch: int, batch_size: int, first: int = 0, share: Share = ALL

@@ -42,10 +42,11 @@ def read_rgb(content: bytes) -> tuple[Image.Image, bool]:
         frames = getattr(image, "n_frames", 1)
         if image.format != "MPO" and frames > 1:
             raise ValueError(f"an animation of {frames} images")
-        return _to_rgb(image), image.format == "JPEG" and image.mode in ("L", "RGB")
+        return to_rgb(image), image.format == "JPEG" and image.mode in ("L", "RGB")
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image to mode RGB; raise ValueError if it is ambiguous there."""
     mode = image.mode
     if mode in _ALPHA or "transparency" in image.info:
         image = image.convert("RGBA")

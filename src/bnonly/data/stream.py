@@ -26,6 +26,7 @@ from bnonly.data.pack import INDEX, pack_name
 from bnonly.data.unreadable import cpus, reason
 from bnonly.errors import UserError
 from bnonly.grid.cell import Recipe
+from bnonly.grid.datasets import Inputs
 
 #: Default side of the network's input in pixels.
 SIDE = 224
@@ -111,6 +112,7 @@ class PackSource:
         self.mean, self.std = manifest.statistics()
         self._how, self._device = recipe.augmentation, device
         self._side = recipe.image_size or SIDE
+        self.inputs = Inputs(manifest.class_names, manifest.mean, manifest.std, 0, self._side)
         self._normalise = Normaliser(self.mean, self.std, self._side, device)
         self._workers = workers or (torch.get_num_threads() if device.type == "cpu" else cpus())
         self._buffers = Buffers(keep=self._ahead(recipe.batch_size) + 4)
@@ -168,7 +170,7 @@ class PackSource:
         def fill(start: int) -> None:
             for k in range(start, min(start + SHARE, len(numbers))):
                 image = part.decode(int(numbers[k]))
-                seen = _central(image, self._side) if boxes is None else _cropped(image, boxes[k], self._side)
+                seen = central(image, self._side) if boxes is None else _cropped(image, boxes[k], self._side)
                 pixels = (seen.flip(2) if flips is not None and flips[k] else seen).permute(1, 2, 0)
                 if images.dtype == torch.uint8:
                     images[k] = pixels
@@ -207,7 +209,8 @@ class PackSource:
 _Views = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
 
 
-def _resized(image: torch.Tensor, height: int, width: int) -> torch.Tensor:
+def resized(image: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Return an image, uint8 (3, height, width), at another size."""
     # A part of an image would be converted to planes and back, which takes as long as resizing.
     whole = image[None].contiguous(memory_format=torch.channels_last)
     return functional.interpolate(whole, size=(height, width), mode="bilinear", antialias=True)[0]
@@ -215,10 +218,11 @@ def _resized(image: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
 def _cropped(image: torch.Tensor, box: np.ndarray, side: int) -> torch.Tensor:
     top, left, height, width = box.tolist()
-    return _resized(image[:, top : top + height, left : left + width], side, side)
+    return resized(image[:, top : top + height, left : left + width], side, side)
 
 
-def _central(image: torch.Tensor, side: int) -> torch.Tensor:
+def central(image: torch.Tensor, side: int) -> torch.Tensor:
+    """Return the test crop of an image, uint8 (3, height, width)."""
     height, width = crops.test_size(image.shape[1], image.shape[2], side)
     top, left = round((height - side) / 2), round((width - side) / 2)
-    return _resized(image, height, width)[:, top : top + side, left : left + side]
+    return resized(image, height, width)[:, top : top + side, left : left + side]

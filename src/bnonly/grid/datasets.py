@@ -41,6 +41,29 @@ class DatasetInfo:
     shrink: int = 0
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What a trained network needs in order to read an image and to name its answer.
+
+    Attributes
+    ----------
+    class_names : list of str
+        In the order of the outputs.
+    mean, std : list of float
+        Mean and standard deviation of the training set's channels, for pixels in [0, 1].
+    stored : int
+        Side in pixels of the images of a set that fits in memory; 0 for photographs, which have their own sizes.
+    side : int
+        Side in pixels of the network's input.
+    """
+
+    class_names: list[str]
+    mean: list[float]
+    std: list[float]
+    stored: int
+    side: int
+
+
 DATASETS: dict[str, DatasetInfo] = {
     "cifar10": DatasetInfo("CIFAR-10", True, 50_000, 10_000, 10, 32, "cifar"),
     "cifar10-jpeg": DatasetInfo("CIFAR-10 (JPEG)", False, 50_000, 10_000, 10, 32, "cifar-jpeg"),

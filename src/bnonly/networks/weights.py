@@ -8,6 +8,7 @@ network and rejects a file that does not match.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from torch import nn
 from bnonly import paths
 from bnonly.errors import UserError
 from bnonly.grid.cell import Cell, parse_cell
+from bnonly.grid.datasets import Inputs
 from bnonly.networks import regimes
 from bnonly.results import atomic, parquet
 
@@ -29,7 +31,7 @@ from bnonly.results import atomic, parquet
 FORMAT = "bnonly-weights-2"
 
 
-def save(path: Path, cell: Cell, classes: int, data_sha256: str, model: nn.Module) -> None:
+def save(path: Path, cell: Cell, inputs: Inputs, data_sha256: str, model: nn.Module) -> None:
     """Write a trained network.
 
     Parameters
@@ -38,8 +40,8 @@ def save(path: Path, cell: Cell, classes: int, data_sha256: str, model: nn.Modul
         A ``.safetensors`` file.
     cell : Cell
         Specification; stored in the file.
-    classes : int
-        Outputs of the network.
+    inputs : Inputs
+        The network's inputs and the names of its outputs; stored in the file.
     data_sha256 : str
         Checksum of the training data.
     model : torch.nn.Module
@@ -50,7 +52,8 @@ def save(path: Path, cell: Cell, classes: int, data_sha256: str, model: nn.Modul
         "format": FORMAT,
         "cell": cell.canonical(),
         "digest": cell.digest(),
-        "classes": classes,
+        "classes": len(inputs.class_names),
+        "inputs": dataclasses.asdict(inputs),
         "data_sha256": data_sha256,
         "frozen_sha256": regimes.frozen_checksum(model),
     }
@@ -102,7 +105,8 @@ def load(path: Path, cell: Cell | None = None) -> tuple[dict[str, torch.Tensor],
     tensors : dict
         gamma and beta (if trainable), mean, variance, and other trainable tensors by their parameter's name.
     label : dict
-        digest, cell (a `Cell`), classes (int), data_sha256, frozen_sha256.
+        digest, cell (a `Cell`), classes (int), inputs (`Inputs`, or None in a file from before they were stored),
+        data_sha256, frozen_sha256.
 
     Raises
     ------
@@ -127,6 +131,7 @@ def load(path: Path, cell: Cell | None = None) -> tuple[dict[str, torch.Tensor],
         raise UserError(f"{path}: damaged (wrong checksum); delete it and train the cell again")
     parquet.check_cell(path, {"digest": label["digest"], "cell": json.loads(label["cell"])}, None, cell)
     label["cell"] = parse_cell(label["cell"])
+    label["inputs"] = Inputs(**label["inputs"]) if "inputs" in label else None
     return tensors, label
 
 

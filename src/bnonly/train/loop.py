@@ -275,7 +275,7 @@ class Run:
         self._update_history()
         model, results = self.engine.model, self.reservation.results
         record.write_batchnorm(paths.batchnorm(results), self.cell, self.at_start, record.norms(model))
-        weights.save(paths.weights(results), self.cell, self.source.classes, self.source.checksum, model)
+        weights.save(paths.weights(results), self.cell, self.source.inputs, self.source.checksum, model)
         label = {
             "status": "diverged" if self.diverged else "finished",
             "reason": self.diverged,
