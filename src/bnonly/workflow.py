@@ -100,8 +100,8 @@ class Plan:
         By name: the reason why the grid cannot make an output.
     requests : Requests or None
         Resource requests of cluster jobs; None if jobs run on this machine.
-    gpus : list of Gpu
-        GPUs of this machine.
+    devices : Devices or None
+        Devices of this machine; None if jobs run on a cluster.
     threads : int
         CPU threads of a training.
     attempts : int
@@ -123,7 +123,8 @@ class Plan:
         merged = merge(layers[0][1], profile.command_line(call.config))
         self.grid = resolve(merged, Layers(*layers))
         # No result depends on the machine.
-        self.resolved = needs.canonical({k: v for k, v in merged.items() if k not in ("cluster", "gpu_jobs")})
+        merged["precision"] = self.grid.precision
+        self.resolved = needs.canonical({k: v for k, v in merged.items() if k not in ("cluster", "gpu_jobs", "device")})
         # Commands read the whole configuration from a file: an argument could not hold a grid of many seeds.
         self.configuration = paths.resolved(self.resolved)
         self.data = os.path.abspath(call.root / Path(os.environ.get("BNONLY_DATA") or "data").expanduser())
@@ -144,22 +145,17 @@ class Plan:
             )
         self.requests = Requests(self.grid) if cluster else None
         self.attempts = cluster.attempts if cluster and call.main else 1
-        self.gpus = gpus.find() if call.local and call.main and not cluster else []
-        self.cores = call.cores or 1
-        if cluster:
-            self.threads = cluster.cpus
-        elif self.gpus:  # concurrent trainings share the cores
-            self.threads = max(1, self.cores // (len(self.gpus) * self.grid.gpu_jobs))
-        else:
-            self.threads = self.grid.threads
+        #: None if jobs run elsewhere.
+        self.devices = gpus.Devices.of(self.grid, call.cores or 1) if call.local and not cluster else None
+        self.threads = cluster.cpus if cluster else self.devices.threads if self.devices else self.grid.threads
 
     def threads_of(self, wildcards: Wildcards) -> int:
         """Return the CPU threads of a cell's training, for all its GPUs together."""
         try:
-            several = self.cell(wildcards).recipe.gpus if self.gpus else 1
+            several = self.cell(wildcards).recipe.gpus
         except UserError:  # `data_of` reports it
             several = 1
-        return min(self.threads * several, max(self.threads, self.cores))
+        return self.devices.threads_of(several) if self.devices else self.threads
 
     @property
     def environment(self) -> dict[str, str]:
@@ -171,10 +167,7 @@ class Plan:
         # On this machine, cells that take a second or two use the fork server.
         if self.grid.warm and self._call.local and not self.grid.cluster:
             found[fork_server.VARIABLE] = "1"
-        if self.gpus:
-            found[gpus.DEVICES] = ",".join(g.device for g in self.gpus)
-            found[gpus.PLACES] = str(self.grid.gpu_jobs)
-        return found
+        return found | (self.devices.environment if self.devices else {})
 
     @property
     def shell_prefix(self) -> str:
@@ -209,12 +202,8 @@ class Plan:
                 raise UserError("\nbnonly: error: ".join(problems))
         for name, reason in self.left_out.items():
             print(f"bnonly: {name} is left out of figures/all: {reason}", file=sys.stderr)
-        if not self.requests:
-            print(
-                f"bnonly: {gpus.describe(self.gpus, self.grid.gpu_jobs, self.cores, self.threads)}",
-                file=sys.stderr,
-                flush=True,
-            )
+        if self.devices:
+            print(f"bnonly: {self.devices}; precision {self.grid.precision}", file=sys.stderr, flush=True)
 
     # Cells
 
@@ -232,13 +221,22 @@ class Plan:
     def data_of(self, wildcards: Wildcards) -> str | list[str]:
         """Return the manifest of a cell's data set, the rule's mark if it must be prepared, or an error as a file name."""
         try:
-            dataset = self.cell(wildcards).recipe.dataset
+            cell = self.cell(wildcards)
+            self._check_precision(cell)
         except UserError as problem:
             return _missing(problem)
+        dataset = cell.recipe.dataset
         if DATASETS[dataset].layout == "installed":
             return []
         made = f"{self.data_files}/{dataset}/manifest.json"
         return made if os.path.exists(made) else f"{self.data_files}/{dataset}/.prepared"
+
+    def _check_precision(self, cell: Cell) -> None:
+        """Refuse to train a cell in a precision that this machine lacks, while the DAG is built and not in every job."""
+        why = self.devices.why_no_bf16 if self.devices and cell.precision == "bf16" else None
+        digest = cell.digest()
+        if why and not cache.holds(digest) and cache.recorded_digest(paths.metrics(cell.key.folder)) != digest:
+            raise UserError(f"precision is bf16, but {why}; set precision: fp32 or auto")
 
     def stale(self, wildcards: Wildcards) -> list[Path]:
         """Return `paths.NOW` if a cell's results belong to another configuration."""
@@ -343,7 +341,7 @@ class Plan:
     @property
     def at_a_time(self) -> int:
         """The number of concurrent trainings on this machine."""
-        return max(1, min(self.cores // self.threads, len(self.gpus) * self.grid.gpu_jobs or self.cores))
+        return self.devices.at_a_time if self.devices else 1
 
     @cached_property
     def device(self) -> str:
@@ -352,7 +350,8 @@ class Plan:
         if self.grid.cluster:
             return kind(self.grid.cluster, self.grid).name
         try:
-            return find_gpu(self.gpus[0].name, own).name if self.gpus else f"cpu:{self.threads}"
+            found = self.devices.gpus if self.devices else ()
+            return find_gpu(found[0].name, own).name if found else f"cpu:{self.threads}"
         except UserError:  # the model does not know this GPU
             return f"cpu:{self.threads}"
 

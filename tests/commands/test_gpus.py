@@ -7,11 +7,15 @@ import sys
 import time
 
 import pytest
+from tests.mini import mini
 
+from bnonly import machine
 from bnonly.commands import gpus
+from bnonly.grid.resolve import resolve
 
 HOLD = """
 import sys, time
+from bnonly import machine
 from bnonly.commands import gpus
 gpus.PAUSE = 0.02
 with gpus.taken(int(sys.argv[2])) as mine:
@@ -103,16 +107,16 @@ def test_which_gpus_there_are(driver, monkeypatch, listed, visible, expected):
     driver(listed)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    found = gpus.find()
+    found = machine.find_gpus()
     assert [g.device for g in found] == expected
     assert all("NVIDIA" in g.name or "MIG" in g.name for g in found)
 
 
 def test_no_driver_or_one_that_fails(driver, monkeypatch):
     driver("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n", status=9)
-    assert gpus.find() == []
+    assert machine.find_gpus() == []
     monkeypatch.setenv("PATH", "/nowhere")
-    assert gpus.find() == []
+    assert machine.find_gpus() == []
     with gpus.taken() as mine:
         assert mine == [] and "CUDA_VISIBLE_DEVICES" not in os.environ
 
@@ -133,5 +137,13 @@ def test_in_a_cluster_s_job_the_scheduler_hands_out_gpus(driver, monkeypatch):
     ],
 )
 def test_what_a_run_says_first(count, places, cores, threads, said):
-    found = [gpus.Gpu(str(k), "A") for k in range(count)]
-    assert gpus.describe(found, places, cores, threads) == said
+    found = tuple(machine.Gpu(str(k), "A") for k in range(count))
+    assert str(gpus.Devices(found, places, cores, threads)) == said
+
+
+def test_device_cpu_leaves_the_gpus_alone(driver, monkeypatch):
+    grid = resolve(mini(device="cpu"))
+    found = gpus.Devices.of(grid, 8)
+    assert str(found) == "device: cpu: 8 at a time on the CPU, 1 of 8 CPU cores each"
+    assert found.environment == {gpus.DEVICE: "cpu"}
+    assert len(gpus.Devices.of(resolve(mini()), 8).gpus) == 4

@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "src/bnonly"
 #: The rooms from the ground up.  A module imports its own room and the rooms of lower layers.
 LAYERS = [
-    {"errors", "paths", "console", "seeds"},
+    {"errors", "paths", "console", "machine", "seeds"},
     {"config"},
     {"grid"},
     {"results", "paper"},

@@ -11,8 +11,7 @@ from types import SimpleNamespace
 import pytest
 from tests.mini import mini, write
 
-from bnonly import paths
-from bnonly.commands.gpus import Gpu
+from bnonly import machine, paths
 from bnonly.config.layers import merge, read_yaml
 from bnonly.errors import UserError
 from bnonly.grid.resolve import resolve
@@ -138,14 +137,37 @@ def test_a_manifest_that_promises_more_than_there_is(plan):
 
 
 def test_gpus_divide_the_cores_and_a_training_of_four_takes_all(plan, monkeypatch):
-    monkeypatch.setattr("bnonly.commands.gpus.find", lambda: [Gpu(str(k), "A") for k in range(4)])
+    monkeypatch.setattr("bnonly.machine.find_gpus", lambda: [machine.Gpu(str(k), "A") for k in range(4)])
     made = plan(cores=16)
     assert made.threads == made.threads_of(of("ResNet-8-c4/bn/seed0")) == 4
     assert made.environment["BNONLY_GPUS"] == "0,1,2,3"
     assert plan({"gpu_jobs": 2}, cores=16).threads == 2 and plan(cores=2).threads == 1
     four = plan({"engine": "fast"}, {"recipes__digits__gpus": 4}, cores=16)
     assert four.threads_of(of("ResNet-8-c4/bn/seed0")) == 16
-    assert plan({"gpu_jobs": 2}).resolved == plan().resolved  # no result depends on it
+    assert plan({"gpu_jobs": 2, "device": "cuda"}).resolved == plan().resolved  # no result depends on them
+
+
+def test_a_cpu_without_bf16_is_noticed_with_the_dag_and_only_where_something_is_to_be_trained(plan, monkeypatch):
+    monkeypatch.setattr("bnonly.machine.find_gpus", lambda: [])
+    monkeypatch.setattr("bnonly.machine.why_no_bf16", lambda on_gpu: machine.NO_BF16)
+    made = plan({"engine": "fast", "precision": "bf16"})
+    cell = of("ResNet-8-c4/bn/seed0")
+    problem = (
+        "(bnonly: error: precision is bf16, but this CPU has no bf16 (it needs AVX-512); set precision: fp32 or auto)"
+    )
+    assert made.data_of(cell) == problem
+    monkeypatch.setattr("bnonly.results.cache.recorded_digest", lambda path: made.cell(cell).digest())
+    assert made.data_of(cell) == []  # trained elsewhere
+    monkeypatch.setattr("bnonly.results.cache.recorded_digest", lambda path: None)
+    assert plan({"engine": "fast"}).data_of(cell) == []  # fp32
+
+
+def test_precision_auto_is_resolved_in_what_a_run_records(plan, monkeypatch):
+    for found in ("bf16", "fp32"):
+        monkeypatch.setattr("bnonly.machine.best_precision", lambda device, found=found: found)
+        made = plan({"engine": "fast", "precision": "auto"})
+        assert json.loads(made.resolved)["precision"] == made.grid.precision == found
+        assert made.cell(of("ResNet-8-c4/bn/seed0")).precision == found
 
 
 def test_braces_above_the_clone_and_in_the_data_s_path(plan, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The GPUs of this machine, and the locks by which trainings share them.
+"""The devices of this machine, and the locks by which trainings share its GPUs.
 
 A place on a GPU is a file lock, which the kernel releases when its process ends for any reason.  Each GPU has `gpu_jobs`
 places (a key of the configuration).  On a cluster the scheduler assigns GPUs, and this module is not used.
@@ -10,28 +10,26 @@ import contextlib
 import fcntl
 import os
 import re
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from bnonly import machine
 from bnonly.console import listed
 
-#: Variables that the workflow sets for its jobs: the devices, separated by commas, and the places on each.
+if TYPE_CHECKING:
+    from bnonly.grid.resolve import Grid
+
+#: Variables that the workflow sets for its jobs: the configuration's device; the GPUs, separated by commas, and the places on each.
+DEVICE = "BNONLY_DEVICE"
 DEVICES, PLACES = "BNONLY_GPUS", "BNONLY_GPU_JOBS"
 #: Seconds between two attempts to find a free place.
 PAUSE = 0.5
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """One GPU: its name in CUDA_VISIBLE_DEVICES and its name from the driver."""
-
-    device: str
-    name: str
 
 
 def private_folder() -> Path:
@@ -50,37 +48,68 @@ def private_folder() -> Path:
     return folder
 
 
-def find() -> list[Gpu]:
-    """Return the GPUs named by CUDA_VISIBLE_DEVICES, or all that the driver lists; a divided GPU (MIG) counts as its parts."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible in ("", "-1"):
-        return []
-    try:
-        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    names: dict[str, str] = {}  # by index and by UUID
-    whole: list[Gpu] = []
-    parts: list[Gpu] = []
-    for line in done.stdout.splitlines() if done.returncode == 0 else ():
-        if match := re.match(r"\s*(GPU|MIG) (.+?)(?: +Device +\d+)?: (?:(.+) )?\(UUID: (\S+)\)", line):
-            kind, index, name, uuid = match.groups()
-            (whole if kind == "GPU" else parts).append(Gpu(uuid, name or f"MIG {index}"))
-            names |= {index: whole[-1].name, uuid: name or f"MIG {index}"}
-    if visible is None:
-        return parts or whole
-    return [Gpu(word.strip(), names.get(word.strip(), "a GPU")) for word in visible.split(",") if word.strip()]
+@dataclass(frozen=True)
+class Devices:
+    """What trains on this machine, and how trainings share it.
 
+    Attributes
+    ----------
+    gpus : tuple of Gpu
+        The GPUs that trainings take; none if the CPU trains.
+    places : int
+        Trainings that share a GPU.
+    cores : int
+        CPU cores of all jobs together.
+    threads : int
+        CPU threads of a training on one GPU, or on the CPU.
+    device : str
+        The configuration's device: auto, cpu or cuda.
+    """
 
-def describe(gpus: Sequence[Gpu], places: int, cores: int, threads: int) -> str:
-    """Return one line about the devices found and how a run uses them."""
-    cpu = f"{threads} of {cores} CPU cores each"
-    if not gpus:
-        return f"no GPU found: {cores // threads or 1} at a time on the CPU, {cpu}"
-    together = min(len(gpus) * places, cores // threads or 1)
-    kinds = [f"{sum(g.name == name for g in gpus)} x {name}" for name in dict.fromkeys(g.name for g in gpus)]
-    each = "one on each GPU" if places == 1 else f"up to {places} on each GPU"
-    return f"found {listed(kinds)}: trainings run {together} at a time, {each}, {cpu}"
+    gpus: tuple[machine.Gpu, ...]
+    places: int
+    cores: int
+    threads: int
+    device: str = "auto"
+
+    @classmethod
+    def of(cls, grid: Grid, cores: int) -> Devices:
+        """Return the devices of this machine as a configuration uses them; concurrent trainings share the cores."""
+        found = machine.find_gpus() if grid.device != "cpu" else []
+        threads = max(1, cores // (len(found) * grid.gpu_jobs)) if found else grid.threads
+        return cls(tuple(found), grid.gpu_jobs, cores, threads, grid.device)
+
+    @property
+    def at_a_time(self) -> int:
+        """The number of concurrent trainings."""
+        return max(1, min(self.cores // self.threads, len(self.gpus) * self.places or self.cores))
+
+    def threads_of(self, gpus: int) -> int:
+        """Return the CPU threads of a training on several GPUs, for all of them together."""
+        return min(self.threads * (gpus if self.gpus else 1), max(self.threads, self.cores))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment variables that tell the jobs."""
+        found = {} if self.device == "auto" else {DEVICE: self.device}
+        if self.gpus:
+            found |= {DEVICES: ",".join(g.device for g in self.gpus), PLACES: str(self.places)}
+        return found
+
+    @cached_property
+    def why_no_bf16(self) -> str | None:
+        """Why a training in bf16 cannot run here; None if it can."""
+        return machine.why_no_bf16(on_gpu=bool(self.gpus))
+
+    def __str__(self) -> str:
+        cpu = f"{self.threads} of {self.cores} CPU cores each"
+        if not self.gpus:
+            why = "device: cpu" if self.device == "cpu" else "no GPU found"
+            return f"{why}: {self.at_a_time} at a time on the CPU, {cpu}"
+        names = [g.name for g in self.gpus]
+        kinds = [f"{names.count(name)} x {name}" for name in dict.fromkeys(names)]
+        each = "one on each GPU" if self.places == 1 else f"up to {self.places} on each GPU"
+        return f"found {listed(kinds)}: trainings run {self.at_a_time} at a time, {each}, {cpu}"
 
 
 @contextlib.contextmanager
@@ -102,7 +131,7 @@ def taken(count: int = 1) -> Iterator[list[str]]:
     if told := os.environ.get(DEVICES, ""):
         devices = told.split(",")
     else:
-        devices = [] if "SLURM_JOB_ID" in os.environ else [g.device for g in find()]
+        devices = [] if "SLURM_JOB_ID" in os.environ else [g.device for g in machine.find_gpus()]
     if len(devices) < count:
         yield []
         return

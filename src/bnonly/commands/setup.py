@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnonly import paths
+from bnonly.commands import gpus
 from bnonly.config import profile
 from bnonly.config.layers import Layers, parse_value, read_yaml
 from bnonly.errors import UserError, accepted
@@ -64,8 +65,7 @@ def cell_command(
         parser.add_argument(
             "--device",
             choices=("auto", "cpu", "cuda"),
-            default="auto",
-            help="device that computes (default: a GPU if there is one)",
+            help="device that computes (default: the configuration's; auto is a GPU if there is one)",
         )
         parser.add_argument("--threads", type=threads, help="CPU threads (default: the configuration's)")
     return parser
@@ -121,7 +121,8 @@ def read(options: argparse.Namespace) -> Setup:
     for text in options.set:
         layers.append((f"--set {text}", _assignment(text, Layers(*layers).merged())))
     merged = Layers(*layers).merged()
-    setup = Setup(resolve(merged, Layers(*layers)), data, merged)
+    grid = resolve(merged, Layers(*layers))
+    setup = Setup(grid, data, {**merged, "precision": grid.precision})
     if options.directory and not Path(options.directory).exists() and options.command not in MAKES_FOLDER:
         raise UserError(f"-C {options.directory}: no such folder; name the folder of a run")
     enter(folder)
@@ -223,18 +224,19 @@ def cells(options: argparse.Namespace, specs: list[str], seeds: list[int]) -> tu
             raise UserError("--spec describes the whole cell; leave out its names and --profile")
         data = data_folder(options)
         enter(options.directory)
-        _default_threads(options, 1)
+        _by_default(options, 1, os.environ.get(gpus.DEVICE, "auto"))
         return [parse_cell(text) for text in specs], data
     if not options.architecture or not options.regime:
         raise UserError(
             f"name an architecture and a regime, for example: bnonly {options.command} ResNet-14 bn --seed 0"
         )
     setup = read(options)
-    _default_threads(options, setup.grid.threads)
+    _by_default(options, setup.grid.threads, setup.grid.device)
     return [setup.grid.cell(options.architecture, options.regime, seed) for seed in seeds], setup.data
 
 
-def _default_threads(options: argparse.Namespace, number: int) -> None:
-    """Use the workflow's number of threads: another number changes the last bits of the results."""
-    if getattr(options, "threads", 1) is None:
-        options.threads = number
+def _by_default(options: argparse.Namespace, threads: int, device: str) -> None:
+    """Use the workflow's number of threads and device: others change the last bits of the results."""
+    for name, value in (("threads", threads), ("device", device)):
+        if getattr(options, name, value) is None:
+            setattr(options, name, value)

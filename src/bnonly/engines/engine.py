@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from bnonly import machine
 from bnonly.data import Batches
 from bnonly.engines import memory
 from bnonly.engines.devices import be_reproducible
@@ -114,7 +115,7 @@ def _check_precision(cell: Cell, device: torch.device) -> None:
             name = torch.cuda.get_device_name(device)
             raise UserError(f"{cell}: {name} has no {cell.precision} (Ampere and later GPUs have it); {remedy}")
     elif cell.precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        raise UserError(f"{cell}: this CPU has no bf16 (it needs AVX-512); {remedy}")
+        raise UserError(f"{cell}: {machine.NO_BF16}; {remedy}")
 
 
 def tester(model: torch.nn.Module, cell: Cell) -> Callable[[torch.Tensor], torch.Tensor]:

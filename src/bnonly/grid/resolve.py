@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bnonly import machine
 from bnonly.config.layers import Layers, merge, read_yaml
 from bnonly.config.reader import Node
 from bnonly.errors import UserError, accepted
@@ -72,6 +73,10 @@ class Grid:
         Whether figures also show the paper's values.
     cluster : Cluster or None
         The cluster that receives the jobs; None if trainings run on this machine.
+    precision : str
+        Precision of all cells.  "auto" of the configuration is resolved: it is part of what a cell is.
+    device : str
+        What trains on this machine: auto, cpu or cuda.
     """
 
     source: Layers
@@ -88,6 +93,8 @@ class Grid:
     gpu_jobs: int = 1
     paper_values: bool = False
     cluster: Cluster | None = None
+    precision: str = "fp32"
+    device: str = "auto"
 
     def cell(self, architecture: str, regime: str, seed: int) -> Cell:
         """Return a cell by name, aliases resolved.
@@ -148,6 +155,7 @@ def resolve(config: Mapping[str, Any], source: str | Layers = "config.yaml") -> 
             f"{files}: {'.'.join(path)}: {{}} changes nothing, because mappings are merged; null takes a key out of one"
         )
     read = top.read(Configuration)
+    precision = _precision(read)
     for name in read.recipes:
         read_recipe(top.child("recipes", name), read.scale)
     aliases = {n: a.same_as for n, a in read.architectures.items() if isinstance(a, Alias)}
@@ -178,7 +186,7 @@ def resolve(config: Mapping[str, Any], source: str | Layers = "config.yaml") -> 
                     node.fail("gpus", must="be 1 with engine: reference; more need engine: fast")
                 datasets.setdefault(recipe.dataset, node)
                 for seed in experiment.seeds:
-                    cell = Cell(arch, regime, recipe, seed, read.engine, read.precision)
+                    cell = Cell(arch, regime, recipe, seed, read.engine, precision)
                     other = cells.setdefault(cell.key, cell)
                     if other != cell:
                         both = files.of(("experiments", name), ("experiments", made_by[cell.key]))
@@ -218,7 +226,20 @@ def resolve(config: Mapping[str, Any], source: str | Layers = "config.yaml") -> 
         read.gpu_jobs,
         read.paper_values,
         read.cluster,
+        precision,
+        read.device,
     )
+
+
+def _precision(read: Configuration) -> str:
+    """Return the precision; "auto" is that of the processor that trains, as far as this machine can tell."""
+    if read.precision != "auto":
+        return read.precision
+    if read.engine == "reference":
+        return "fp32"
+    if read.cluster:
+        return "fp32" if read.cluster.gpu == "none" else "bf16"
+    return machine.best_precision(read.device)
 
 
 def load_grid(source: Path | str, *over: Mapping[str, Any]) -> Grid:

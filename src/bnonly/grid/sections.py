@@ -300,8 +300,10 @@ class Configuration(_Section):
     """Factor of every length of every recipe."""
     engine: Annotated[str, OneOf(ENGINES)] = "reference"
     """Engine: plain PyTorch, the fused network, or the fused network with Triton kernels."""
-    precision: Annotated[str, OneOf(PRECISIONS)] = "fp32"
-    """Precision of convolutions; everything else is in fp32."""
+    precision: Annotated[str, OneOf((*PRECISIONS, "auto"))] = "fp32"
+    """Precision of convolutions; everything else is in fp32.  "auto": bf16 if this machine computes in it, else fp32."""
+    device: Annotated[str, OneOf(("auto", "cpu", "cuda"))] = "auto"
+    """What trains on this machine; "auto": the GPUs if there are any."""
     threads: Annotated[int, Field(ge=1, le=4096), NO_FLAG] = 1
     """CPU threads of one training."""
     gpu_jobs: Annotated[int, Field(ge=1, le=64), NO_FLAG] = 1
@@ -330,7 +332,7 @@ class Configuration(_Section):
     @model_validator(mode="after")
     def _check(self) -> Configuration:
         """Refuse conflicting values and undefined names."""
-        if self.engine == "reference" and self.precision != "fp32":
+        if self.engine == "reference" and self.precision not in ("fp32", "auto"):
             raise must("be fp32 with engine: reference; others need engine: fast", "precision", beside="engine")
         for name, architecture in self.architectures.items():
             if isinstance(architecture, Alias):
