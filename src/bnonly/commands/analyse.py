@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from bnonly import paths
 from bnonly.commands import gpus, setup
@@ -26,10 +27,15 @@ def add(commands: Commands) -> None:
     )
     analyse.add_argument("--store", action="store_true", help=argparse.SUPPRESS)  # as a cluster's jobs do
     setup.cell_command(
-        commands, "verify", run_verify, "rebuild a network from its weights file and its seed, and confirm its accuracy"
+        commands,
+        "verify",
+        run_verify,
+        "rebuild a network from its weights file and its seed, and confirm its accuracy",
+        tells=True,
     )
-    show = setup.cell_command(commands, "show", run_show, "print a cell's epochs and its provenance", computes=False)
-    show.add_argument("--json", action="store_true", help="both as JSON")
+    setup.cell_command(
+        commands, "show", run_show, "print a cell's epochs and its provenance", computes=False, tells=True
+    )
 
 
 def run_analyse(options: argparse.Namespace) -> int:
@@ -60,9 +66,13 @@ def run_verify(options: argparse.Namespace) -> int:
     from bnonly.analysis.run import verify_cell
 
     found = verify_cell(folder, cell, data, options.device, options.threads)
-    print(
-        f"{cell}: {paths.weights(folder)} ({found.size / 1000:.1f} kB) rebuilds a network with test accuracy "
-        f"{100 * found.rebuilt.top1:.2f}%; recorded {100 * found.recorded.top1:.2f}%"
+    setup.tell(
+        options,
+        {"cell": str(cell), "weights": str(paths.weights(folder)), "agrees": found.agrees, **asdict(found)},
+        lambda: (
+            f"{cell}: {paths.weights(folder)} ({found.size / 1000:.1f} kB) rebuilds a network with test accuracy "
+            f"{100 * found.rebuilt.top1:.2f}%; recorded {100 * found.recorded.top1:.2f}%"
+        ),
     )
     if not found.agrees:
         raise UserError(f"{folder}: the rebuilt network does not have the recorded accuracy; train the cell again")
@@ -76,20 +86,24 @@ def run_show(options: argparse.Namespace) -> int:
 
     table, label = parquet.read(paths.metrics(folder), "metrics", cell=cell)
     provenance = {k: v for k, v in label.items() if k != "kind"}
-    if options.json:
-        print(json.dumps({"epochs": table.to_pylist(), "provenance": provenance}, indent=1, sort_keys=True))
-        return 0
-    print(
-        f"{'epoch':>5} {'lr':>8} {'train loss':>10} {'train':>7} {'test loss':>9} {'test':>7} {'top-5':>7} {'images/s':>9}"
+    epochs = table.to_pylist()
+    setup.tell(
+        options,
+        {"epochs": epochs, "provenance": provenance},
+        lambda: f"{_table(epochs)}\n\n{json.dumps(provenance, indent=2, sort_keys=True)}",
     )
-
-    def shown(value: float, form: str) -> str:  # before the first epoch nothing has been trained on
-        return f"{value:{form}}" if r["epoch"] else f"{'-':>{form.split('.')[0]}}"
-
-    for r in table.to_pylist():
-        print(
-            f"{r['epoch']:5d} {r['lr']:8.4g} {shown(r['train_loss'], '10.4f')} {shown(100 * r['train_top1'], '6.2f')}% "
-            f"{r['test_loss']:9.4f} {100 * r['test_top1']:6.2f}% {100 * r['test_top5']:6.2f}% {r['images_per_second']:9.0f}"
-        )
-    print("\n" + json.dumps(provenance, indent=2, sort_keys=True))
     return 0
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    head = f"{'epoch':>5} {'lr':>8} {'train loss':>10} {'train':>7} {'test loss':>9} {'test':>7} {'top-5':>7} {'images/s':>9}"
+
+    lines = []
+    for r in rows:
+        # Before the first epoch nothing has been trained on.
+        trained = f"{r['train_loss']:10.4f} {100 * r['train_top1']:6.2f}%" if r["epoch"] else f"{'-':>10} {'-':>7}"
+        lines.append(
+            f"{r['epoch']:5d} {r['lr']:8.4g} {trained} {r['test_loss']:9.4f} {100 * r['test_top1']:6.2f}% "
+            f"{100 * r['test_top5']:6.2f}% {r['images_per_second']:9.0f}"
+        )
+    return "\n".join([head, *lines])

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the commands."""
-    claims = setup.command(commands, "claims", run_claims, "decide every claim of the paper from the results so far")
+    claims = setup.command(
+        commands, "claims", run_claims, "decide every claim of the paper from the results so far", tells=True
+    )
     report = setup.command(
         commands,
         "report",
@@ -40,9 +42,9 @@ def run_claims(options: argparse.Namespace) -> int:
     _, decisions = judge(found.grid, source)
     made = table.write(decisions, found.grid.title)
     record("claims", made_from_run(found.grid, ("paper", "verdicts"), source), map(str, made))
-    for path in made:
-        print(path)
-    print(table.summary(decisions))
+    files, summary = [str(path) for path in made], table.summary(decisions)
+    content = {"made": files, "summary": summary, "claims": [table.row(d) for d in decisions]}
+    setup.tell(options, content, lambda: "\n".join([*files, summary]))
     return 0
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -27,6 +26,7 @@ def add(commands: Commands) -> None:
         "compare",
         run_compare,
         "compare two folders of results cell by cell; exit status 0: they agree, 1: they differ, 2: not comparable",
+        tells=True,
     )
     parser.add_argument("a", type=Path, metavar="A", help="a run's folder, or its results")
     parser.add_argument("b", type=Path, metavar="B", help="another")
@@ -48,7 +48,6 @@ def add(commands: Commands) -> None:
         "--cells", action="append", default=[], metavar="PATTERN", help="only these: 'ResNet-14/*/seed0'"
     )
     parser.add_argument("--format", choices=("text", "json", "csv"), default="text", help="of the output")
-    parser.add_argument("--json", action="store_const", dest="format", const="json", help="the same as --format json")
 
 
 def run_compare(options: argparse.Namespace) -> int:
@@ -56,7 +55,7 @@ def run_compare(options: argparse.Namespace) -> int:
     cells = chosen(options.cells)
     a, b = read_side(options.a, cells), read_side(options.b, cells)
     found = compare(a, b, options.tolerance / 100, options.confidence, options.across_engines)
-    print(FORMATS[options.format](found, options.strict))
+    print(FORMATS["json" if options.json else options.format](found, options.strict))
     return int(found.verdict(options.strict) == "differs")
 
 
@@ -81,16 +80,7 @@ def as_json(found: Comparison, strict: bool = False) -> str:
         "only_in_a": found.alone_a,
         "only_in_b": found.alone_b,
     }
-    return json.dumps(_finite(content), indent=1)
-
-
-def _finite(node: Any) -> Any:
-    """Replace infinities and NaN, which JSON lacks."""
-    if isinstance(node, dict):
-        return {k: _finite(v) for k, v in node.items()}
-    if isinstance(node, list | tuple):
-        return [_finite(v) for v in node]
-    return None if isinstance(node, float) and not math.isfinite(node) else node
+    return setup.to_json(content)
 
 
 def as_csv(found: Comparison) -> str:

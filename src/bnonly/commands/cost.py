@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
 
 from bnonly.commands import setup
@@ -16,7 +15,11 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the command."""
     cost = setup.command(
-        commands, "cost", run_cost, "estimate FLOPs, GPU-hours, energy and disk of figures, experiments or everything"
+        commands,
+        "cost",
+        run_cost,
+        "estimate FLOPs, GPU-hours, energy and disk of figures, experiments or everything",
+        tells=True,
     )
     cost.add_argument("target", nargs="*", help="figures, tables, experiments (default: everything in figures/all)")
     cost.add_argument("--missing", action="store_true", help="count only untrained cells")
@@ -35,7 +38,6 @@ def add(commands: Commands) -> None:
         metavar="N",
         help="CPU cores that decode images for each GPU (default: 8)",
     )
-    cost.add_argument("--json", action="store_true", help="everything as JSON")
 
 
 def run_cost(options: argparse.Namespace) -> int:
@@ -55,7 +57,7 @@ def run_cost(options: argparse.Namespace) -> int:
         keys = [k for k in keys if state_of(run.grid.cells[k]) not in FINISHED]
     assumed = total.Assumptions(options.gpus, options.engine, options.precision, options.cores)
     found = total.costs(run.grid, keys, kinds, assumed, scan(own))
-    print(json.dumps(found, indent=1) if options.json else text(found, options.missing))
+    setup.tell(options, found, lambda: text(found, options.missing))
     return 0
 
 

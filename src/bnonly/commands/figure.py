@@ -16,12 +16,15 @@ def add(commands: Commands) -> None:
     """Add the commands."""
     figure = setup.command(commands, "figure", run_figure, "draw a figure, or write a table, from trained cells")
     figure.add_argument("name", help="fig01 ... fig25, table1, table_b, table_c1, table_c2, text_ends, text_only")
-    setup.command(commands, "counts", run_counts, "count every architecture's parameters by building it (Table 1)")
+    setup.command(
+        commands, "counts", run_counts, "count every architecture's parameters by building it (Table 1)", listed=False
+    )
     manifest = setup.command(
         commands,
         "manifest",
         run_manifest,
         "write figures/all: every figure and table with its checksum and its cells",
+        listed=False,
     )
     manifest.add_argument("--redrawn", type=int, default=0, metavar="N", help=argparse.SUPPRESS)
 

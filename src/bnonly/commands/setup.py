@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -30,7 +31,9 @@ Command = Callable[[argparse.Namespace], int]
 MAKES_FOLDER = ("train", "counts", "import", "preflight", "cells", "cost")
 
 
-def command(commands: Commands, name: str, run: Command, text: str, listed: bool = True) -> argparse.ArgumentParser:
+def command(
+    commands: Commands, name: str, run: Command, text: str, listed: bool = True, tells: bool = False
+) -> argparse.ArgumentParser:
     """Add a command.
 
     Parameters
@@ -45,18 +48,40 @@ def command(commands: Commands, name: str, run: Command, text: str, listed: bool
         One line of help.
     listed : bool
         Whether ``bnonly --help`` lists it; commands for the workflow alone are not listed.
+    tells : bool
+        Whether it prints an answer with `tell`, and so takes ``--json``.
     """
     shown: dict[str, Any] = {"help": text} if listed else {}
     parser = commands.add_parser(name, description=f"{text[0].upper()}{text[1:]}.", **shown)
     parser.set_defaults(run=run)
+    if tells:
+        parser.add_argument("--json", action="store_true", help="print the answer as JSON")
     return parser
 
 
+def tell(options: argparse.Namespace, content: Any, text: Callable[[], str]) -> None:
+    """Print a command's answer: `content` as JSON with ``--json``, otherwise the text."""
+    print(to_json(content) if options.json else text())
+
+
+def to_json(content: Any) -> str:
+    """Return JSON; infinities and NaN, which it lacks, become null."""
+    return json.dumps(_finite(content), indent=1)
+
+
+def _finite(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {k: _finite(v) for k, v in node.items()}
+    if isinstance(node, list | tuple):
+        return [_finite(v) for v in node]
+    return None if isinstance(node, float) and not math.isfinite(node) else node
+
+
 def cell_command(
-    commands: Commands, name: str, run: Command, text: str, computes: bool = True
+    commands: Commands, name: str, run: Command, text: str, computes: bool = True, tells: bool = False
 ) -> argparse.ArgumentParser:
     """Add a command about one cell; a command that computes also gets --device and --threads."""
-    parser = command(commands, name, run, text)
+    parser = command(commands, name, run, text, tells=tells)
     parser.add_argument("architecture", nargs="?", help="for example ResNet-110")
     parser.add_argument("regime", nargs="?", help="for example bn")
     parser.add_argument("--seed", type=int, help="replicate (default: 0)")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -29,16 +28,15 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the commands."""
-    status = setup.command(
+    setup.command(
         commands,
         "status",
         run_status,
         "list what is done, running, waiting, failed or outdated, and how to retry",
+        tells=True,
     )
-    status.add_argument("--json", action="store_true", help="print everything, cell by cell, as JSON")
-    cells = setup.command(commands, "cells", run_cells, "list the cells of the grid with their digests")
+    cells = setup.command(commands, "cells", run_cells, "list the cells of the grid with their digests", tells=True)
     cells.add_argument("--figure", metavar="NAME", help="only the cells behind a figure or table, for example fig05")
-    cells.add_argument("--json", action="store_true", help="as JSON: digest by folder")
     cells.add_argument("--all", action="store_true", help="include cells that are made on request only")
 
 
@@ -47,7 +45,7 @@ def run_status(options: argparse.Namespace) -> int:
     run = setup.read(options)
     profile = f" --profile {options.profile}" if options.profile else ""
     found = survey(run.grid, f"snakemake{profile}")
-    print(found.as_json() if options.json else table(found))
+    setup.tell(options, asdict(found), lambda: table(found))
     return 0
 
 
@@ -60,11 +58,7 @@ def run_cells(options: argparse.Namespace) -> int:
         chosen = run.grid.cells if options.all else run.grid.on_default()
         keys = [key for key in run.grid.cells if key in chosen]
     digests = {str(key.folder): run.grid.cells[key].digest() for key in keys}
-    if options.json:
-        print(json.dumps(digests, indent=1))
-        return 0
-    for folder, digest in digests.items():
-        print(digest, folder)
+    setup.tell(options, digests, lambda: "\n".join(f"{digest} {folder}" for folder, digest in digests.items()))
     print(f"{len(keys)} cells", file=sys.stderr)
     return 0
 
@@ -109,10 +103,6 @@ class Status:
     failures: list[Failure]
     waits_for: list[str]
     seconds_left: float | None
-
-    def as_json(self) -> str:
-        """Return everything as JSON."""
-        return json.dumps(asdict(self), indent=1)
 
 
 def _expected(grid: Grid) -> Callable[[Cell], float | None]:

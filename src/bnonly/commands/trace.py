@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from bnonly.commands import setup
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = setup.command(
-        commands, "trace", run_trace, "list the trainings, files and code behind a figure or one of its points"
+        commands,
+        "trace",
+        run_trace,
+        "list the trainings, files and code behind a figure or one of its points",
+        tells=True,
     )
     parser.add_argument("name", help="name of a figure or table, for example fig02")
     parser.add_argument("architecture", nargs="?", help="only points of this architecture, for example ResNet-14")
     parser.add_argument("regime", nargs="?", help="only points of this regime, for example bn")
-    parser.add_argument("--json", action="store_true", help="as JSON")
 
 
 def run_trace(options: argparse.Namespace) -> int:
@@ -53,12 +56,14 @@ def run_trace(options: argparse.Namespace) -> int:
         ],
         "tables": [str(file) for file in read if Key.parse(str(file.parent)) is None],
     }
-    if options.json:
-        print(json.dumps(found, indent=1))
-        return 0
-    print(f"{options.name}: {', '.join(found['made'])}\ncode: {found['code']}")
-    for entry in found["trainings"]:
-        print(f"{entry['digest']}  {entry['state']:<8}  {' '.join(entry['files'])}")
-    if found["tables"]:
-        print(f"and {', '.join(found['tables'])}")
+    setup.tell(options, found, lambda: "\n".join(_lines(options.name, found)))
     return 0
+
+
+def _lines(name: str, found: dict[str, Any]) -> Iterator[str]:
+    yield f"{name}: {', '.join(found['made'])}"
+    yield f"code: {found['code']}"
+    for entry in found["trainings"]:
+        yield f"{entry['digest']}  {entry['state']:<8}  {' '.join(entry['files'])}"
+    if found["tables"]:
+        yield f"and {', '.join(found['tables'])}"

@@ -75,7 +75,7 @@ def write(decisions: Sequence[Decision], run: str, root: Path = Path(".")) -> li
     UserError
         If a file cannot be written.
     """
-    content = pa.Table.from_pylist([_row(d) for d in decisions], schema=SCHEMA)
+    content = pa.Table.from_pylist([row(d) for d in decisions], schema=SCHEMA)
     label = {"kind": "claims", "run": run}
     content = content.replace_schema_metadata({b"bnonly": json.dumps(label).encode()})
     made = [root / paths.CLAIMS]
@@ -110,7 +110,8 @@ def read(path: Path) -> pa.Table:
     return table
 
 
-def _row(decision: Decision) -> dict[str, object]:
+def row(decision: Decision) -> dict[str, object]:
+    """Return a decision as a row of `SCHEMA`."""
     claim = decision.claim
     return {
         **{name: getattr(claim, name) for name in ("id", "page", "section", "kind", "says", "value", "rule")},
