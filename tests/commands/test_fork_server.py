@@ -1,6 +1,7 @@
 """The process that has imported torch: the same results, status, signals and messages as without it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,8 +36,9 @@ def servers(folder):
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):  # it has ended meanwhile
             words = process.read_text(errors="replace")
-            if "--serve" in words and str(folder) in words:
-                yield int(process.parent.name)
+            number = int(process.parent.name)
+            if "--serve" in words and str(folder) in words and os.getsid(number) == number:  # not its children
+                yield number
 
 
 def command(config, folder, *options):
@@ -138,17 +140,56 @@ def test_a_server_that_was_stopped_costs_its_callers_a_time_limit(place, monkeyp
         monkeypatch.setattr(tempfile, "tempdir", None)
 
 
-def test_the_caller_s_umask_and_limits_are_the_training_s(place):
+def test_a_server_that_is_stopped_while_it_trains_loses_nothing(place):
+    """The training ends by itself; its caller, who hears nothing more, finds it finished."""
+    folder, config, environment = place
+    line = command(config, folder / "run", "--set", "recipes.digits.epochs=20")[3:]
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"from bnonly.commands import cli, fork_server; fork_server.ANSWER = 0.5; import sys; sys.exit(cli.main({line!r}))"],
+        stderr=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
+    cell = resolve(mini()).cell(*CELL, 0)
+    log = ""
+    while "epoch 1/" not in log:
+        log += process.stderr.readline()
+    (server,) = servers(folder)
+    os.kill(server, signal.SIGSTOP)
+    try:
+        _, rest = process.communicate(timeout=120)
+        assert process.returncode == 0, log + rest
+        assert paths.metrics(folder / "run" / cell.key.folder).exists()
+        assert (log + rest).count("finished, test accuracy") == 1, "it was trained twice"
+    finally:
+        os.kill(server, signal.SIGCONT)
+
+
+def test_the_caller_s_umask_is_the_training_s(place):
     folder, config, environment = place
     line = [*command(config, folder / "run", "--set", "recipes.digits.epochs=1.5"), "--quiet"]
     for umask, seed in (("022", "all"), ("077", "bn")):
         line[line.index(CELL[1])] = seed
-        done = subprocess.run(["bash", "-c", f'umask {umask}; ulimit -c 0; exec "$@"', "-", *line], env=environment)
-        assert done.returncode == 0
+        assert subprocess.run(["bash", "-c", f'umask {umask}; exec "$@"', "-", *line], env=environment).returncode == 0
         line[line.index(seed)] = CELL[1]
         made = paths.metrics(folder / "run" / paths.RESULTS / CELL[0] / seed / "seed0")
         assert made.stat().st_mode & 0o777 == 0o666 & ~int(umask, 8)
     assert len(list(servers(folder))) == 1
+
+
+def test_the_caller_s_limits_are_the_training_s(place):
+    """The server's first caller has other limits than the second."""
+    folder, config, environment = place
+    line = [*command(config, folder / "run"), "--checkpoint-seconds", "0"]
+    once = [*command(config, folder / "once", "--set", "recipes.digits.epochs=1.5"), "--quiet"]
+    assert subprocess.run(["bash", "-c", 'ulimit -n 512; exec "$@"', "-", *once], env=environment).returncode == 0
+    limited = ["bash", "-c", 'ulimit -n 200; ulimit -f 1000000; exec "$@"', "-", *line]
+    process = subprocess.Popen(limited, env=environment, stderr=subprocess.DEVNULL)
+    wait_for_checkpoint(place)
+    (server,) = servers(folder)
+    (child,) = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+    limits = Path(f"/proc/{child}/limits").read_text()
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+    assert re.search(r"Max open files +200 +200 ", limits) and re.search(r"Max file size +1024000000 ", limits), limits
 
 
 def test_a_temporary_folder_with_a_long_path(place):

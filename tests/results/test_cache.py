@@ -106,6 +106,21 @@ def test_replicates_share_a_submission_as_far_as_they_are_short():
     assert sizes(2.5 * one) == [2, 1]
 
 
+def test_a_batch_of_any_number_of_replicates_has_a_name_and_a_command_that_a_system_takes():
+    found = resolve(
+        mini(
+            experiments__cifar_depth__seeds=list(range(2_000_000_000, 2_000_000_100)),
+            cluster={"gpu": "a100", "batch_minutes": 600},
+        )
+    )
+    cells = [c for k, c in found.cells.items() if k[:2] == ("ResNet-14-c4", "bn")]
+    groups = Requests(found).group(cells)
+    assert sorted(c.seed for g in groups for c in g) == [c.seed for c in cells] and len(cells) == 100
+    for group in groups:
+        assert len(os.fsencode(batches.name(group, [c.key for c in group]) + ".log")) <= 255
+        assert len(json.dumps([c.canonical() for c in group])) < 131_072 - 1_000  # Linux: of one argument
+
+
 def test_requests_grow_with_attempts_and_not_above_the_limit():
     requests = Requests(small(cluster={"gpu": "a100", "max_hours": 0.2, "memory_gb": 10}))
     cell = small().cell("ResNet-14-c4", "bn", 0)

@@ -23,6 +23,8 @@ GROWTH, MOST = 1.5, 4.0
 #: Minutes to start a job on a busy file system; minutes of an analysis, by whether its images are large.
 START_MINUTES = 5
 ANALYSIS_MINUTES = {False: 5, True: 60}
+#: Replicates that share a submission, at most: a file's name has 255 bytes, and a batch's name lists its seeds.
+MOST_REPLICATES = 16
 #: Kind of GPU for estimates if the cluster may choose any.
 ANY = "v100"
 
@@ -122,11 +124,11 @@ class Requests:
         return shlex.join(f"--{key}={value}" for key, value in found.items() if value != "")
 
     def group(self, cells: Sequence[Cell]) -> list[list[Cell]]:
-        """Divide replicates of a cell into submissions of at most `batch_minutes`, with at least one cell each."""
+        """Divide replicates of a cell into submissions of at most `batch_minutes`, of 1 to `MOST_REPLICATES` cells."""
         if not cells:
             return []
         room = int(60 * self._cluster.batch_minutes // max(map(self.seconds, cells)))
-        parts = math.ceil(len(cells) / max(1, room))
+        parts = math.ceil(len(cells) / min(max(1, room), MOST_REPLICATES))
         return [list(cells[k::parts]) for k in range(parts)]
 
 
