@@ -20,7 +20,9 @@ from snakemake.utils import min_version
 
 min_version("9.20")
 
-ROOT = Path(workflow.basedir)
+# Another workflow may use this one as a module.  `workflow.basedir` is then its folder, and so are its files of configuration.
+ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
+MODULE = not workflow.modifier.is_main_snakefile()
 sys.path.insert(0, str(ROOT / "src"))
 
 from bnonly.cluster import batches
@@ -34,8 +36,8 @@ try:
         Call(
             root=ROOT,
             config=config,
-            files=tuple(map(str, workflow.configfiles)),
-            command_line=workflow.config_settings.config,
+            files=() if MODULE else tuple(map(str, workflow.configfiles)),
+            over={"the module's config": config} if MODULE else {"--config": workflow.config_settings.config},
             targets=lambda: workflow.dag_settings.targets,
             cores=workflow.cores,
             local=workflow.local_exec,
@@ -43,6 +45,8 @@ try:
             own_environments=bool(workflow.deployment_settings.deployment_method),
         )
     )
+    if MODULE and not workflow.logger_manager.settings.dryrun:  # Snakemake does not call a module's onstart
+        PLAN.start()
 except UserError as problem:
     raise WorkflowError(f"bnonly: error: {problem}") from None
 
@@ -86,7 +90,7 @@ include: "workflow/rules/report.smk"
 
 
 rule all:
-    default_target: True
+    default_target: not MODULE
     input:
         "figures/all",
         "report.html",

@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,8 +48,8 @@ class Call:
         The configuration as Snakemake merged it, profiles, --configfile and --config included.
     files : tuple of str
         Files of profiles and --configfile.
-    command_line : mapping
-        The values of --config.
+    over : mapping
+        What is laid over the files, by the name that messages give it: the values of --config, or of a module's `config:`.
     targets : callable
         Returns the requested targets, empty for the default; Snakemake knows them only after reading the rules.
     cores : int or None
@@ -65,7 +65,7 @@ class Call:
     root: Path
     config: Mapping[str, Any]
     files: tuple[str, ...] = ()
-    command_line: Mapping[str, Any] | None = None
+    over: Mapping[str, Any] = field(default_factory=dict)
     targets: Callable[[], Iterable[str]] = tuple
     cores: int | None = None
     local: bool = True
@@ -118,8 +118,7 @@ class Plan:
         # Remember each layer, so that an error can name its file.
         files = [call.root / "config.yaml", *map(Path, call.files)]
         layers = [(name_of(file, call.root), read_yaml(file)) for file in files]
-        if call.command_line:
-            layers.append(("--config", profile.command_line(call.command_line)))
+        layers += [(name, profile.command_line(over)) for name, over in call.over.items() if over]
         merged = merge(layers[0][1], profile.command_line(call.config))
         self.grid = resolve(merged, Layers(*layers))
         # No result depends on the machine.

@@ -30,7 +30,7 @@ def plan(tmp_path, monkeypatch):
     def make(over=None, changes=None, **call):
         write(tmp_path, mini(**(changes or {})))
         config = merge(read_yaml(tmp_path / "config.yaml"), over or {})
-        return Plan(Call(root=tmp_path, config=config, command_line=over, **call))
+        return Plan(Call(root=tmp_path, config=config, over={"--config": over or {}}, **call))
 
     return make
 
