@@ -4,12 +4,17 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import yaml
+
+from bnonly.results.lock import owner_of
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.workflow
@@ -29,14 +34,17 @@ SMALL = {
 }  # fmt: skip
 
 
-def snakemake(folder, *arguments, tree=ROOT, cores=2):
+def command(folder, *arguments, tree=ROOT, cores=2):
     if "--configfile" in arguments:  # over the demo's networks
         place = arguments.index("--configfile") + 1
         arguments = (*arguments[:place], tree / "workflow/profiles/demo/grid.yaml", *arguments[place:])
-    command = [sys.executable, "-m", "snakemake", "--snakefile", tree / "Snakefile", "--directory", folder,
-               "--workflow-profile", tree / "workflow/profiles/default", "--cores", cores, *arguments]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(tree / "src")}
-    return subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=tree, timeout=300, env=environment)
+    found = [sys.executable, "-m", "snakemake", "--snakefile", tree / "Snakefile", "--directory", folder,
+             "--workflow-profile", tree / "workflow/profiles/default", "--cores", cores, *arguments]  # fmt: skip
+    return {"args": [*map(str, found)], "cwd": tree, "env": {**os.environ, "PYTHONPATH": str(tree / "src")}}
+
+
+def snakemake(*arguments, **options):
+    return subprocess.run(**command(*arguments, **options), capture_output=True, text=True, timeout=300)
 
 
 def copied(tmp_path):
@@ -358,3 +366,33 @@ def test_a_failed_cell_names_its_reason_and_costs_the_others_nothing(made, tmp_p
     assert (folder / "results/VGG-11-c16/all_noaffine/seed0/metrics.parquet").exists()
     (cell / ".lock").rmdir()
     assert planned(folder, "--configfile", config, "--", "figures/fig08.pdf") == {"train": 1, "figure": 1}
+
+
+def test_a_snakemake_that_is_started_again_waits_for_the_training_that_outlived_it(tmp_path):
+    config = overlay(tmp_path, **{"recipes__digits-16__epochs": 12, "warm": False})
+    arguments = (tmp_path, "--nolock", "--configfile", config, "--", "results/ResNet-8-c4/bn/seed0/metrics.parquet")
+    log = tmp_path / "logs/train/ResNet-8-c4/bn/seed0.log"
+
+    def until(text, process):
+        deadline = time.monotonic() + 120
+        while not (log.exists() and text in log.read_text(errors="replace")):
+            assert process.poll() is None and time.monotonic() < deadline, f"no '{text}' in the log"
+            time.sleep(0.05)
+
+    with subprocess.Popen(**command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as first:
+        until("epoch 1/", first)
+        first.kill()
+    owner = owner_of(tmp_path / "results/ResNet-8-c4/bn/seed0").process
+    os.kill(owner, signal.SIGSTOP)
+    try:
+        with subprocess.Popen(
+            **command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as second:
+            until("waits for", second)
+            os.kill(owner, signal.SIGCONT)
+            said, _ = second.communicate(timeout=120)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(owner, signal.SIGKILL)
+    assert second.returncode == 0, said
+    assert "epoch" not in log.read_text(errors="replace").partition("waits for")[2]
