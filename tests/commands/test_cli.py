@@ -1,5 +1,6 @@
 """The command line: help, mistakes in one line, and what each command prints."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -46,7 +47,7 @@ def call(run_folder, monkeypatch, capsys):
         (),
         *[
             (c,)
-            for c in "train analyse verify show cells status figure counts manifest prepare cost compare export import".split()
+            for c in "train analyse verify show plot cells status figure counts manifest prepare cost compare export import".split()
         ],
     ],
 )
@@ -147,6 +148,21 @@ def test_a_batch_trains_in_the_folder_it_is_given(call, tmp_path):
     assert call(*given)[0] == 0
     assert marker.exists()
     assert (tmp_path / paths.finished(cell.digest())).exists()
+
+
+def test_a_plot_is_drawn(call, tmp_path):
+    status, out, _ = call("plot", "ResNet-8-c4", "bn")
+    made = [Path(line) for line in out.split()]
+    assert status == 0 and [p.name for p in made] == [f"ResNet-8-c4-bn.{suffix}" for suffix in paths.FIGURE_FORMATS]
+    assert all(p.stat().st_size for p in made)
+    with made[-1].open() as stream:
+        rows = list(csv.DictReader(stream))
+    epochs = {what: [r["epoch"] for r in rows if r["quantity"] == what] for what in ("test_top1", "train_loss")}
+    assert epochs == {"test_top1": ["0", "1", "2"], "train_loss": ["1", "2"]}  # nothing was trained in epoch 0
+    assert call("plot", "ResNet-8-c4", "bn", "--output", str(tmp_path / "new/mine.png"))[0] == 0
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["mine.png"]
+    status, _, err = call("plot", "ResNet-8-c4", "bn", "--output", "mine.svg")
+    assert (status, err) == (2, "bnonly: error: --output mine.svg: must end in .png, .pdf or .csv\n")
 
 
 def test_verify_confirms_the_accuracy(call):

@@ -23,6 +23,7 @@ examples:
   bnonly --profile demo train ResNet-14 bn --seed 0   train one cell of the demo (seconds on a laptop)
   bnonly --profile demo figure fig02                  draw a figure from the cells that are trained
   bnonly --profile demo verify ResNet-14 bn           rebuild the network from its small weights file, score it again
+  bnonly --profile demo plot ResNet-14 all bn         draw learning curves and the distribution of gamma
   bnonly cells --figure fig05                         list the trainings behind a figure of the paper
   bnonly --profile demo status                        list trained, missing and outdated cells
 """
@@ -33,6 +34,7 @@ FILES = {
     "analyse": ["analyse", "verify", "show"],
     "new": ["new"],
     "figure": ["figure", "counts", "manifest"],
+    "plot": ["plot"],
     "trace": ["trace"],
     "claims": ["claims", "report"],
     "status": ["status", "cells"],

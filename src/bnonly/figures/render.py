@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def look() -> Iterator[None]:
 
 
 def compose(request: Request, root: Path = Path(".")) -> Sheet:
-    """Draw a figure; call it within `look`.
+    """Draw a figure of a catalog; call it within `look`.
 
     Parameters
     ----------
@@ -45,10 +45,31 @@ def compose(request: Request, root: Path = Path(".")) -> Sheet:
         If there is no such figure, or a result is missing, damaged or of another configuration.
     """
     beyond = request.name in BEYOND.names()
-    module = (BEYOND if beyond else FIGURES).module(request.name)
+    return page((BEYOND if beyond else FIGURES).module(request.name).draw, request, root, beyond)
+
+
+def page(draw: Callable[[Sheet, Results], None], request: Request, root: Path, beyond: bool) -> Sheet:
+    """Draw panels, and below them what a reader must know; call it within `look`.
+
+    Parameters
+    ----------
+    draw : callable
+        Draws the panels.
+    request : Request
+        The request, with its results.
+    root : Path
+        The run's folder.
+    beyond : bool
+        Whether the paper has no such figure.
+
+    Raises
+    ------
+    UserError
+        If a result is missing, damaged or of another configuration.
+    """
     data = Results(request, root)
     sheet = Sheet()
-    module.draw(sheet, data)
+    draw(sheet, data)
     diverged, runs = data.diverged()
     left_out = "runs without a finite value are left out of the means" if sheet.lacking else ""
     if diverged:
@@ -98,18 +119,20 @@ def render(request: Request, folder: Path = paths.FIGURES, root: Path = Path("."
     with look():
         sheet = compose(request, root)
         for path in made:
-            with atomic.writing(path) as stream:
-                if path.suffix == ".csv":
-                    numbers = sheet.numbers.map(lambda v: not_a_formula(v) if isinstance(v, str) else v)
-                    stream.write(numbers.to_csv(index=False, float_format="%.10g").encode())
-                elif path.suffix == ".pdf":
-                    # Omit dates and versions, so that equal figures are equal files.
-                    metadata = {
-                        "Title": (BEYOND if name in BEYOND.names() else FIGURES).title(name),
-                        "Subject": " ".join(sheet.warnings) or None,
-                    }
-                    metadata |= {"Producer": None, "CreationDate": None}
-                    sheet.figure.savefig(stream, format="pdf", metadata=metadata)
-                else:
-                    sheet.figure.savefig(stream, format="png", metadata={"Software": None})
+            write(sheet, path, (BEYOND if name in BEYOND.names() else FIGURES).title(name))
     return made
+
+
+def write(sheet: Sheet, path: Path, title: str) -> None:
+    """Write a figure to a .pdf or .png file, or its numbers to a .csv file; call it within `look`."""
+    with atomic.writing(path) as stream:
+        if path.suffix == ".csv":
+            numbers = sheet.numbers.map(lambda v: not_a_formula(v) if isinstance(v, str) else v)
+            stream.write(numbers.to_csv(index=False, float_format="%.10g").encode())
+        elif path.suffix == ".pdf":
+            # Omit dates and versions, so that equal figures are equal files.
+            metadata = {"Title": title, "Subject": " ".join(sheet.warnings) or None}
+            metadata |= {"Producer": None, "CreationDate": None}
+            sheet.figure.savefig(stream, format="pdf", metadata=metadata)
+        else:
+            sheet.figure.savefig(stream, format="png", metadata={"Software": None})

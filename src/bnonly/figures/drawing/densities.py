@@ -128,18 +128,26 @@ def _panels(
     titles: Sequence[str],
     columns: int,
 ) -> None:
-    for i, (ax, (panel, architecture), title) in enumerate(zip(sheet.axes, shown, titles, strict=True)):
-        pools = {r: data.pooled(quantity.kind, quantity.column, panel, architecture, r) for r in panel.regimes}
-        _histograms(sheet, ax, data, panel, architecture, quantity, pools)
-        marks = _mark_diverged(ax, pools)
-        ax.set_title(title, pad=11 if marks else None)
+    for i, (ax, place, title) in enumerate(zip(sheet.axes, shown, titles, strict=True)):
+        histograms(sheet, ax, data, quantity, place, title)
         # Each axis is labelled once per row or column.
         if i % columns == 0:
             ax.set_ylabel("Density")
         if i + columns >= len(shown):
             ax.set_xlabel(quantity.label)
-        if any(pool.dropped for pool in pools.values()):
-            sheet.note("Values that are not finite are left out (the CSV file counts them).")
+
+
+def histograms(
+    sheet: Sheet, ax: Axes, data: Results, quantity: Quantity, place: tuple[Panel, Architecture], title: str
+) -> None:
+    """Draw the distributions of an architecture's regimes in one panel."""
+    panel, architecture = place
+    pools = {r: data.pooled(quantity.kind, quantity.column, panel, architecture, r) for r in panel.regimes}
+    _histograms(sheet, ax, data, panel, architecture, quantity, pools)
+    marks = _mark_diverged(ax, pools)
+    ax.set_title(title, pad=11 if marks else None)
+    if any(pool.dropped for pool in pools.values()):
+        sheet.note("Values that are not finite are left out (the CSV file counts them).")
 
 
 def _histograms(
