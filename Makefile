@@ -77,6 +77,7 @@ $(UV): envs/bootstrap.txt
 	    { echo "error: '$(PYTHON)' cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement envs/bootstrap.txt
+	@[ -x $@ ] || { echo "error: pip did not install into $(VENV): pip.conf sets target or prefix; ignore it with: make PIP_CONFIG_FILE=/dev/null $(MAKECMDGOALS)" >&2; exit 1; }
 	@touch $@
 
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,19 @@ def test_pip_installs_into_the_environment_whatever_is_set(variable, tmp_path):
     found = dict(line.split("=", 1) for line in done.stdout.splitlines() if line.startswith("PIP_"))
     assert done.returncode == 0 and found["PIP_USER"] == "0"
     assert not {"PIP_TARGET", "PIP_PREFIX", "PIP_ROOT"} & set(found)
+
+
+def test_an_installation_that_pip_conf_sends_elsewhere_is_refused(tmp_path):
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs/bootstrap.txt").touch()
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\n")  # a pip that puts uv in another folder
+    python.chmod(0o755)
+    done = make(tmp_path, ".venv/bin/uv", f"PYTHON={sys.executable}")
+    assert done.returncode != 0 and not (tmp_path / ".venv/bin/uv").exists()
+    assert "pip did not install into .venv: pip.conf sets target or prefix" in done.stderr
+    assert "make PIP_CONFIG_FILE=/dev/null .venv/bin/uv" in done.stderr
 
 
 def test_the_installer_is_made_again_where_it_is_not_there():
