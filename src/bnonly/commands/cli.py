@@ -45,6 +45,7 @@ FILES = {
     "prune": ["prune"],
     "schema": ["schema"],
     "preflight": ["preflight"],
+    "completion": ["completion"],
     "batch": ["batch", "collect"],
 }
 
@@ -100,7 +101,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         print(f"bnonly: error: no command '{named}'; {accepted(named, known)}", file=sys.stderr)
         return 2
     _parser(files or FILES).parse_args(rest, options)
-    options.call = run
+    options.call, options.parser = run, lambda: _parser(FILES)
     try:
         return int(options.run(options))
     except UserError as problem:
