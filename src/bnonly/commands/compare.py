@@ -1,4 +1,4 @@
-"""``bnonly compare``: two folders of results side by side, as text, JSON or CSV."""
+"""``bnonly compare``: folders of results side by side, as text, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnonly.commands import setup
+from bnonly.commands.across import Across, across
+from bnonly.commands.across import as_text as across_as_text
 from bnonly.commands.comparison import Comparison, Interval, Row, Side, compare, read_side
+from bnonly.errors import UserError
 
 if TYPE_CHECKING:
     from bnonly.commands.setup import Commands
@@ -25,11 +28,18 @@ def add(commands: Commands) -> None:
         commands,
         "compare",
         run_compare,
-        "compare two folders of results cell by cell; exit status 0: they agree, 1: they differ, 2: not comparable",
+        "compare two folders of results cell by cell, or trainings that differ in one value",
         tells=True,
     )
-    parser.add_argument("a", type=Path, metavar="A", help="a run's folder, or its results")
-    parser.add_argument("b", type=Path, metavar="B", help="another")
+    parser.epilog = "Exit status: 0 if the two folders agree, 1 if they differ, 2 if they are not comparable."
+    parser.add_argument(
+        "folder", type=Path, nargs="+", metavar="FOLDER", help="a run's folder, or its results; two without --across"
+    )
+    parser.add_argument(
+        "--across",
+        metavar="KEY",
+        help="instead, compare trainings in these folders that differ in this value alone, for example recipe.lr",
+    )
     parser.add_argument(
         "--tolerance",
         type=setup.between(0, 100),
@@ -51,11 +61,19 @@ def add(commands: Commands) -> None:
 
 
 def run_compare(options: argparse.Namespace) -> int:
-    """Compare two folders of results; return 1 where they differ."""
-    cells = chosen(options.cells)
-    a, b = read_side(options.a, cells), read_side(options.b, cells)
+    """Compare folders of results; return 1 where two differ."""
+    if len(options.folder) != 2 and not options.across:
+        raise UserError(
+            f"compare takes two folders (got {len(options.folder)}); with --across KEY it takes one or more"
+        )
+    sides = [read_side(folder, chosen(options.cells)) for folder in options.folder]
+    form = "json" if options.json else options.format
+    if options.across:
+        print(ACROSS[form](across(sides, options.across, options.confidence)))
+        return 0
+    a, b = sides
     found = compare(a, b, options.tolerance / 100, options.confidence, options.across_engines)
-    print(FORMATS["json" if options.json else options.format](found, options.strict))
+    print(FORMATS[form](found, options.strict))
     return int(found.verdict(options.strict) == "differs")
 
 
@@ -85,7 +103,10 @@ def as_json(found: Comparison, strict: bool = False) -> str:
 
 def as_csv(found: Comparison) -> str:
     """Return the rows as CSV, the overall row last; accuracies are fractions of 1."""
-    flat = [_flat(row) for row in (*found.rows, found.overall)]
+    return _csv([_flat(row) for row in (*found.rows, found.overall)])
+
+
+def _csv(flat: list[dict[str, Any]]) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(flat[0]), lineterminator="\n")
     writer.writeheader()
@@ -156,6 +177,22 @@ FORMATS: dict[str, Callable[[Comparison, bool], str]] = {
     "text": as_text,
     "json": as_json,
     "csv": lambda found, strict: as_csv(found),
+}
+
+
+def _across_csv(found: Across) -> str:
+    rows = [asdict(row) for rows in found.comparisons for row in rows]
+    return _csv([{k: v for k, v in r.items() if k != "difference"} | _bounds(r["difference"]) for r in rows])
+
+
+def _bounds(difference: dict[str, float | None] | None) -> dict[str, float | None]:
+    return {f"difference_{name}": (difference or {}).get(name) for name in ("mean", "low", "high")}
+
+
+ACROSS: dict[str, Callable[[Across], str]] = {
+    "text": across_as_text,
+    "json": lambda found: setup.to_json(asdict(found)),
+    "csv": _across_csv,
 }
 
 

@@ -238,9 +238,9 @@ def _row(
 ) -> Row:
     top1 = [y.top1 - x.top1 for x, y in pairs]
     losses = [y.loss - x.loss for x, y in pairs if math.isfinite(x.loss) and math.isfinite(y.loss)]
-    shown = _interval(top1, confidence)
+    shown = interval(top1, confidence)
     # Of a hundred rows, five would differ by chance at 95%: Bonferroni's correction applies to "differs".
-    careful = _interval(top1, 1 - (1 - confidence) / groups)
+    careful = interval(top1, 1 - (1 - confidence) / groups)
     return Row(
         architecture,
         regime,
@@ -249,7 +249,7 @@ def _row(
         statistics.fmean(x.top1 for x, _ in pairs),
         statistics.fmean(y.top1 for _, y in pairs),
         shown,
-        _interval(losses, confidence) if losses else None,
+        interval(losses, confidence) if losses else None,
         sum(x.diverged for x, _ in pairs),
         sum(y.diverged for _, y in pairs),
         _verdict(shown, careful, tolerance),
@@ -260,7 +260,8 @@ def _same(x: tuple[tuple[float, ...], ...], y: tuple[tuple[float, ...], ...]) ->
     return repr(x) == repr(y)  # repr also compares the NaN of epoch 0
 
 
-def _interval(values: Sequence[float], confidence: float) -> Interval:
+def interval(values: Sequence[float], confidence: float) -> Interval:
+    """Return the mean of paired differences with its interval from Student's t."""
     mean, count = statistics.fmean(values), len(values)
     if count < 2:
         return Interval(mean, None, None)
