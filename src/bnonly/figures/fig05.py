@@ -3,7 +3,7 @@
 Computed for each run, then averaged over replicates, with all parameters trainable and with BatchNorm alone.
 """
 
-from bnonly.figures.drawing.lines import thresholds
+from bnonly.figures.drawing.lines import View, thresholds
 from bnonly.figures.drawing.sheet import Sheet
 from bnonly.figures.needs import Need
 from bnonly.figures.values import Results
@@ -16,5 +16,5 @@ NEEDS = tuple(
 
 def draw(sheet: Sheet, data: Results) -> None:
     """Draw the figure."""
-    labels = {panel.experiment: "Fraction of |γ| < t (%)" for panel in data.panels}
-    thresholds(sheet, data, data.small_gammas, labels, limits=(0, 70), metric="small_gammas", words="t={}")
+    views = [View(panel.experiment, "Fraction of |γ| < t (%)", limits=(0, 70)) for panel in data.panels]
+    thresholds(sheet, data, data.small_gammas, "small_gammas", views, "t={}")

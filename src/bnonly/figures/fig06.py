@@ -4,7 +4,7 @@ In percentage points against the unclamped network.  In the paper, clamping belo
 such features are disabled.
 """
 
-from bnonly.figures.drawing.lines import thresholds
+from bnonly.figures.drawing.lines import View, thresholds
 from bnonly.figures.drawing.sheet import Sheet
 from bnonly.figures.needs import Need
 from bnonly.figures.values import Results
@@ -17,6 +17,9 @@ NEEDS = tuple(
 
 def draw(sheet: Sheet, data: Results) -> None:
     """Draw the figure."""
-    labels = {panel.experiment: "Change in Accuracy (%)" for panel in data.panels}
-    labels["imagenet"] = "Change in Top-1 Accuracy (%)"
-    thresholds(sheet, data, data.clamping_change, labels, limits=(-8, 0), metric="clamping_change", words="|γ| < {}")
+    labels = {"imagenet": "Change in Top-1 Accuracy (%)"}
+    views = [
+        View(panel.experiment, labels.get(panel.experiment, "Change in Accuracy (%)"), limits=(-8, 0))
+        for panel in data.panels
+    ]
+    thresholds(sheet, data, data.clamping_change, "clamping_change", views, "|γ| < {}")

@@ -15,6 +15,7 @@ from bnonly.figures.values import Pooled, Results
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from matplotlib.axes import Axes
 
 
@@ -140,89 +141,72 @@ def _panels(
 def histograms(
     sheet: Sheet, ax: Axes, data: Results, quantity: Quantity, place: tuple[Panel, Architecture], title: str
 ) -> None:
-    """Draw the distributions of an architecture's regimes in one panel."""
+    """Draw the distributions of an architecture's regimes in one panel: the first as an area, the others as outlines."""
     panel, architecture = place
     pools = {r: data.pooled(quantity.kind, quantity.column, panel, architecture, r) for r in panel.regimes}
-    _histograms(sheet, ax, data, panel, architecture, quantity, pools)
+    edges, ends = _edges_and_ends(quantity, place, [pool.values for pool in pools.values()])
+    for i, (regime, style) in enumerate(of_regimes(panel.regimes).items()):
+        frame = _bins_of(pools[regime], edges)
+        look: dict[str, Any] = {"facecolor": "none", "edgecolor": style.color, "linewidth": 1.0}
+        if i == 0:
+            look = {"facecolor": style.lighter(0.8), "edgecolor": style.color, "linewidth": 0.6}
+        sheet.entry(data.labels[regime], ax.stairs(frame["density"], edges, fill=i == 0, zorder=2 + i, **look))
+        for position, (name, value) in enumerate(
+            {
+                "panel": panel.experiment,
+                "architecture": architecture.name,
+                "regime": regime,
+                "quantity": quantity.column,
+            }.items()
+        ):
+            frame.insert(position, name, value)
+        sheet.record(frame.assign(label=data.labels[regime], title=panel.title, dataset=panel.dataset_title))
+        if beyond := frame["outside"].iloc[0]:
+            sheet.outside = max(sheet.outside, beyond / pools[regime].values.size)
+    margin = 0.01 * (ends[1] - ends[0])  # keeps a bar at the end whole
+    ax.set_xlim(ends[0] - margin, ends[1] + margin)
+    ax.set_ylim(bottom=0)
+    ax.locator_params(axis="x", nbins=6, steps=[1, 2, 2.5, 5, 10])
+    ax.locator_params(axis="y", nbins=5)
+    ax.xaxis.grid(False)
     marks = _mark_diverged(ax, pools)
     ax.set_title(title, pad=11 if marks else None)
+    sheet.note(f"Each distribution pools the channels of {data.runs}.")
     if any(pool.dropped for pool in pools.values()):
         sheet.note("Values that are not finite are left out (the CSV file counts them).")
 
 
-def _histograms(
-    sheet: Sheet,
-    ax: Axes,
-    data: Results,
-    panel: Panel,
-    architecture: Architecture,
-    quantity: Quantity,
-    pools: Mapping[str, Pooled],
-) -> None:
-    """Draw the first regime as an area, the others as outlines."""
+def _edges_and_ends(
+    quantity: Quantity, place: tuple[Panel, Architecture], samples: list[np.ndarray]
+) -> tuple[np.ndarray, tuple[float, float]]:
+    """Return the edges of the bins and the ends of the axis: the paper's if the values lie inside, else the bins'."""
     import numpy as np
 
-    samples = [pool.values for pool in pools.values()]
-    axis = _paper_axis(panel, architecture, quantity.column, samples)
+    axis = _paper_axis(*place, quantity.column, samples)
     if quantity.unit_range:
         edges = np.round(np.linspace(0.0, 1.0, UNIT_BINS + 1), 10)
     elif axis:
         edges = _bins(*axis, max(s.size for s in samples))
     else:
         edges = bin_edges(samples)
-    for i, (regime, style) in enumerate(of_regimes(panel.regimes).items()):
-        pool = pools[regime]
-        counts = np.histogram(pool.values, edges)[0]
-        density = counts / (max(pool.values.size, 1) * np.diff(edges))
-        look: dict[str, Any] = {"facecolor": "none", "edgecolor": style.color, "linewidth": 1.0}
-        if i == 0:
-            look = {"facecolor": style.lighter(0.8), "edgecolor": style.color, "linewidth": 0.6}
-        sheet.entry(data.labels[regime], ax.stairs(density, edges, fill=i == 0, zorder=2 + i, **look))
-        _record(sheet, data, panel, architecture, regime, quantity, pool, edges, counts, density)
-    low, high = axis or (edges[0], edges[-1])
-    margin = 0.01 * (high - low)  # keeps a bar at the end whole
-    ax.set_xlim(low - margin, high + margin)
-    ax.set_ylim(bottom=0)
-    ax.locator_params(axis="x", nbins=6, steps=[1, 2, 2.5, 5, 10])
-    ax.locator_params(axis="y", nbins=5)
-    ax.xaxis.grid(False)
+    return edges, axis or (edges[0], edges[-1])
 
 
-def _record(
-    sheet: Sheet,
-    data: Results,
-    panel: Panel,
-    architecture: Architecture,
-    regime: str,
-    quantity: Quantity,
-    pool: Pooled,
-    edges: np.ndarray,
-    counts: np.ndarray,
-    density: np.ndarray,
-) -> None:
-    """Keep the bins for the CSV file, and note the values that the histogram omits."""
+def _bins_of(pool: Pooled, edges: np.ndarray) -> pd.DataFrame:
+    """Return a row for each bin: its ends, count and density, and what the histogram omits."""
+    import numpy as np
     import pandas as pd
 
-    sheet.note(f"Each distribution pools the channels of {data.runs}.")
-    inside = int(counts.sum())
+    counts = np.histogram(pool.values, edges)[0]
+    density = counts / (max(pool.values.size, 1) * np.diff(edges))
     frame = pd.DataFrame({"left": edges[:-1], "right": edges[1:], "count": counts, "density": density})
-    frame.insert(0, "panel", panel.experiment)
-    frame.insert(1, "architecture", architecture.name)
-    frame.insert(2, "regime", regime)
-    frame.insert(3, "quantity", quantity.column)
-    frame = frame.assign(
+    return frame.assign(
         n=pool.runs,
         diverged=pool.diverged,
         values=pool.values.size,
-        outside=pool.values.size - inside,
+        outside=pool.values.size - int(counts.sum()),
         not_finite=pool.dropped,
-        label=data.labels[regime],
-        title=panel.title,
-        dataset=panel.dataset_title,
     )
-    sheet.record(frame)
-    if beyond := pool.values.size - inside:
-        sheet.outside = max(sheet.outside, beyond / pool.values.size)
 
 
 def _mark_diverged(ax: Axes, pools: Mapping[str, Pooled]) -> bool:

@@ -129,9 +129,8 @@ def thresholds(
     sheet: Sheet,
     data: Results,
     quantity: Callable[[Panel, float], pd.DataFrame],
-    labels: Mapping[str, str],
-    limits: tuple[float, float],
     metric: str,
+    views: Sequence[View],
     words: str,
 ) -> None:
     """Draw a quantity that depends on a threshold of gamma, with a line for each regime and threshold (Figures 5 and 6).
@@ -144,12 +143,10 @@ def thresholds(
         Its results.
     quantity : callable
         `Results.small_gammas` or `Results.clamping_change`.
-    labels : mapping of str to str
-        Labels of each experiment's y axis.
-    limits : tuple of float
-        The paper's y axis.
     metric : str
         The claims' name for the quantity.
+    views : sequence of View
+        The y axis of each panel.
     words : str
         The legend's text for a threshold; {} stands for the threshold.
     """
@@ -161,7 +158,6 @@ def thresholds(
     all_points = [pd.concat(by_threshold.values()) for by_threshold in shown]
     series = [(regime, t) for regime in data.panels[0].regimes for t in THRESHOLDS]
     shifts = {one: _shift(i, len(series), 0.08) for i, one in enumerate(series)}
-    views = [View(p.experiment, labels[p.experiment], limits=limits) for p in data.panels]
     _frames(sheet, data.panels, all_points, views, count)
     for ax, panel, by_threshold, everything in zip(sheet.axes, data.panels, shown, all_points, strict=True):
         for regime, style in of_regimes(panel.regimes).items():
