@@ -52,12 +52,9 @@ def read(where: str, content: Mapping[str, Any], figures: Collection[str] = ()) 
     UserError
         One line: file, claim, key, value and the requirement.
     """
-    unknown = set(content) - {"experiments", "claims", "tables", "errata"}
-    if unknown:
-        key = sorted(unknown)[0]
-        raise UserError(
-            f"{where}: {key} is no part of a claims file; {accepted(key, ('experiments', 'claims', 'tables', 'errata'))}"
-        )
+    for key in content:
+        if key not in (known := ("experiments", "claims", "tables", "errata")):
+            raise UserError(f"{where}: unknown key {key}; {accepted(key, known)}")
     experiments = {n: _experiment(where, n, e) for n, e in _mapping(where, "experiments", content).items()}
     reader = _Reader(where, experiments, figures)
     errata = _mapping(where, "errata", content)
@@ -112,21 +109,24 @@ class _Reader:
         self.where, self.experiments, self.figures = where, experiments, figures
         self.claims: dict[str, Claim] = {}
 
-    def fail(self, claim: str, key: str, value: Any, wanted: str) -> UserError:
-        return UserError(f"{self.where}: {claim}: {key} is {value!r}; {wanted}")
+    def fail(self, claim: str, key: str, value: Any, must: str) -> UserError:
+        return UserError(f"{self.where}: {claim}: {key} {must} (got {value!r})")
+
+    def unknown(self, claim: str, what: str, value: Any, known: Iterable[str]) -> UserError:
+        return UserError(f"{self.where}: {claim}: unknown {what} {value!r}; {accepted(str(value), known)}")
 
     def add(self, claim: Claim) -> None:
         if claim.id in self.claims:
-            raise UserError(f"{self.where}: {claim.id} is given twice; every claim has an id of its own")
+            raise UserError(f"{self.where}: {claim.id} is given twice; every claim needs its own id")
         self.claims[claim.id] = claim
 
     def claim(self, name: str, body: Any) -> Claim:
         keys = (*_NEEDED, "figures", "tests", "same_as", "kind", *_WORDS)
         if not isinstance(body, dict):
-            raise UserError(f"{self.where}: {name}: must be a mapping of {', '.join(keys)}")
+            raise UserError(f"{self.where}: {name} must be a mapping of {', '.join(keys)}")
         for key in body:
             if key not in keys:
-                raise UserError(f"{self.where}: {name}: {key} is no key of a claim; {accepted(key, keys)}")
+                raise self.unknown(name, "key", key, keys)
         for key in _NEEDED:
             if key not in body:
                 raise UserError(f"{self.where}: {name}: {key} is missing")
@@ -134,10 +134,10 @@ class _Reader:
             raise self.fail(name, "page", body["page"], "must be a whole number")
         kind = str(body.get("kind", ""))
         if kind and kind not in NAMED_KINDS:
-            raise self.fail(name, "kind", kind, accepted(kind, NAMED_KINDS))
+            raise self.unknown(name, "kind", kind, NAMED_KINDS)
         figures = tuple(body.get("figures", ()))
         for figure in figures:
-            self.check_figure(name, "figures", figure)
+            self.check_figure(name, figure)
         return Claim(
             name,
             body["page"],
@@ -158,7 +158,7 @@ class _Reader:
             raise self.fail(name, "tests", given, "must be a list")
         if same_as:
             if given or same_as not in self.claims:
-                raise self.fail(name, "same_as", same_as, "must be a claim above; its tests take the place of tests")
+                raise self.fail(name, "same_as", same_as, "must be a claim above, instead of tests")
             return self.claims[same_as].tests
         reasons = [key for key in ("external", "inconsistent") if body.get(key)]
         if given and "external" in reasons or not given and not reasons:
@@ -185,7 +185,7 @@ class _Reader:
         names = list(self.experiments[experiment].architectures)
         if len(names) != len(values):
             raise self.fail(first, "values", len(values), f"must be {len(names)}, one for each network of {experiment}")
-        self.check_figure(first, "table", table)
+        self.check_figure(first, table)
         out = []
         for i, (name, value) in enumerate(zip(names, values, strict=True)):
             number, half = printed(value, f"{self.where}: {first}")
@@ -210,10 +210,10 @@ class _Reader:
             raise self.fail(name, "tests", body, "must be a mapping with a rule")
         for key in body:
             if key not in _KEYS:
-                raise UserError(f"{self.where}: {name}: {key} is no key of a test; {accepted(key, _KEYS)}")
+                raise self.unknown(name, "key", key, _KEYS)
         rule = body.get("rule")
         if rule not in RULES:
-            raise self.fail(name, "rule", rule, f"there is no such rule; {accepted(str(rule), RULES)}")
+            raise self.unknown(name, "rule", rule, RULES)
         for key in (*RULES[rule], "of"):
             if key not in body:
                 raise UserError(f"{self.where}: {name}: rule {rule} needs {key}")
@@ -222,19 +222,17 @@ class _Reader:
             self.check_metric(name, metric, {**RUN_METRICS, **COUNT_METRICS})
         reduce = body.get("reduce", "each")
         if reduce not in REDUCTIONS:
-            raise self.fail(name, "reduce", reduce, accepted(str(reduce), REDUCTIONS))
+            raise self.unknown(name, "reduce", reduce, REDUCTIONS)
         counted = metric in COUNT_METRICS
         usable = COUNT_REDUCTIONS if counted else [r for r in REDUCTIONS if r not in ("largest_ratio", "exponent")]
         if reduce not in usable:
-            raise self.fail(name, "reduce", reduce, f"not with {metric}; {accepted(reduce, usable)}")
+            raise self.fail(name, "reduce", reduce, f"must be one of {', '.join(usable)} with {metric}")
         if rule == "count" and metric != "failed":
-            raise self.fail(name, "metric", metric, "rule count counts runs; the metric must be failed")
+            raise self.fail(name, "metric", metric, "must be failed with rule count, which counts runs")
         if rule == "setting" and body["key"] not in settings():
-            raise self.fail(
-                name, "key", body["key"], f"there is no such setting; {accepted(str(body['key']), settings())}"
-            )
+            raise self.unknown(name, "setting", body["key"], settings())
         if rule == "structure" and body["fact"] not in FACTS:
-            raise self.fail(name, "fact", body["fact"], accepted(str(body["fact"]), FACTS))
+            raise self.unknown(name, "fact", body["fact"], FACTS)
         if rule in ("trend", "tendency") and body["direction"] not in ("rising", "falling"):
             raise self.fail(name, "direction", body["direction"], "must be rising or falling")
         minus = str(body.get("minus", ""))
@@ -243,9 +241,8 @@ class _Reader:
         raw = body.get("threshold", ())
         thresholds = tuple(raw) if isinstance(raw, list) else (raw,) if raw else ()
         if (metric in WITH_THRESHOLD) != bool(thresholds):
-            raise self.fail(
-                name, "threshold", body.get("threshold"), f"only {', '.join(WITH_THRESHOLD)} have one, and need it"
-            )
+            must = f"must be given with {' and '.join(WITH_THRESHOLD)}, and only with them"
+            raise self.fail(name, "threshold", body.get("threshold"), must)
         for threshold in thresholds:
             if threshold not in SMALL:
                 raise self.fail(name, "threshold", threshold, f"must be one of {', '.join(map(str, SMALL))}")
@@ -334,12 +331,7 @@ class _Reader:
         if not selector.relative:
             for architecture in selector.architectures.split("+"):
                 if architecture not in known:
-                    raise self.fail(
-                        name,
-                        "of",
-                        f"{selector.experiment}/{architecture}",
-                        f"the experiment has no such network; {accepted(architecture, [*known, *PLACES])}",
-                    )
+                    raise self.unknown(name, f"network of {selector.experiment}", architecture, [*known, *PLACES])
         for regime in selector.regimes:
             self.check_regime(name, regime)
         if needs_regime and not selector.regimes:
@@ -347,21 +339,19 @@ class _Reader:
 
     def check_experiment(self, name: str, experiment: str) -> None:
         if experiment not in self.experiments:
-            raise self.fail(
-                name, "of", experiment, f"there is no such experiment; {accepted(experiment, self.experiments)}"
-            )
+            raise self.unknown(name, "experiment", experiment, self.experiments)
 
     def check_regime(self, name: str, regime: str) -> None:
         if regime != "*" and regime not in REGIMES:
-            raise self.fail(name, "of", regime, f"there is no such regime; {accepted(regime, REGIMES)}")
+            raise self.unknown(name, "regime", regime, REGIMES)
 
-    def check_figure(self, name: str, key: str, figure: str) -> None:
+    def check_figure(self, name: str, figure: str) -> None:
         if self.figures and figure not in self.figures:
-            raise self.fail(name, key, figure, f"no figure or table is called so; {accepted(figure, self.figures)}")
+            raise self.unknown(name, "figure or table", figure, self.figures)
 
     def check_metric(self, name: str, metric: str, known: Iterable[str]) -> None:
         if metric not in known:
-            raise self.fail(name, "metric", metric, f"there is no such metric; {accepted(metric, known)}")
+            raise self.unknown(name, "metric", metric, known)
 
 
 def printed(text: str, where: str = "") -> tuple[Decimal, Decimal]:
@@ -374,7 +364,7 @@ def printed(text: str, where: str = "") -> tuple[Decimal, Decimal]:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KM]?)", text)
     if not match:
-        raise UserError(f"{where}: value is {text!r}; must be a number such as 650, 8.29K or 1.73M")
+        raise UserError(f"{where}: value must be a number such as 650, 8.29K or 1.73M (got {text!r})")
     unit = {"": Decimal(1), "K": Decimal(1000), "M": Decimal(1_000_000)}[match[2]]
     value = Decimal(match[1])
     exponent = value.as_tuple().exponent
