@@ -40,7 +40,7 @@ def open_source(recipe: Recipe, root: Path, device: torch.device) -> Batches:
         from bnonly.data.arrays import ArraySource
         from bnonly.data.digits import load
 
-        return ArraySource(load(), recipe, device)
+        return ArraySource(load(recipe.dataset), recipe, device)
     if layout == "folder":
         from bnonly.data.stream import PackSource
 

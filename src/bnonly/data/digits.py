@@ -13,10 +13,15 @@ from bnonly.errors import UserError
 from bnonly.grid.datasets import DATASETS
 
 
-def load() -> ImageArrays:
+def load(name: str = "digits") -> ImageArrays:
     """Read the digits from scikit-learn's package, as three equal channels with a fixed split into train and test.
 
     The file is read directly: importing scikit-learn takes longer than training a small cell.
+
+    Parameters
+    ----------
+    name : str
+        "digits", or "digits-few" for the first images of each part.
 
     Raises
     ------
@@ -43,5 +48,6 @@ def load() -> ImageArrays:
     grey = np.round(table[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
     images = np.repeat(grey, 3, axis=3)
     labels = table[:, 64]
-    n = info.train_images
-    return ImageArrays(images[:n], labels[:n], images[n:], labels[n:], info.classes)
+    n, used = info.train_images, DATASETS[name]
+    train, test = slice(used.train_images), slice(n, n + used.test_images)
+    return ImageArrays(images[train], labels[train], images[test], labels[test], info.classes)

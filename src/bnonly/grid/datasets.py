@@ -73,4 +73,5 @@ DATASETS: dict[str, DatasetInfo] = {
         "Imagenette (ImageNet photographs, 10 classes, 224 px)", False, 2_000, 500, 10, 224, "folder"
     ),
     "digits": DatasetInfo("handwritten digits", False, 1_437, 360, 10, 8, "installed"),
+    "digits-few": DatasetInfo("28 handwritten digits", False, 16, 12, 10, 8, "installed"),
 }

@@ -84,7 +84,9 @@ class Run:
             device,
             team,
         )
+        began = time.monotonic()
         self.engine = make_engine(self.cell, source, device, team)
+        self.seconds_to_build = time.monotonic() - began
         self.schedule = self.engine.schedule
         self.at_start = record.norms(self.engine.model)
         self.checkpoint_path = paths.checkpoint(reservation.folder, self.cell.digest())
@@ -118,7 +120,11 @@ class Run:
 
     def start(self) -> None:
         """Continue from the checkpoint, or score the network as it was drawn (epoch 0)."""
-        here = {**record.session(self.device), **self.engine.facts()}
+        here = {
+            **record.session(self.device),
+            **self.engine.facts(),
+            "seconds_to_build": round(self.seconds_to_build, 3),
+        }
         content = checkpoint.load(self.checkpoint_path, self.cell)
         if content is not None:
             self._resume(content, here)
