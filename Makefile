@@ -7,7 +7,7 @@ UV := $(BIN)/uv
 export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX PIP_ROOT
 
-PROFILES := cifar demo quick rehearsal slurm
+PROFILES := cifar demo photographs quick rehearsal slurm
 # Rooms whose tests train nothing, draw nothing and start no workflow.
 UNITS := $(addprefix tests/,config contract cost grid networks paper results verdicts workflow/test_plan.py workflow/test_progress.py)
 

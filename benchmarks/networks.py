@@ -41,7 +41,7 @@ def of_cell(folder: Path) -> dict[str, Any]:
     weights = paths.weights(folder)
     return {
         "parameters": label["parameters"]["total"],
-        "seconds_to_build": label["seconds_to_build"],
+        "seconds_to_build": label.get("seconds_to_build"),
         "seconds": label["wall_seconds"],
         "memory_mb": label["peak_host_bytes"] / 1e6,
         "largest_mb": weights.stat().st_size / 1e6 if weights.exists() else None,

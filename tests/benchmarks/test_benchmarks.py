@@ -1,5 +1,6 @@
 """The benchmarks that wait for a GPU, rehearsed without one."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -156,3 +157,25 @@ def test_images_that_are_not_there_end_it_before_anything_is_measured(tmp_path):
     done = run("benchmarks/gpu.py", "--device", "cpu", "--images", tmp_path / "none", "--out", tmp_path / "out")
     assert done.returncode == 2 and "== " not in done.stdout
     assert "no such file or folder" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_what_each_network_took_is_read_from_the_records(tmp_path, monkeypatch, capsys):
+    from tests.mini import mini, write
+
+    import networks
+    from bnonly.commands import cli
+
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, mini())
+    for regime in ("bn", "all"):
+        assert cli.run(["train", "ResNet-8-c4", regime, "--quiet"]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(networks, "RESULTS", tmp_path / "out")
+    monkeypatch.setattr(sys, "argv", ["networks.py", str(tmp_path)])
+    networks.main()
+    (row,) = csv.DictReader((tmp_path / f"out/networks-{tmp_path.name}.csv").open())
+    weights = [p.stat().st_size for p in tmp_path.glob("results/*/*/seed0/weights.safetensors")]
+    assert (row["network"], row["trainings"]) == ("ResNet-8-c4", "2") and len(weights) == 2
+    assert float(row["largest_mb"]) == pytest.approx(max(weights) / 1e6, abs=0.01)
+    assert float(row["seconds_to_build"]) > 0 and float(row["memory_mb"]) > 10
+    assert "| ResNet-8-c4 | 2 |" in capsys.readouterr().out

@@ -6,8 +6,10 @@ from tests.data import sets
 from tests.mini import mini, write
 
 from bnonly.commands import cli
+from bnonly.data import digits
 from bnonly.data.prepare import prepare
 from bnonly.data.prepared import open_prepared
+from bnonly.grid.datasets import DATASETS
 from bnonly.results import parquet
 
 pytestmark = pytest.mark.usefixtures("small")
@@ -42,3 +44,13 @@ def test_a_cell_is_trained_on_prepared_data(name, tmp_path, monkeypatch):
     table, label = parquet.read(tmp_path / "results/N/bn/seed0/metrics.parquet", "metrics")
     assert table["iteration"].to_pylist() == [0, 2] and np.isfinite(table["test_loss"]).all()
     assert label["data"]["sha256"] == open_prepared(name, tmp_path / "data")[0].checksum
+
+
+def test_the_few_digits_are_the_first_of_the_digits():
+    all_of, few = digits.load(), digits.load("digits-few")
+    info = DATASETS["digits-few"]
+    for part, count in (("train", info.train_images), ("test", info.test_images)):
+        for kind in ("images", "labels"):
+            name = f"{part}_{kind}"
+            assert len(getattr(few, name)) == count
+            np.testing.assert_array_equal(getattr(few, name), getattr(all_of, name)[:count])

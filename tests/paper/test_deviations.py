@@ -127,3 +127,17 @@ def test_other_data_networks_and_experiments_are_named():
     assert "experiments left out: imagenet" in [d.text for d in compared(config, (DEPTH, IMAGENET))]
     config["experiments"]["mine"] = config["experiments"][DEPTH]
     assert compared(config, ("mine",))[0].text == "an experiment of this project, not of the paper"
+
+
+def test_the_rehearsal_is_every_cell_of_the_paper_at_its_true_size_and_marked():
+    rehearsal = resolve(merge(CONFIG, read_yaml(ROOT / "workflow/profiles/rehearsal/grid.yaml")))
+    for key in {k for k in paper().cells if k.seed == 0}:
+        mine, theirs = rehearsal.cells[key], paper().cells[key]
+        assert (mine.architecture, mine.regime) == (theirs.architecture, theirs.regime)
+    assert {k for k in paper().cells if k.seed == 0} == rehearsal.on_default()
+    for e in paper().experiments.values():
+        places = [(e.name, a, r) for a in e.architectures for r in e.regimes]
+        marks = in_words(d for d in deviations(rehearsal, places) if d.disqualifies)
+        for what in ("28 handwritten digits instead of", "4 images per batch instead of", "1 of"):
+            assert what in marks, e.name
+        assert "0.8 of 160 epochs" in marks or "0.45 of 90 epochs" in marks

@@ -42,6 +42,7 @@ FILES = {
     "prepare": ["prepare"],
     "compare": ["compare"],
     "sharing": ["export", "import"],
+    "publish": ["publish"],
     "prune": ["prune"],
     "schema": ["schema"],
     "preflight": ["preflight"],
