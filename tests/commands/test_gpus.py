@@ -11,6 +11,7 @@ from tests.mini import mini
 
 from bnonly import machine
 from bnonly.commands import gpus
+from bnonly.cost import total
 from bnonly.grid.resolve import resolve
 
 HOLD = """
@@ -23,6 +24,13 @@ with gpus.taken(int(sys.argv[2])) as mine:
     print(*mine, flush=True)
     time.sleep(float(sys.argv[1]))
     print(began, time.monotonic(), flush=True)
+"""
+UNTIL_TOLD = """
+import sys
+from bnonly.commands import gpus
+with gpus.taken(int(sys.argv[1])) as mine:
+    print(*mine, flush=True)
+    sys.stdin.read()
 """
 LISTED = "".join(f"GPU {k}: NVIDIA A100-SXM4-40GB (UUID: GPU-{k}a-b)\n" for k in range(4))
 
@@ -73,6 +81,35 @@ def test_places_are_shared_out_evenly(driver, monkeypatch):
         for process in started:
             process.kill()
             process.wait()
+
+
+@pytest.mark.parametrize(
+    ("trainings", "places"),
+    [
+        ([(8, 1), (7, 1), (6, 1), (5, 1), (4.5, 1), (4, 1), (3, 1), (1, 1)], 1),
+        ([(8, 1), (7.5, 1), (7, 1), (6.5, 1), (6, 1), (5, 1), (4, 1), (3, 1), (2, 1)], 2),
+        ([(9, 1), (8, 2), (7, 4), (6, 1), (5, 2)], 1),
+    ],
+)
+def test_the_cost_model_puts_trainings_on_the_gpus_that_they_take(driver, monkeypatch, trainings, places):
+    """Trainings begin and end in the model's order; each takes the GPUs that the model says."""
+    monkeypatch.setenv(gpus.PLACES, str(places))
+    expected = total.turns(trainings, 4, places)
+    events = [(t.begins, True, t.training) for t in expected] + [(t.ends, False, t.training) for t in expected]
+    running, found = {}, {}
+    try:
+        for _, begins, k in sorted(events, key=lambda e: (e[0], e[1], -trainings[e[2]][0])):
+            if begins:
+                command = [sys.executable, "-c", UNTIL_TOLD, str(trainings[k][1])]
+                running[k] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                found[k] = sorted(running[k].stdout.readline().split())
+            else:
+                running.pop(k).communicate(timeout=60)
+    finally:
+        for process in running.values():
+            process.kill()
+            process.wait()
+    assert found == {t.training: [f"GPU-{gpu}a-b" for gpu in t.gpus] for t in expected}
 
 
 def test_kill_9_frees_the_gpu_and_a_training_of_four_waits_for_all(driver):

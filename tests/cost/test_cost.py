@@ -166,14 +166,16 @@ def test_groups_state_the_error():
     )
 
 
-def test_longest_first():
-    def wall(seconds, gpus, width=1):
-        return total.longest_first([(s, width) for s in seconds], gpus)
+def test_the_longest_first():
+    def wall(seconds, gpus, width=1, places=1):
+        return max((t.ends for t in total.turns([(s, width) for s in seconds], gpus, places)), default=0)
 
     assert wall([3, 3, 2, 2, 2], 2) == 7  # 6 is possible: it is with the longest first, and said to be
     assert wall([5, 1, 1, 1], 2) == 5 and wall([1, 2, 3], 1) == 6 and wall([1, 2, 3], 9) == 3 and wall([], 4) == 0
     assert wall([2, 2], 4, width=2) == 2 and wall([2, 2], 3, width=2) == 4 and wall([2, 2], 1, width=2) == 4
-    assert total.longest_first([(4, 2), (3, 1), (1, 1)], 3) == 4
+    assert max(t.ends for t in total.turns([(4, 2), (3, 1), (1, 1)], 3)) == 4
+    # Two share a GPU and its speed; the one that is left alone then has all of it.
+    assert wall([2, 2], 1, places=2) == 4 and wall([3, 1], 1, places=2) == 4 and wall([2] * 8, 4, places=2) == 4
 
 
 def test_a_cell_on_several_gpus_takes_the_hours_of_all_of_them():

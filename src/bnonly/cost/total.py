@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bnonly.cost.estimate import Estimate, estimate
@@ -41,22 +41,65 @@ class Assumptions:
     cores: int = CORES
 
 
-def longest_first(trainings: Iterable[tuple[float, int]], gpus: int) -> float:
-    """Return the seconds until all trainings are done, if a free GPU always takes the longest one left.
+@dataclasses.dataclass(frozen=True)
+class Turn:
+    """Where and when a training runs: its number, its GPUs' numbers, and seconds since the run's begin."""
+
+    training: int
+    gpus: tuple[int, ...]
+    begins: float
+    ends: float
+
+
+def turns(trainings: Sequence[tuple[float, int]], gpus: int, places: int = 1) -> list[Turn]:
+    """Return where and when each training runs, if they start longest first.
+
+    GPUs are given out as `bnonly.commands.gpus.taken` does it: the training that waits longest collects places as they
+    become free, each on another GPU, first on GPUs that nobody uses.  Trainings that share a GPU share its speed.
 
     Parameters
     ----------
-    trainings : iterable of (seconds, GPUs that it takes)
+    trainings : sequence of (seconds alone, GPUs that it takes)
         A training that needs more GPUs than there are takes all of them.
     gpus : int
         Number of GPUs.
+    places : int
+        Trainings that may share a GPU.
+
+    Returns
+    -------
+    list of Turn
+        In the order in which they end.
     """
-    free = [0.0] * gpus
-    for seconds, width in sorted(trainings, reverse=True):
-        taken = [heapq.heappop(free) for _ in range(min(width, gpus))]
-        for _ in taken:
-            heapq.heappush(free, taken[-1] + seconds)
-    return max(free)
+    waiting = sorted(range(len(trainings)), key=lambda k: trainings[k], reverse=True)
+    free = {(place, gpu) for place in range(places) for gpu in range(gpus)}
+    left: dict[int, float] = {}  # seconds of work, of the trainings that run
+    held: dict[int, list[tuple[int, int]]] = {k: [] for k in waiting}
+    begins: dict[int, float] = {}
+    now, found = 0.0, []
+    while waiting or left:
+        while waiting:
+            first = waiting[0]
+            width = min(trainings[first][1], gpus)
+            for place in sorted(free):
+                if len(held[first]) < width and place[1] not in {gpu for _, gpu in held[first]}:
+                    held[first].append(place)
+                    free.remove(place)
+            if len(held[first]) < width:
+                break
+            begins[first], left[first] = now, trainings[first][0]
+            waiting.pop(0)
+        used = Counter(gpu for k in left for _, gpu in held[k])
+        pace = {k: max(used[gpu] for _, gpu in held[k]) for k in left}
+        step = min(left[k] * pace[k] for k in left)
+        now += step
+        for k in [k for k in left if left[k] * pace[k] <= step]:
+            found.append(Turn(k, tuple(sorted(gpu for _, gpu in held[k])), begins[k], now))
+            free.update(held[k])
+            del left[k], pace[k]
+        for k in left:
+            left[k] -= step / pace[k]
+    return found
 
 
 def as_engine(cell: Cell, gpu: Gpu, assumed: Assumptions) -> Cell:
@@ -121,11 +164,12 @@ def costs(
         for key in keys:
             seconds = groups[home[key]]["seconds"]
             seconds[kind.name] = seconds.get(kind.name, 0.0) + _device_seconds(as_trained, found, key)
-        devices.append(_device(kind, keys, as_trained, found, assumed.gpus))
+        devices.append(_device(kind, keys, as_trained, found, assumed.gpus, grid.gpu_jobs))
     return {
         "run": grid.title,
         "engine": assumed.engine or "/".join(sorted({c.engine for c in cells.values()})),
         "gpus": assumed.gpus,
+        "gpu_jobs": grid.gpu_jobs,
         "trainings": len(keys),
         "networks": len(cells),
         **{what: sum(g[what] for g in groups.values()) for what in _COUNTED},
@@ -150,9 +194,11 @@ def _device_seconds(cells: Mapping[Pair, Cell], found: Mapping[Pair, Estimate], 
 
 
 def _device(
-    kind: Gpu, keys: Sequence[Key], cells: Mapping[Pair, Cell], found: Mapping[Pair, Estimate], gpus: int
+    kind: Gpu, keys: Sequence[Key], cells: Mapping[Pair, Cell], found: Mapping[Pair, Estimate], gpus: int, places: int
 ) -> dict[str, Any]:
     """Add up the estimates for one kind of device."""
+    trainings = [(found[k[:2]].seconds, cells[k[:2]].recipe.gpus) for k in keys]
+    scheduled = turns(trainings, gpus, 1 if kind.is_cpu else places)
     spent = {key: _device_seconds(cells, found, key) for key in keys}
     total = sum(spent.values())
     # Weighted by time; trainings unlike any measured one do not count.
@@ -162,7 +208,7 @@ def _device(
     return {
         "kind": kind.name,
         "seconds": total,
-        "wall_seconds": longest_first([(found[k[:2]].seconds, cells[k[:2]].recipe.gpus) for k in keys], gpus),
+        "wall_seconds": max((t.ends for t in scheduled), default=0.0),
         "joules": total * kind.watts,
         "measured_share": sum(s for key, s in spent.items() if found[key[:2]].measured) / total if total else 0.0,
         "error_factor": sum(e * s for e, s in errors) / sum(s for _, s in errors) if errors else None,
