@@ -86,7 +86,10 @@ def cifar(device: Any, recipe: Any, count: int = CIFAR_IMAGES) -> Any:
     images = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
     labels = rng.integers(0, 10, count)
     # As prepared data have it: neither side computes checksums or statistics at the start.
-    known: Any = SimpleNamespace(checksum="", statistics=lambda: (np.full(3, 0.47), np.full(3, 0.25)))
+    mean, deviation = np.full(3, 0.47), np.full(3, 0.25)
+    known: Any = SimpleNamespace(
+        checksum="", class_names=list(map(str, range(10))), statistics=lambda: (mean, deviation)
+    )
     return ArraySource(ImageArrays(images, labels, images[:1000], labels[:1000], 10), recipe, device, known)
 
 
