@@ -43,6 +43,7 @@ lint: install ## Check style and types of the package and of the workflow
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
+	$(BIN)/hadolint containers/Dockerfile
 
 dryrun: install ## Count the jobs of the paper's workflow without running any
 	$(BIN)/snakemake --quiet host rules reason --dry-run figures/all
