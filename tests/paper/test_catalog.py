@@ -13,12 +13,10 @@ import pytest
 from tests.figures import synthetic
 
 from bnonly import paths
-from bnonly.errors import UserError
 from bnonly.figures import outputs
 from bnonly.grid.resolve import Grid, load_grid, resolve
 from bnonly.paper import catalog, reader, vocabulary
 from bnonly.paper import deviations as own
-from bnonly.results import parquet
 from bnonly.verdicts import judge, table, verdict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -190,7 +188,7 @@ def test_the_files(nothing, tmp_path):
         paths.CLAIMS,
         *(paths.table("claims", s) for s in ("md", "tex", "csv")),
     ]
-    found = table.read(made[0])
+    found = pq.read_table(made[0])
     assert found.num_rows == STATEMENTS + CELLS and json.loads(found.schema.metadata[b"bnonly"]) == {
         "kind": "claims",
         "run": "a run",
@@ -207,18 +205,6 @@ def test_the_files(nothing, tmp_path):
     again = [p.read_bytes() for p in made]
     table.write(nothing, "a run", tmp_path)
     assert again == [p.read_bytes() for p in made]
-
-
-def test_verdict_files_that_are_none(tmp_path):
-    path = tmp_path / "claims.parquet"
-    with pytest.raises(UserError, match="make it with: bnonly claims"):
-        table.read(path)
-    path.write_bytes(b"PAR1")
-    with pytest.raises(UserError, match="damaged or not Parquet"):
-        table.read(path)
-    pq.write_table(parquet.SCHEMAS["clamping"].empty_table(), path)
-    with pytest.raises(UserError, match="not those of verdicts"):
-        table.read(path)
 
 
 # What the figures show of it.

@@ -64,8 +64,6 @@ class Estimate:
     error_factor : float or None
         Typical error of such estimates against measurements: two out of three true times lie within
         ``seconds / error_factor`` to ``seconds * error_factor``.  None without measurements.
-    evaluation_seconds : float
-        One pass over the test set.
     bound : str
         The limit of a step: "FLOPs", "bytes", "launches" or "images" (their decoding).
     measured : bool
@@ -76,7 +74,6 @@ class Estimate:
     memory_bytes: int
     startup_seconds: float
     error_factor: float | None
-    evaluation_seconds: float
     bound: str
     measured: bool
 
@@ -111,7 +108,6 @@ def estimate(
         memory_bytes=training.memory_bytes + CONTEXT_BYTES[gpu.is_cpu],
         startup_seconds=startup,
         error_factor=correction.error if correction else None,
-        evaluation_seconds=factor * evaluation,
         bound=bound,
         measured=correction is not None,
     )

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bnonly import paths
-from bnonly.errors import UserError
 from bnonly.figures.tables import layout
 from bnonly.results import atomic
 from bnonly.verdicts.verdict import FAILS, HOLDS, UNDECIDED, VERDICTS, Decision
@@ -87,27 +86,6 @@ def write(decisions: Sequence[Decision], run: str, root: Path = Path(".")) -> li
         with atomic.writing(made[-1]) as stream:
             stream.write(_FORMATS[suffix](table).encode())
     return made
-
-
-def read(path: Path) -> pa.Table:
-    """Read verdicts.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, damaged, or holds no verdicts.
-    """
-    try:
-        table = pq.read_table(path, page_checksum_verification=True, memory_map=False)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; make it with: bnonly claims") from None
-    except (pa.ArrowException, OSError, ValueError):
-        raise UserError(f"{path}: damaged or not Parquet; delete it and run: bnonly claims") from None
-    if not table.schema.remove_metadata().equals(SCHEMA):
-        raise UserError(
-            f"{path}: its columns are not those of verdicts in this version; delete it and run: bnonly claims"
-        )
-    return table
 
 
 def row(decision: Decision) -> dict[str, object]:
