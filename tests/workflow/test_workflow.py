@@ -154,6 +154,25 @@ def test_everything_is_made_and_then_nothing_is_to_do(made):
     assert planned(made, "--configfile", overlay(made), "--", "figures/all") == {}
 
 
+def test_snakemake_s_own_report_shows_the_figures_with_their_captions(made, tmp_path):
+    page = tmp_path / "snakemake.html"
+    done = snakemake(made, "--configfile", overlay(made), "--report", page, "--", "figures/all")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    shown = json.loads(re.search(r'<script id="results">\s+var results = (.+);\n', page.read_text())[1])
+    assert set(shown) == {"figures/fig05.png", "figures/fig08.png"}
+    for name, result in shown.items():
+        assert result["data_uri"].startswith("data:image/png") and Path(name).stem in result["caption"]
+
+
+def test_a_dry_run_of_the_paper_is_a_page_that_says_what_and_how_long(tmp_path):
+    done = snakemake(tmp_path, "--dry-run", "--", "figures/all")
+    lines = (done.stdout + done.stderr).splitlines()
+    assert done.returncode == 0 and len(lines) < 40
+    assert any(re.search(r"^train +1220$", line) for line in lines)
+    assert any(re.search(r"^training: about \S+ \w+ one after another on cpu:2$", line) for line in lines)
+    assert "  1220 train: missing output files, input files updated by another job" in lines
+
+
 def test_the_report_follows_the_figures(made, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(made, folder)
