@@ -12,6 +12,7 @@ import argparse
 import sys
 from collections import defaultdict
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from common import RESULTS, ROOT, markdown, write, write_csv
@@ -51,11 +52,12 @@ def of_cell(folder: Path) -> dict[str, Any]:
 
 
 def of_network(name: str, cells: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a network's row: the largest values of its trainings, and the sums of their files."""
+    """Return a network's row: median times, largest sizes, and sums over the files of its trainings."""
     row: dict[str, Any] = {"network": name, "trainings": len(cells)}
     for key in list(HEADS)[2:]:
         values = [cell[key] for cell in cells if cell[key] is not None]
-        row[key] = (sum if key.startswith("files") else max)(values) if values else None
+        of_all = median if key.startswith("seconds") else sum if key.startswith("files") else max
+        row[key] = of_all(values) if values else None
     return row
 
 
@@ -71,7 +73,10 @@ def main() -> None:
         sys.exit(f"{run}: no finished trainings")
     rows = sorted((of_network(n, c) for n, c in cells.items()), key=lambda row: -row["parameters"])
     write_csv(RESULTS / f"networks-{run.name}.csv", rows, 2)
-    about = "The largest value over a network's trainings; files, and their size, are sums over them."
+    about = (
+        "Of all trainings of a network: median seconds, from opened data to a network ready to train, and of the training "
+        "with its tests; the most memory of a process; files and their sizes added up."
+    )
     table = markdown(list(HEADS.values()), ([row[key] for key in HEADS] for row in rows))
     write(
         RESULTS / f"networks-{run.name}.md",
