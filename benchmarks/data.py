@@ -64,8 +64,9 @@ def theirs(dataset: str, data: Path, workers: int, device: Any) -> Callable[[int
     from torchvision import datasets, transforms
 
     from bnonly.data.prepared import open_arrays, open_prepared
+    from bnonly.grid.datasets import DATASETS
 
-    manifest, _ = open_prepared(dataset, data)
+    manifest, _ = open_prepared(DATASETS[dataset], data)
     finish = [
         transforms.RandomHorizontalFlip(),
         transforms.ToTensor(),
@@ -80,7 +81,7 @@ def theirs(dataset: str, data: Path, workers: int, device: Any) -> Callable[[int
             """torchvision's own data set, with the pixels of these images."""
 
             def __init__(self) -> None:
-                arrays, _ = open_arrays(dataset, data)
+                arrays, _ = open_arrays(DATASETS[dataset], data)
                 self.data, self.targets = arrays["train_images"], arrays["train_labels"].tolist()
                 self.transform = transforms.Compose([transforms.RandomCrop(32, padding=4), *finish])
                 self.target_transform = None

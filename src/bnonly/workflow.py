@@ -27,7 +27,7 @@ from bnonly.cost.gpus import of_configuration
 from bnonly.errors import UserError
 from bnonly.figures import manifest, needs, outputs, staleness
 from bnonly.grid.cell import Cell, Key
-from bnonly.grid.datasets import DATASETS
+from bnonly.grid.datasets import with_counts
 from bnonly.grid.resolve import resolve
 from bnonly.paper import deviations
 from bnonly.results import atomic, cache
@@ -120,13 +120,14 @@ class Plan:
         layers = [(name_of(file, call.root), read_yaml(file)) for file in files]
         layers += [(name, profile.command_line(over)) for name, over in call.over.items() if over]
         merged = merge(layers[0][1], profile.command_line(call.config))
+        self.data = os.path.abspath(call.root / Path(os.environ.get("BNONLY_DATA") or "data").expanduser())
+        merged = with_counts(merged, Layers(*layers), Path(self.data))
         self.grid = resolve(merged, Layers(*layers))
         # No result depends on the machine.
         merged["precision"] = self.grid.precision
         self.resolved = needs.canonical({k: v for k, v in merged.items() if k not in ("cluster", "gpu_jobs", "device")})
         # Commands read the whole configuration from a file: an argument could not hold a grid of many seeds.
         self.configuration = paths.resolved(self.resolved)
-        self.data = os.path.abspath(call.root / Path(os.environ.get("BNONLY_DATA") or "data").expanduser())
         # Snakemake reads braces as wildcards.  The path is relative to the run's folder, so braces above the clone do no harm.
         self.data_files = os.path.relpath(self.data) if set("{}") & set(self.data) else self.data
         if set("{}") & set(self.data_files):
@@ -224,11 +225,11 @@ class Plan:
             self._check_precision(cell)
         except UserError as problem:
             return _missing(problem)
-        dataset = cell.recipe.dataset
-        if DATASETS[dataset].layout == "installed":
+        data = cell.recipe.data
+        if data.layout == "installed":
             return []
-        made = f"{self.data_files}/{dataset}/manifest.json"
-        return made if os.path.exists(made) else f"{self.data_files}/{dataset}/.prepared"
+        made = f"{self.data_files}/{data.name}/manifest.json"
+        return made if os.path.exists(made) else f"{self.data_files}/{data.name}/.prepared"
 
     def _check_precision(self, cell: Cell) -> None:
         """Refuse to train a cell in a precision that this machine lacks, while the DAG is built and not in every job."""

@@ -63,9 +63,9 @@ def pixels() -> tuple[np.ndarray, np.ndarray]:
 def batches(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The extracted folder, as Python 2 pickled it."""
     images, labels = pixels()
-    target = folder / cifar.FOLDER
+    target = folder / cifar.CIFAR10.folder
     target.mkdir(parents=True)
-    for number, name in enumerate([*cifar.TRAIN, *cifar.TEST]):
+    for number, name in enumerate([*cifar.CIFAR10.train, *cifar.CIFAR10.test]):
         part = slice(number * PER_BATCH, (number + 1) * PER_BATCH)
         data = images[part].transpose(0, 3, 1, 2).reshape(PER_BATCH, -1)
         write_batch(target / name, {b"data": data, b"labels": labels[part].tolist()})
@@ -79,9 +79,9 @@ def write_batch(path: Path, content: dict) -> None:
 
 def archive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     batches(folder / "extracted", monkeypatch)
-    path = folder / cifar.ARCHIVE
+    path = folder / cifar.CIFAR10.archive
     with tarfile.open(path, "w:gz") as tar:
-        tar.add(folder / "extracted" / cifar.FOLDER, cifar.FOLDER)
+        tar.add(folder / "extracted" / cifar.CIFAR10.folder, cifar.CIFAR10.folder)
     declare(monkeypatch, "cifar10", path)
     return path
 

@@ -18,6 +18,7 @@ from bnonly.data import archives, open_source
 from bnonly.data.prepare import prepare
 from bnonly.data.prepared import open_arrays
 from bnonly.errors import UserError
+from bnonly.grid.datasets import DATASETS
 
 pytestmark = pytest.mark.usefixtures("small")
 
@@ -35,7 +36,7 @@ LAYOUTS = {
 def test_every_layout_gives_the_images_and_labels(layout, tmp_path, monkeypatch):
     source = LAYOUTS[layout](tmp_path / "source", monkeypatch)
     prepare("cifar10", source, tmp_path / "data", quiet=True)
-    arrays, manifest = open_arrays("cifar10", tmp_path / "data")
+    arrays, manifest = open_arrays(DATASETS["cifar10"], tmp_path / "data")
     images, labels = sets.pixels()
     n = 5 * sets.PER_BATCH
     for part, rows in (("train", slice(0, n)), ("test", slice(n, None))):
@@ -58,7 +59,7 @@ def test_the_layout_does_not_change_the_checksum(tmp_path, monkeypatch):
 def test_jpeg_images_are_a_data_set_of_their_own(tmp_path):
     source = sets.parquet(tmp_path / "set", "JPEG")
     prepare("cifar10-jpeg", source, tmp_path / "data", quiet=True)
-    arrays, manifest = open_arrays("cifar10-jpeg", tmp_path / "data")
+    arrays, manifest = open_arrays(DATASETS["cifar10-jpeg"], tmp_path / "data")
     first = np.asarray(Image.open(io.BytesIO(sets.encode(sets.pixels()[0][0], "JPEG"))))
     np.testing.assert_array_equal(arrays["train_images"][0], first)
     assert "JPEG" in manifest.stored
@@ -141,6 +142,6 @@ def test_without_a_network_one_line_says_what_to_do(served, tmp_path, monkeypatc
     (folder / row.file).write_bytes(b"an error page")
     broken = dataclasses.replace(row, mirrors=("http://127.0.0.1:9/closed", f"{address}/{row.file}"))
     monkeypatch.setitem(archives.table(), ("cifar10", row.file), broken)
-    with pytest.raises(UserError, match="bnonly prepare cifar10 --from cifar-10-python.tar.gz"):
+    with pytest.raises(UserError, match="into a folder, then run: bnonly prepare cifar10 --from FOLDER"):
         prepare("cifar10", None, tmp_path / "data", quiet=True)
     assert not [path for path in (tmp_path / "data" / "cifar10").rglob("*") if path.is_file()]

@@ -117,7 +117,7 @@ def test_what_passes_preparation_is_decoded_in_training(tmp_path):
     for number in range(300):
         path = tmp_path / "image"
         path.write_bytes(mutated(sets.encode(sets.photograph(number), "JPEG"), number))
-        found = pack._inspect(pack.Item(0, "image", str(path), 0, path.stat().st_size), 0)
+        found = pack._inspect(pack.Item(0, "image", str(path), 0, path.stat().st_size, "train"), 0)
         if isinstance(found, str):
             unreadable += 1
             continue

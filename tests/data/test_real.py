@@ -7,10 +7,11 @@ from tests.data.sets import CPU
 
 from bnonly.data import open_source
 from bnonly.data.prepared import open_arrays
+from bnonly.grid.datasets import DATASETS
 
 
 def test_cifar10_jpeg_is_whole_and_has_cifar10_s_statistics(real):
-    arrays, manifest = open_arrays("cifar10-jpeg", real)
+    arrays, manifest = open_arrays(DATASETS["cifar10-jpeg"], real)
     assert arrays["train_images"].shape == (50_000, 32, 32, 3) and arrays["test_images"].shape == (10_000, 32, 32, 3)
     assert manifest.train_per_class == [5_000] * 10 and manifest.test_per_class == [1_000] * 10
     # JPEG moves CIFAR-10's own mean and deviation by less than a pixel value.

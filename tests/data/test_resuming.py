@@ -13,6 +13,7 @@ from bnonly.data import prepare as module
 from bnonly.data.prepare import prepare
 from bnonly.data.prepared import MANIFEST, open_prepared
 from bnonly.errors import UserError
+from bnonly.grid.datasets import DATASETS
 from bnonly.results import atomic, lock
 
 pytestmark = pytest.mark.usefixtures("small")
@@ -30,7 +31,7 @@ def check_goes_on(source, data, monkeypatch):
         patch.setattr(pack, "_inspect", lambda item, shrink: pytest.fail(f"{item.name} is decoded again"))
         prepare("imagenet", source, data, quiet=True)
     prepare("imagenet", source, data.parent / "whole", quiet=True)
-    one, other = (open_prepared("imagenet", d)[0] for d in (data, data.parent / "whole"))
+    one, other = (open_prepared(DATASETS["imagenet"], d)[0] for d in (data, data.parent / "whole"))
     assert one == other and len(one.files) > 6
     assert {p.name for p in (data / "imagenet").iterdir()} == {*one.files, MANIFEST}
 
@@ -109,7 +110,7 @@ def test_packs_of_another_source_that_were_moved_are_removed(source, tmp_path, m
     for image in source.glob("train/*/*"):
         image.write_bytes(sets.encode(sets.photograph(1, 20, 20), "JPEG"))
     prepare("imagenet", source, data, quiet=True)
-    files = open_prepared("imagenet", data)[0].files
+    files = open_prepared(DATASETS["imagenet"], data)[0].files
     assert moved - files.keys(), "the other source had more packs"
     assert {p.name for p in (data / "imagenet").iterdir()} == {*files, MANIFEST}
 
@@ -153,7 +154,7 @@ def test_what_a_killed_process_was_writing_is_removed_first(name, tmp_path, monk
     prepare(name, source, tmp_path / "data", quiet=True)
     left[0].write_bytes(b"x")
     assert "already prepared" in prepare(name, source, tmp_path / "data", quiet=True)
-    assert {p.name for p in folder.iterdir()} == {*open_prepared(name, tmp_path / "data")[0].files, MANIFEST}
+    assert {p.name for p in folder.iterdir()} == {*open_prepared(DATASETS[name], tmp_path / "data")[0].files, MANIFEST}
 
 
 # Not alone

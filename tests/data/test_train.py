@@ -43,7 +43,7 @@ def test_a_cell_is_trained_on_prepared_data(name, tmp_path, monkeypatch):
     assert cli.main(["--config", str(config), "--data", str(tmp_path / "data"), "train", "N", "bn", "--quiet"]) == 0
     table, label = parquet.read(tmp_path / "results/N/bn/seed0/metrics.parquet", "metrics")
     assert table["iteration"].to_pylist() == [0, 2] and np.isfinite(table["test_loss"]).all()
-    assert label["data"]["sha256"] == open_prepared(name, tmp_path / "data")[0].checksum
+    assert label["data"]["sha256"] == open_prepared(DATASETS[name], tmp_path / "data")[0].checksum
 
 
 def test_the_few_digits_are_the_first_of_the_digits():

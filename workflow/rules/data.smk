@@ -20,4 +20,4 @@ rule prepare:
     message:
         "Prepare the data set {wildcards.dataset}"
     shell:
-        "bnonly prepare {wildcards.dataset:q} > {log:q} 2>&1"
+        "bnonly_run prepare {wildcards.dataset:q} > {log:q} 2>&1"

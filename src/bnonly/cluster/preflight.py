@@ -21,7 +21,7 @@ from bnonly.cost.training import count_training
 from bnonly.errors import UserError, accepted
 from bnonly.figures import outputs
 from bnonly.grid.cell import Cell, Key
-from bnonly.grid.datasets import DATASETS
+from bnonly.grid.datasets import DOWNLOADED
 from bnonly.grid.resolve import Grid
 from bnonly.grid.sections import Cluster
 
@@ -259,11 +259,11 @@ def _notes(cluster: Cluster) -> Iterator[str]:
 
 
 def _data(cells: list[Cell], data: Path) -> Iterator[Finding]:
-    for name in sorted({c.recipe.dataset for c in cells}):
-        if DATASETS[name].layout == "installed" or (data / name / "manifest.json").exists():
+    for name, layout in sorted({(c.recipe.dataset, c.recipe.data.layout) for c in cells}):
+        if layout == "installed" or (data / name / "manifest.json").exists():
             continue
-        command = f"bnonly --data {data} prepare {name}" + ("" if name == "cifar10" else " --from ...")
-        problem = name != "cifar10" and not os.environ.get("BNONLY_SOURCES")
+        command = f"bnonly --data {data} prepare {name}" + ("" if name in DOWNLOADED else " --from ...")
+        problem = name not in DOWNLOADED and not os.environ.get("BNONLY_SOURCES")
         how = "is not prepared" if problem else "is not prepared; the workflow does it first, here"
         yield Finding(problem, f"{data / name}: {how}: {command}   (docs/data.md)")
 

@@ -21,7 +21,10 @@ def add(commands: Commands) -> None:
         run_prepare,
         "verify and prepare a data set, once, on a machine with network access and disk space",
     )
-    parser.add_argument("name", help=", ".join(n for n, info in DATASETS.items() if info.layout != "installed"))
+    parser.add_argument(
+        "name",
+        help=f"{', '.join(n for n, info in DATASETS.items() if info.layout != 'installed')}, or one of datasets in the configuration",
+    )
     parser.add_argument(
         "--from",
         dest="source",
@@ -43,5 +46,7 @@ def run_prepare(options: argparse.Namespace) -> int:
     from bnonly.data.prepare import prepare
 
     data = setup.data_folder(options, Path(options.config).parent)
-    print(prepare(options.name, options.source, data, options.skip_unreadable, options.workers, options.quiet))
+    print(
+        prepare(setup.dataset(options), options.source, data, options.skip_unreadable, options.workers, options.quiet)
+    )
     return 0

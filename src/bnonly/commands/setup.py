@@ -19,9 +19,12 @@ from bnonly import paths
 from bnonly.commands import gpus
 from bnonly.config import profile
 from bnonly.config.layers import Layers, parse_value, read_yaml
+from bnonly.config.reader import Node
 from bnonly.errors import UserError, accepted
 from bnonly.grid.cell import Cell, differences, parse_cell
+from bnonly.grid.datasets import DATASETS, DatasetInfo, with_counts
 from bnonly.grid.resolve import Grid, resolve
+from bnonly.grid.sections import own_datasets
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -137,22 +140,51 @@ def read(options: argparse.Namespace) -> Setup:
     if options.resolved:
         resolved = parse_json(_text(options.resolved), options.resolved)
         return Setup(resolve(resolved, str(source)), data_folder(options), resolved)
-    if not source.exists():
-        raise UserError(f"{source}: no such file; run bnonly from the repository's root, or name one with --config")
-    settings = profile.read(options.profile or os.environ.get("SNAKEMAKE_PROFILE", ""), source.parent)
-    layers = [(str(source), read_yaml(source)), *profile.lay(settings, options.configfile)]
-    folder = Path(options.directory) if options.directory else settings.directory
+    files, directory = _files(options)
+    folder = Path(options.directory) if options.directory else directory
     data = data_folder(options, source.parent)
-    for text in options.set:
-        layers.append((f"--set {text}", _assignment(text, Layers(*layers).merged())))
-    merged = Layers(*layers).merged()
-    grid = resolve(merged, Layers(*layers))
+    merged = with_counts(files.merged(), files, data)
+    grid = resolve(merged, files)
     setup = Setup(grid, data, {**merged, "precision": grid.precision})
     if options.directory and not Path(options.directory).exists() and options.command not in MAKES_FOLDER:
         raise UserError(f"-C {options.directory}: no such folder; name the folder of a run")
     enter(folder)
     _tell_apart(setup)
     return setup
+
+
+def _files(options: argparse.Namespace) -> tuple[Layers, Path | None]:
+    """Return the files of the configuration, and the run's folder if a profile names it."""
+    source = Path(options.config)
+    if not source.exists():
+        raise UserError(f"{source}: no such file; run bnonly from the repository's root, or name one with --config")
+    settings = profile.read(options.profile or os.environ.get("SNAKEMAKE_PROFILE", ""), source.parent)
+    layers = [(str(source), read_yaml(source)), *profile.lay(settings, options.configfile)]
+    for text in options.set:
+        layers.append((f"--set {text}", _assignment(text, Layers(*layers).merged())))
+    return Layers(*layers), settings.directory
+
+
+def dataset(options: argparse.Namespace) -> DatasetInfo:
+    """Return the description of the data set that the options name, built in or of the configuration.
+
+    Raises
+    ------
+    UserError
+        If there is none of this name, or its description is wrong.
+    """
+    name: str = options.name
+    if name in DATASETS:
+        return DATASETS[name]
+    if options.resolved:
+        files = Layers((options.config, parse_json(_text(options.resolved), options.resolved)))
+    else:
+        files, _ = _files(options)
+    own = own_datasets(Node(files.merged(), files))
+    if name not in own:
+        known = accepted(name, [*own, *DATASETS])
+        raise UserError(f"data set {name} is not known; {known} (datasets in {files} describes your own)")
+    return own[name]
 
 
 def recorded() -> Setup | None:

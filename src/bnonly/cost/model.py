@@ -10,7 +10,6 @@ from bnonly.cost.gpus import Gpu
 from bnonly.cost.step import ITEMSIZE, Pass, step_of
 from bnonly.cost.training import count_training
 from bnonly.grid.cell import Cell
-from bnonly.grid.datasets import DATASETS
 
 if TYPE_CHECKING:
     pass
@@ -98,7 +97,7 @@ def model(cell: Cell, gpu: Gpu, cores: int) -> tuple[float, str, float, float]:
     training, one, data, batch = (
         count_training(cell),
         step_of(cell),
-        DATASETS[cell.recipe.dataset],
+        cell.recipe.data,
         cell.recipe.batch_size,
     )
     gpus = cell.recipe.gpus
@@ -111,7 +110,7 @@ def model(cell: Cell, gpu: Gpu, cores: int) -> tuple[float, str, float, float]:
         "launches": host * training.iterations,
         "images": 0.0,
     }
-    if data.layout == "folder":
+    if data.streamed:
         parts["images"] = training.images / (DECODED_PER_CORE[data.shrink] * (gpu.cores or cores * gpus))
     if gpu.is_cpu:
         steps, bound = sum(parts.values()), "FLOPs"
@@ -123,7 +122,7 @@ def model(cell: Cell, gpu: Gpu, cores: int) -> tuple[float, str, float, float]:
     forward = sum(kernels(one.forward, batch, gpu, constants, cell.precision).values()) / batch
     launched = sum(p.kernels * n for p, n in one.forward) * constants.launch_seconds / batch
     evaluation = data.test_images * (forward + launched if gpu.is_cpu else max(forward, launched))
-    if data.layout == "folder":
+    if data.streamed:
         evaluation = max(evaluation, data.test_images / (DECODED_PER_CORE[data.shrink] * (gpu.cores or cores)))
     startup = constants.startup_seconds + constants.startup_per_kernel * one.kernels
     return steps, bound, evaluation, startup

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from bnonly.grid.cell import Architecture, Cell, Regime
-from bnonly.grid.datasets import DATASETS
 from bnonly.grid.families import network
 from bnonly.grid.plan import Op
 
@@ -309,6 +308,5 @@ def count_step(architecture: Architecture, regime: Regime, classes: int, image: 
 
 def step_of(cell: Cell, engine: str | None = None) -> Step:
     """Return the step of a cell, in its engine or another."""
-    data = DATASETS[cell.recipe.dataset]
-    image = cell.recipe.image_size or data.image_size
-    return count_step(cell.architecture, cell.regime, data.classes, image, engine or cell.engine)
+    recipe = cell.recipe
+    return count_step(cell.architecture, cell.regime, recipe.data.classes, recipe.input_size, engine or cell.engine)

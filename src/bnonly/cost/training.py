@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from bnonly.cost.step import ITEMSIZE, Step, step_of
 from bnonly.grid.cell import Cell
-from bnonly.grid.datasets import DATASETS
 from bnonly.grid.schedule import Schedule
 
 
@@ -56,8 +55,7 @@ def count_training(cell: Cell) -> Training:
     cell : Cell
         Training to count, with its engine and precision.
     """
-    recipe, data = cell.recipe, DATASETS[cell.recipe.dataset]
-    size = recipe.image_size or data.image_size
+    recipe, data, size = cell.recipe, cell.recipe.data, cell.recipe.input_size
     schedule = Schedule(recipe, data.train_images)
     epochs, rest = divmod(schedule.total, schedule.per_epoch)
     images = epochs * data.train_images + rest * recipe.batch_size
@@ -75,7 +73,7 @@ def count_training(cell: Cell) -> Training:
     # fp32 parameters, gradient and momentum of the trainable ones, and a copy of the frozen ones in the precision of
     # the engine.
     parameters = 4 * one.parameters + 8 * one.trainable + (itemsize * one.parameters if itemsize < 4 else 0)
-    resident = 0 if data.layout == "folder" else 3 * size * size * (data.train_images + data.test_images)
+    resident = 0 if data.streamed else 3 * size * size * (data.train_images + data.test_images)
     if resident and cell.engine == "fast":  # an epoch's images, augmented and normalised together on a GPU
         resident += 3 * size * size * data.train_images * itemsize
 

@@ -10,7 +10,6 @@ from bnonly.data.batches import Batches
 from bnonly.errors import UserError
 from bnonly.grid import compatibility
 from bnonly.grid.cell import Recipe
-from bnonly.grid.datasets import DATASETS
 
 __all__ = ["Source", "open_source"]
 
@@ -35,18 +34,17 @@ def open_source(recipe: Recipe, root: Path, device: torch.device) -> Batches:
     if wrong := compatibility.augmentation(recipe):
         raise UserError(f"data set {recipe.dataset}: {wrong}")
     # Imported here so that a small cell does not wait for torchvision.
-    layout = DATASETS[recipe.dataset].layout
-    if layout == "installed":
+    if recipe.data.layout == "installed":
         from bnonly.data.arrays import ArraySource
         from bnonly.data.digits import load
 
         return ArraySource(load(recipe.dataset), recipe, device)
-    if layout == "folder":
+    if recipe.data.streamed:
         from bnonly.data.stream import PackSource
 
         return PackSource(recipe, root, device)
     from bnonly.data.arrays import ArraySource, ImageArrays
     from bnonly.data.prepared import open_arrays
 
-    arrays, manifest = open_arrays(recipe.dataset, root)
+    arrays, manifest = open_arrays(recipe.data, root)
     return ArraySource(ImageArrays(**arrays, classes=manifest.classes), recipe, device, manifest)

@@ -71,5 +71,5 @@ def download(archive: Archive, folder: Path) -> Path:
         socket.setdefaulttimeout(before)
     raise UserError(
         f"{archive.file}: cannot be fetched from {len(archive.mirrors)} mirrors ({problem}); where there is a network "
-        f"fetch {archive.mirrors[0]}, then run: bnonly prepare {archive.dataset} --from {archive.file}"
+        f"fetch {archive.mirrors[0]} into a folder, then run: bnonly prepare {archive.dataset} --from FOLDER"
     )

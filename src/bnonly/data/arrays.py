@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,6 +53,34 @@ class ImageArrays:
         Computed from counts of the 256 values, so independent of the machine and the order of the images.
         """
         return statistics(np.stack([np.bincount(self.train_images[..., c].ravel(), minlength=256) for c in range(3)]))
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A data set that fits in memory, as its source has it.
+
+    Attributes
+    ----------
+    arrays : ImageArrays
+        Images and labels.
+    class_names : list of str
+        In the order of the labels.
+    record : dict
+        Description of the source, for the manifest.
+    stored : str
+        How the images are stored, in words.
+    unreadable : list of str
+        Images that could not be read.
+    left_aside : list of str
+        Files that are not images of the data set.
+    """
+
+    arrays: ImageArrays
+    class_names: list[str]
+    record: dict[str, Any]
+    stored: str
+    unreadable: list[str]
+    left_aside: list[str] = field(default_factory=list)
 
 
 def statistics(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,8 +1,8 @@
-"""ImageNet as it is distributed: file, offset and class of every image.
+"""Images in class folders, and ImageNet as it is distributed: file, offset and class of every image.
 
 Four layouts become one list of images, and nothing needs extracting:
 
-- a folder with train/<class>/*.JPEG and val/<class>/*.JPEG, or Tiny ImageNet's variant of it;
+- a folder with train/<class>/*.JPEG and val/<class>/*.JPEG (or test/<class>/*.JPEG), or Tiny ImageNet's variant of it;
 - an uncompressed tar of such a folder;
 - the official archives of ILSVRC2012 with their development kit;
 - Parquet files as Hugging Face publishes them.
@@ -39,7 +39,8 @@ TRAIN_TAR, VAL_TAR, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar
 class Item(NamedTuple):
     """One image: the number of its class, its name, and its place in a file.
 
-    In a Parquet file `group` is its row group, `offset` its row in the group, and `size` the average size of a row.
+    `folder` is the folder of its part, for messages.  In a Parquet file `group` is its row group, `offset` its row in the
+    group, and `size` the average size of a row.
     """
 
     label: int
@@ -47,6 +48,7 @@ class Item(NamedTuple):
     path: str
     offset: int
     size: int
+    folder: str
     group: int = -1
 
 
@@ -73,7 +75,9 @@ class Plan:
 #: Largest size of a file in the development kit; its largest has 2 MB.
 DEVKIT_BYTES = 100_000_000
 
-#: part ("train", "val"), class, name, path, offset, size
+#: Folders of the parts; "test" counts where there is no "val", because ImageNet's has no labels.
+FOLDERS = ("train", "val", "test")
+#: part (one of `FOLDERS`), class, name, path, offset, size
 _Entry = tuple[str, str, str, str, int, int]
 
 
@@ -101,25 +105,26 @@ def find_images(source: Path, notes: Path, quiet: bool = False) -> Plan:
         return _official(source, notes, quiet)
     if files := parquet.find(source):
         return _in_parquet(files)
-    if not (source / "train").is_dir() and not (source / "val").is_dir():
+    if not any((source / part).is_dir() for part in FOLDERS):
         empty = not any(source.iterdir())
         raise UserError(
-            f"{source}: {'is empty' if empty else 'not a known layout of ImageNet'}; it must have folders train/<class>/ "
-            f"and val/<class>/ with images, a tar of them, Parquet files train*.parquet and validation*.parquet, or "
+            f"{source}: {'is empty' if empty else 'has no images in a known layout'}; it must have folders train/<class>/ "
+            f"and val/<class>/ (or test/<class>/) with images, a tar of them, Parquet files train*.parquet and validation*.parquet, or "
             f"{TRAIN_TAR}, {VAL_TAR} and {DEVKIT}"
         )
     return _plan("folder", source, _in_folder(source, aside), aside)
 
 
 def _plan(layout: str, source: Path, entries: Iterable[_Entry], aside: list[str]) -> Plan:
-    parts: dict[str, dict[str, list[tuple[str, str, int, int]]]] = {"train": {}, "val": {}}
+    parts: dict[str, dict[str, list[tuple[str, str, int, int]]]] = {part: {} for part in FOLDERS}
     for part, name, image, path, offset, size in entries:
         images = parts[part].setdefault(name, [])
         if image:
             images.append((image, path, offset, size))
-    for part, classes in parts.items():
+    second = "val" if parts["val"] or not parts["test"] else "test"
+    for part, classes in ((p, parts[p]) for p in ("train", second)):
         if not classes:
-            raise UserError(f"{source}: has no {part}/<class>/ folders; both train and val are needed")
+            raise UserError(f"{source}: has no {part}/<class>/ folders; both train and val (or test) are needed")
         empty = sorted(name for name, images in classes.items() if not images)
         if empty:
             why = next(
@@ -129,7 +134,7 @@ def _plan(layout: str, source: Path, entries: Iterable[_Entry], aside: list[str]
                 f"{source}: {part}/{empty[0]} has no images ({len(empty)} such folders){why}; put its images there, or "
                 "remove the folder"
             )
-    for part, other in (("train", "val"), ("val", "train")):
+    for part, other in (("train", second), (second, "train")):
         missing = sorted(parts[other].keys() - parts[part].keys())
         if missing:
             raise UserError(
@@ -138,8 +143,12 @@ def _plan(layout: str, source: Path, entries: Iterable[_Entry], aside: list[str]
             )
     names = sorted(parts["train"])
     train, test = (
-        [Item(label, f"{name}/{i[0]}", *i[1:]) for label, name in enumerate(names) for i in sorted(parts[part][name])]
-        for part in ("train", "val")
+        [
+            Item(label, f"{name}/{image}", path, offset, size, part)
+            for label, name in enumerate(names)
+            for image, path, offset, size in sorted(parts[part][name])
+        ]
+        for part in ("train", second)
     )
     return Plan(layout, names, train, test, sorted(aside))
 
@@ -161,8 +170,8 @@ def _is_class(name: str) -> bool:
 
 def _in_folder(source: Path, aside: list[str]) -> Iterator[_Entry]:
     try:
-        for part in ("train", "val"):
-            if not (source / part).is_dir():
+        for part in FOLDERS:
+            if not (source / part).is_dir() or (part == "test" and (source / "val").is_dir()):
                 continue
             if (source / part / ANNOTATIONS).is_file():
                 yield from _annotated(source, part)
@@ -210,12 +219,12 @@ def _in_tar(source: Path, aside: list[str]) -> Iterator[_Entry]:
         is_file = member.isfile()
         if is_file and len(parts) > 1 and parts[-2] in ("train", "val") and _is_image(parts[-1]):
             raise _flat(source, parts[-2])
-        if len(parts) > 1 and parts[-2] in ("train", "val") and member.isdir():
+        if len(parts) > 1 and parts[-2] in FOLDERS and member.isdir():
             if _is_class(parts[-1]):
                 yield parts[-2], parts[-1], "", "", 0, 0
             else:
                 aside.append("/".join(parts[-2:]) + "/")
-        elif len(parts) > 2 and parts[-3] in ("train", "val") and is_file:
+        elif len(parts) > 2 and parts[-3] in FOLDERS and is_file:
             if _is_image(parts[-1]) and _is_class(parts[-2]):
                 yield parts[-3], parts[-2], parts[-1], str(source), member.offset_data, member.size
             else:
@@ -239,7 +248,7 @@ def _in_parquet(files: dict[str, list[Path]]) -> Plan:
             size = path.stat().st_size // max(1, len(labels))
             rows = ((group, row) for group, count in enumerate(groups) for row in range(count))
             for number, (label, (group, row)) in enumerate(zip(labels, rows, strict=True)):
-                items.append(Item(int(label or 0), f"{path.name}/{number}", str(path), row, size, group))
+                items.append(Item(int(label or 0), f"{path.name}/{number}", str(path), row, size, part, group))
     most = 1 + max((i.label for items in parts.values() for i in items), default=-1)
     names = classes if len(classes) >= most else [f"{number:04d}" for number in range(most)]
     return Plan("Parquet", names, parts["train"], parts["test"])

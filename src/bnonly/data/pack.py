@@ -29,9 +29,9 @@ from bnonly.data.crops import test_box
 from bnonly.data.decoding import decode_plain, read_rgb
 from bnonly.data.folders import Item, Plan, find_images
 from bnonly.data.prepared import Manifest
-from bnonly.data.unreadable import PARTIAL, reason, refuse_unreadable, versions
+from bnonly.data.unreadable import PARTIAL, left_out, reason, refuse_unreadable, versions
 from bnonly.errors import UserError
-from bnonly.grid.datasets import DATASETS
+from bnonly.grid.datasets import DATASETS, DatasetInfo
 from bnonly.results import atomic
 
 #: The index has one entry per image, in the images' order.  `plain` images are colour or grey JPEGs that the
@@ -62,12 +62,14 @@ def pack_name(part: str, number: int) -> str:
     return f"{part}-{number:03d}.pack"
 
 
-def prepare_folder(name: str, source: Path, folder: Path, skip_unreadable: bool, workers: int, quiet: bool) -> Manifest:
+def prepare_photographs(
+    info: DatasetInfo, source: Path, folder: Path, skip_unreadable: bool, workers: int, quiet: bool
+) -> Manifest:
     """Pack a data set of photographs.  Packs that an interrupted call finished are kept.
 
     Parameters
     ----------
-    name : str
+    info : DatasetInfo
         Data set.
     source : Path
         The data set as it is distributed; see `bnonly.data.folders`.
@@ -85,11 +87,10 @@ def prepare_folder(name: str, source: Path, folder: Path, skip_unreadable: bool,
     UserError
         If the source is invalid or the disk is full.
     """
-    info = DATASETS[name]
     partial = folder / PARTIAL
     plan = find_images(source, partial, quiet)
     parts = {"train": plan.train, "test": plan.test}
-    _check_plan(name, source, plan)
+    check_plan(info, source, plan)
     work = [
         _Work(part, number, items, info.shrink)
         for part, all_items in parts.items()
@@ -100,7 +101,7 @@ def prepare_folder(name: str, source: Path, folder: Path, skip_unreadable: bool,
     partial.mkdir(parents=True, exist_ok=True)
     prepared.check_space(partial, sum(w.least_bytes() for w in todo) + sum(w.index_bytes() for w in work))
     images = sum(len(w.items) for w in todo)
-    with Meter(f"preparing {name}", images, quiet=quiet) as meter, ThreadPoolExecutor(workers) as pool:
+    with Meter(f"preparing {info.name}", images, quiet=quiet) as meter, ThreadPoolExecutor(workers) as pool:
         if done:
             meter.line(f"{len(done)} of {len(work)} packs kept from an interrupted preparation")
         for w in todo:
@@ -111,7 +112,7 @@ def prepare_folder(name: str, source: Path, folder: Path, skip_unreadable: bool,
     per_class = {p: np.bincount(i["label"], minlength=len(plan.class_names)).tolist() for p, i in indices.items()}
     mean, std = statistics(np.sum([done[w].counts for w in work if w.part == "train"], axis=0))
     manifest = Manifest(
-        dataset=name,
+        dataset=info.name,
         class_names=plan.class_names,
         image_size=0,
         train_per_class=per_class["train"],
@@ -121,10 +122,10 @@ def prepare_folder(name: str, source: Path, folder: Path, skip_unreadable: bool,
         files={},
         source={"layout": plan.layout, "files": [source.name]},
         stored=f"shrunk to {info.shrink} pixels (Lanczos, JPEG quality {QUALITY})" if info.shrink else "as distributed",
-        left_out=[*unreadable, *(f"{path} (not an image of a class)" for path in plan.left_aside)],
+        left_out=left_out(unreadable, plan.left_aside),
         versions=versions(),
     )
-    prepared.check_counts(manifest, str(source), "replace the unreadable images")
+    prepared.check_counts(manifest, info, str(source), "replace the unreadable images")
     for part, index in indices.items():
         names = "".join(f"{n}\n" for w in work if w.part == part for n in done[w].names)
         for kind, content in (("index", index.tobytes()), ("names", names.encode("utf-8", "surrogateescape"))):
@@ -144,19 +145,27 @@ def prepare_folder(name: str, source: Path, folder: Path, skip_unreadable: bool,
     return manifest
 
 
-def _check_plan(name: str, source: Path, plan: Plan) -> None:
-    info = DATASETS[name]
+def check_plan(info: DatasetInfo, source: Path, plan: Plan) -> None:
+    """Compare the images found with the data set's description, where it has counts.
+
+    Raises
+    ------
+    UserError
+        If a count differs.
+    """
+    remedy = (
+        "fetch it again, or describe a subset under datasets in the configuration"
+        if info.name in DATASETS
+        else f"correct datasets.{info.name} in the configuration"
+    )
     for what, found, wanted in (
         ("classes", len(plan.class_names), info.classes),
         ("training images", len(plan.train), info.train_images),
         ("test images", len(plan.test), info.test_images),
     ):
-        if found != wanted:
+        if wanted and found != wanted:
             aside = f" ({plan.aside()})" if plan.aside() else ""
-            raise UserError(
-                f"{source}: {found:,} {what}{aside}, {name} has {wanted:,}; fetch it again, or give a subset a line "
-                "of its own in src/bnonly/grid/datasets.py"
-            )
+            raise UserError(f"{source}: {found:,} {what}{aside}, {info.name} has {wanted:,}; {remedy}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,7 +248,7 @@ def _write_pack(partial: Path, work: _Work, pool: ThreadPoolExecutor, meter: Met
             for item, found in zip(group, pool.map(lambda i: _inspect(i, work.shrink), group), strict=True):
                 meter.add(1)
                 if isinstance(found, str):
-                    unreadable.append(f"{'val' if work.part == 'test' else 'train'}/{item.name} ({found})")
+                    unreadable.append(f"{item.folder}/{item.name} ({found})")
                     continue
                 content, width, height, plain, values = found
                 stream.write(content)
@@ -255,7 +264,7 @@ def _write_pack(partial: Path, work: _Work, pool: ThreadPoolExecutor, meter: Met
     return done
 
 
-def _content(item: Item) -> bytes:
+def content_of(item: Item) -> bytes:
     """Return the bytes of an image.
 
     Raises
@@ -289,7 +298,7 @@ def _read_row_group(path: str, group: int) -> list[bytes | None]:
 def _inspect(item: Item, shrink: int) -> tuple[bytes, int, int, bool, np.ndarray] | str:
     """Read and decode an image; return bytes, size, kind and counts of values, or the error as text."""
     try:
-        content = _content(item)
+        content = content_of(item)
         pixels, plain = read_rgb(content)
     except Exception as problem:  # decoders raise many types on damaged bytes
         return reason(problem)

@@ -1,6 +1,7 @@
 """Find, check and read images in Parquet files, as Hugging Face publishes data sets, in pieces of bounded size.
 
-A file holds a column of structs with ``bytes`` and ``path``, called ``img`` or ``image``, and a column ``label`` of whole numbers.
+A file holds a column of structs with ``bytes`` and ``path``, called ``img`` or ``image``, and a column ``label``
+(CIFAR-100: ``fine_label``) of whole numbers.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from bnonly.errors import UserError
 #: Prefixes of a part's files and folders.
 PARTS = {"train": ("train",), "test": ("test", "validation", "val")}
 IMAGE_COLUMNS = ("img", "image")
+LABEL_COLUMNS = ("label", "fine_label")
 #: Encoded images hardly compress.  Pages with a higher ratio are damaged, or made to fill the memory.
 MOST_EXPANSION = 20
 #: Largest accepted size in bytes of an encoded image.
@@ -32,6 +34,7 @@ class Columns:
     """The names of a file's columns, and of its classes if the file has them."""
 
     image: str
+    label: str
     classes: list[str]
 
 
@@ -96,14 +99,14 @@ def columns(path: Path, file: pq.ParquetFile) -> Columns:
         If a column is missing, or pages expand more than encoded images can.
     """
     schema = file.schema_arrow
-    image = next((n for n in IMAGE_COLUMNS if n in schema.names), "")
+    image, label = (next((n for n in known if n in schema.names), "") for known in (IMAGE_COLUMNS, LABEL_COLUMNS))
     kind = schema.field(image).type if image else pa.null()
-    if not (pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and "label" in schema.names):
+    if not (pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and label):
         raise UserError(
             f"{path}: must have columns img or image (with bytes) and label (has {', '.join(schema.names)})"
         )
-    if not pa.types.is_integer(schema.field("label").type):
-        raise UserError(f"{path}: column label must hold whole numbers (holds {schema.field('label').type})")
+    if not pa.types.is_integer(schema.field(label).type):
+        raise UserError(f"{path}: column {label} must hold whole numbers (holds {schema.field('label').type})")
     for group in range(file.metadata.num_row_groups):
         for number in range(file.metadata.num_columns):
             part = file.metadata.row_group(group).column(number)
@@ -112,14 +115,14 @@ def columns(path: Path, file: pq.ParquetFile) -> Columns:
                     f"{path}: column {part.path_in_schema} expands from {part.total_compressed_size:,} to "
                     f"{part.total_uncompressed_size:,} bytes, which images do not; fetch the file again"
                 )
-    return Columns(image, _class_names(schema))
+    return Columns(image, label, _class_names(schema, label))
 
 
-def _class_names(schema: pa.Schema) -> list[str]:
+def _class_names(schema: pa.Schema, label: str) -> list[str]:
     """Return the class names that Hugging Face's `datasets` stores in a schema."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
-        return [str(name) for name in features["label"]["names"]]
+        return [str(name) for name in features[label]["names"]]
     except (ValueError, KeyError, TypeError):
         return []
 
@@ -127,9 +130,9 @@ def _class_names(schema: pa.Schema) -> list[str]:
 def rows(path: Path) -> Iterator[tuple[bytes | None, int | None]]:
     """Yield image and label of every row."""
     with opened(path) as file:
-        image = columns(path, file).image
-        for batch in file.iter_batches(batch_size=ROWS, columns=[f"{image}.bytes", "label"]):
-            yield from zip(_contents(path, batch[image]), batch["label"].to_pylist(), strict=True)
+        names = columns(path, file)
+        for batch in file.iter_batches(batch_size=ROWS, columns=[f"{names.image}.bytes", names.label]):
+            yield from zip(_contents(path, batch[names.image]), batch[names.label].to_pylist(), strict=True)
 
 
 def labels(path: Path) -> tuple[list[int | None], list[int], Columns]:
@@ -137,7 +140,7 @@ def labels(path: Path) -> tuple[list[int | None], list[int], Columns]:
     with opened(path) as file:
         found = columns(path, file)
         groups = [file.metadata.row_group(g).num_rows for g in range(file.metadata.num_row_groups)]
-        return file.read(columns=["label"])["label"].to_pylist(), groups, found
+        return file.read(columns=[found.label])[found.label].to_pylist(), groups, found
 
 
 def row_group(path: Path, group: int) -> list[bytes | None]:

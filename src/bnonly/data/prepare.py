@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bnonly.console import Meter
 from bnonly.data import archives, prepared
+from bnonly.data.arrays import Decoded
 from bnonly.data.prepared import Manifest
-from bnonly.data.unreadable import DOWNLOAD, PARTIAL, cpus, refuse_unreadable, versions
+from bnonly.data.unreadable import DOWNLOAD, PARTIAL, cpus, left_out, refuse_unreadable, versions
 from bnonly.errors import UserError, accepted
-from bnonly.grid.datasets import DATASETS
+from bnonly.grid.datasets import DATASETS, DatasetInfo
 from bnonly.results import atomic, lock
 
 #: Environment variable: folder with the data sets as distributed, each under its name.
@@ -22,14 +22,19 @@ SOURCES = "BNONLY_SOURCES"
 
 
 def prepare(
-    name: str, source: Path | None, root: Path, skip_unreadable: bool = False, workers: int = 0, quiet: bool = False
+    name: str | DatasetInfo,
+    source: Path | None,
+    root: Path,
+    skip_unreadable: bool = False,
+    workers: int = 0,
+    quiet: bool = False,
 ) -> str:
     """Prepare a data set, unless it is already prepared.
 
     Parameters
     ----------
-    name : str
-        A key of `bnonly.grid.datasets.DATASETS`.
+    name : str or DatasetInfo
+        A built-in data set's name, or the description of another.
     source : Path, optional
         The data set as it is distributed.  By default the entry of that name in BNONLY_SOURCES, or a
         download.
@@ -52,22 +57,20 @@ def prepare(
     UserError
         One line with the cause and the remedy; the data set then does not count as prepared.
     """
-    if name not in DATASETS:
-        raise UserError(
-            f"data set {name} is not known; {accepted(name, DATASETS)} (one of your own is a line of "
-            "src/bnonly/grid/datasets.py)"
-        )
-    info = DATASETS[name]
+    if isinstance(name, str) and name not in DATASETS:
+        raise UserError(f"data set {name} is not known; {accepted(name, DATASETS)}")
+    info = DATASETS[name] if isinstance(name, str) else name
+    name = info.name
     if info.layout == "installed":
         return f"{name}: is installed with scikit-learn; nothing to prepare"
     folder = root / name
-    found = prepared.is_prepared(name, root)
+    found = prepared.is_prepared(info, root)
     if found is None:  # otherwise write nothing, since the folder may be read-only
         with lock.hold(root / f".{name}", name, wait=True, doing="prepares"):
-            found = prepared.is_prepared(name, root)  # another process may have finished meanwhile
+            found = prepared.is_prepared(info, root)  # another process may have finished meanwhile
             if found is None:
                 _remove_temporary(folder)
-                manifest = _prepare(name, source, folder, skip_unreadable, workers or cpus(), quiet)
+                manifest = _prepare(info, source, folder, skip_unreadable, workers or cpus(), quiet)
                 _remove_unfinished(folder)
                 return (
                     f"{name}: {sum(manifest.train_per_class):,} training and {sum(manifest.test_per_class):,} test "
@@ -78,18 +81,27 @@ def prepare(
 
 
 def _prepare(
-    name: str, source: Path | None, folder: Path, skip_unreadable: bool, workers: int, quiet: bool
+    info: DatasetInfo, source: Path | None, folder: Path, skip_unreadable: bool, workers: int, quiet: bool
 ) -> Manifest:
     try:
-        source = source or _find(name, folder)
+        source = source or _find(info.name, folder)
         if not source.exists():
             raise UserError(f"{source}: no such file or folder; --from names the data set as it is distributed")
-        if DATASETS[name].layout == "folder":
-            from bnonly.data.pack import prepare_folder
+        if info.streamed:
+            from bnonly.data.pack import prepare_photographs
 
-            manifest = prepare_folder(name, source, folder, skip_unreadable, workers, quiet)
+            manifest = prepare_photographs(info, source, folder, skip_unreadable, workers, quiet)
         else:
-            manifest = _prepare_arrays(name, source, folder, skip_unreadable, quiet)
+            if info.layout == "small-images":
+                from bnonly.data import small
+
+                decoded = small.read(info, source, folder / PARTIAL, workers, quiet)
+            else:
+                from bnonly.data import cifar
+
+                decoded = cifar.read(info, source, quiet)
+            refuse_unreadable(decoded.unreadable, source, skip_unreadable)
+            manifest = _write_arrays(info, source, folder, decoded)
         prepared.write_manifest(folder, manifest)
     except OSError as problem:
         raise UserError(f"{problem.filename or source}: {problem.strerror or problem}") from None
@@ -117,10 +129,14 @@ def _find(name: str, folder: Path) -> Path:
         for candidate in (Path(sources) / name, Path(sources) / f"{name}.tar"):
             if candidate.exists():
                 return candidate
-    by_hand = archives.downloads(name)
-    if by_hand:
+    files = archives.downloads(name)
+    if files:
         prepared.check_space(folder, 10**9)
-        return archives.download(by_hand[0], folder / DOWNLOAD)
+        for archive in files:
+            archives.download(archive, folder / DOWNLOAD)
+        return folder / DOWNLOAD
+    if name not in DATASETS:
+        raise UserError(f"{name}: give its folder with --from PATH, or set {SOURCES} to a folder that has it as {name}")
     there = f"{sources} has no {name} and no {name}.tar, and it" if sources else "it"
     raise UserError(
         f"{name}: {there} cannot be fetched by a program; fetch it by hand and run: bnonly prepare {name} --from PATH, "
@@ -128,30 +144,24 @@ def _find(name: str, folder: Path) -> Path:
     )
 
 
-def _prepare_arrays(name: str, source: Path, folder: Path, skip_unreadable: bool, quiet: bool) -> Manifest:
-    from bnonly.data import cifar
-
-    info = DATASETS[name]
-    unreadable: list[str] = []
-    with Meter(f"preparing {name}", info.train_images + info.test_images, quiet=quiet) as meter:
-        arrays, record, stored = cifar.read(name, source, unreadable, meter)
-    refuse_unreadable(unreadable, source, skip_unreadable)
+def _write_arrays(info: DatasetInfo, source: Path, folder: Path, decoded: Decoded) -> Manifest:
+    arrays = decoded.arrays
     mean, std = arrays.statistics()
     manifest = Manifest(
-        dataset=name,
-        class_names=cifar.CLASS_NAMES,
-        image_size=cifar.SIDE,
+        dataset=info.name,
+        class_names=decoded.class_names,
+        image_size=info.image_size,
         train_per_class=np.bincount(arrays.train_labels, minlength=arrays.classes).tolist(),
         test_per_class=np.bincount(arrays.test_labels, minlength=arrays.classes).tolist(),
         mean=mean.tolist(),
         std=std.tolist(),
         files={},
-        source=record,
-        stored=stored,
-        left_out=unreadable,
+        source=decoded.record,
+        stored=decoded.stored,
+        left_out=left_out(decoded.unreadable, decoded.left_aside),
         versions=versions(),
     )
-    prepared.check_counts(manifest, str(source), "fetch it again")
+    prepared.check_counts(manifest, info, str(source), "fetch it again")
     parts = (arrays.train_images, arrays.train_labels, arrays.test_images, arrays.test_labels)
     prepared.check_space(folder, sum(part.nbytes for part in parts))
     try:

@@ -22,7 +22,7 @@ import numpy as np
 from bnonly.console import Meter
 from bnonly.data import archives
 from bnonly.errors import UserError
-from bnonly.grid.datasets import DATASETS
+from bnonly.grid.datasets import DATASETS, DatasetInfo
 from bnonly.results import atomic, lock
 
 #: Increase this when the prepared files change meaning.
@@ -43,7 +43,7 @@ class Manifest:
     Attributes
     ----------
     dataset : str
-        Name in `bnonly.grid.datasets.DATASETS`.
+        Name of the data set.
     class_names : list of str
         In the order of the labels.
     image_size : int
@@ -116,12 +116,12 @@ def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def open_prepared(name: str, root: Path) -> tuple[Manifest, Path]:
+def open_prepared(info: DatasetInfo, root: Path) -> tuple[Manifest, Path]:
     """Find a prepared data set and check it against its manifest, without reading the images.
 
     Parameters
     ----------
-    name : str
+    info : DatasetInfo
         Data set.
     root : Path
         Folder of prepared data.
@@ -138,13 +138,13 @@ def open_prepared(name: str, root: Path) -> tuple[Manifest, Path]:
     UserError
         If it is absent, differs from its manifest, or was prepared by another version.
     """
-    manifest = _read_manifest(name, root)
-    folder = root / name
+    manifest = _read_manifest(info, root)
+    folder = root / info.name
     scratch = os.environ.get(SCRATCH)
     return manifest, _staged(manifest, folder, Path(scratch)) if scratch else folder
 
 
-def open_arrays(name: str, root: Path) -> tuple[dict[str, np.ndarray], Manifest]:
+def open_arrays(info: DatasetInfo, root: Path) -> tuple[dict[str, np.ndarray], Manifest]:
     """Read a set that fits in memory and check its checksums.
 
     Returns
@@ -159,7 +159,7 @@ def open_arrays(name: str, root: Path) -> tuple[dict[str, np.ndarray], Manifest]
     UserError
         As `open_prepared`; also if a checksum does not match.
     """
-    manifest, folder = open_prepared(name, root)
+    manifest, folder = open_prepared(info, root)
     arrays = {}
     for file, kind in ARRAYS.items():
         path = folder / file
@@ -168,14 +168,16 @@ def open_arrays(name: str, root: Path) -> tuple[dict[str, np.ndarray], Manifest]
         except OSError as problem:
             raise UserError(f"{path}: cannot be read: {problem.strerror or problem}") from None
         if hashlib.sha256(array.data).hexdigest() != manifest.files[file]["sha256"]:
-            raise UserError(f"{path}: differs from the prepared file (SHA-256 mismatch); {remedy(folder, name, root)}")
+            raise UserError(
+                f"{path}: differs from the prepared file (SHA-256 mismatch); {remedy(folder, info.name, root)}"
+            )
         if kind == "u1":
             array = array.reshape(-1, manifest.image_size, manifest.image_size, 3)
         arrays[file.split(".")[0]] = array
     return arrays, manifest
 
 
-def is_prepared(name: str, root: Path) -> Manifest | None:
+def is_prepared(info: DatasetInfo, root: Path) -> Manifest | None:
     """Return the manifest of a complete preparation; None if there is none.
 
     Raises
@@ -183,7 +185,7 @@ def is_prepared(name: str, root: Path) -> Manifest | None:
     UserError
         If the files differ from the manifest.
     """
-    return _read_manifest(name, root) if (root / name / MANIFEST).exists() else None
+    return _read_manifest(info, root) if (root / info.name / MANIFEST).exists() else None
 
 
 def remedy(folder: Path, name: str, root: Path) -> str:
@@ -194,17 +196,19 @@ def remedy(folder: Path, name: str, root: Path) -> str:
 
 
 def _command(name: str, root: Path) -> str:
+    profile = "" if name in DATASETS else "--profile PROFILE "
     source = "" if archives.downloads(name) else " --from PATH"
-    return f"bnonly prepare {name}{source} --data {root}"
+    return f"bnonly {profile}prepare {name}{source} --data {root}"
 
 
-def _read_manifest(name: str, root: Path) -> Manifest:
+def _read_manifest(info: DatasetInfo, root: Path) -> Manifest:
+    name = info.name
     if not root.is_dir():
         raise UserError(
             f"{root}: no such folder for prepared data; give it with --data or BNONLY_DATA, or make it: {_command(name, root)}"
         )
     folder, path = root / name, root / name / MANIFEST
-    again = remedy(folder, name, root)
+    again = remedy(folder, info.name, root)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -223,25 +227,28 @@ def _read_manifest(name: str, root: Path) -> Manifest:
     manifest = Manifest(**content)
     if manifest.dataset != name:
         raise UserError(f"{path}: is the manifest of {manifest.dataset}, not of {name}; {again}")
-    check_counts(manifest, str(path), again)
+    check_counts(manifest, info, str(path), again)
+    mine, theirs = (f"images of {s} pixels" if s else "photographs" for s in (info.stored_size, manifest.image_size))
+    if mine != theirs:
+        raise UserError(f"{path}: {name} was prepared as {theirs}, the configuration has {mine}; {again}")
     _check_sizes(manifest, folder, again)
     return manifest
 
 
-def check_counts(manifest: Manifest, where: str, remedy: str) -> None:
-    """Compare a manifest's classes and images with those of the data set.
+def check_counts(manifest: Manifest, info: DatasetInfo, where: str, remedy: str) -> None:
+    """Compare a manifest's classes and images with those of the data set, where its description has counts.
 
     Raises
     ------
     UserError
         With `where`, the difference and the remedy.
     """
-    info = DATASETS[manifest.dataset]
     counts = {
         "classes": (manifest.classes, info.classes),
         "training images": (sum(manifest.train_per_class), info.train_images),
         "test images": (sum(manifest.test_per_class), info.test_images),
     }
+    counts = {what: (found, wanted) for what, (found, wanted) in counts.items() if wanted}
     for part, numbers in (("training", manifest.train_per_class), ("test", manifest.test_per_class)):
         if 0 in numbers:
             bare = manifest.class_names[numbers.index(0)]

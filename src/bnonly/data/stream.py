@@ -28,8 +28,6 @@ from bnonly.errors import UserError
 from bnonly.grid.cell import Recipe
 from bnonly.grid.datasets import Inputs
 
-#: Default side of the network's input in pixels.
-SIDE = 224
 #: Images per task of a thread.
 SHARE = 16
 #: Most batches in transfer to a GPU.
@@ -103,7 +101,7 @@ class PackSource:
     """
 
     def __init__(self, recipe: Recipe, root: Path, device: torch.device, workers: int = 0) -> None:
-        manifest, folder = prepared.open_prepared(recipe.dataset, root)
+        manifest, folder = prepared.open_prepared(recipe.data, root)
         remedy = prepared.remedy(folder, recipe.dataset, root)
         self._train, self._test = (_Part(folder, part, manifest, remedy) for part in ("train", "test"))
         self.classes = manifest.classes
@@ -111,7 +109,7 @@ class PackSource:
         self.checksum = manifest.checksum
         self.mean, self.std = manifest.statistics()
         self._how, self._device = recipe.augmentation, device
-        self._side = recipe.image_size or SIDE
+        self._side = recipe.input_size
         self.inputs = Inputs(manifest.class_names, manifest.mean, manifest.std, 0, self._side)
         self._normalise = Normaliser(self.mean, self.std, self._side, device)
         self._workers = workers or (torch.get_num_threads() if device.type == "cpu" else cpus())

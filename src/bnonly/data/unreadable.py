@@ -32,6 +32,11 @@ def reason(problem: Exception) -> str:
     return re.sub(r" <_io.*|,? \S+\.cpp:\d+", "", str(problem).replace("\n", " "))[:80]
 
 
+def left_out(unreadable: list[str], aside: list[str]) -> list[str]:
+    """Return what a manifest lists as left out: unreadable images, and files that are not images of the data set."""
+    return [*unreadable, *(f"{path} (not an image of a class)" for path in aside)]
+
+
 def refuse_unreadable(unreadable: list[str], source: Path, skip: bool) -> None:
     """Stop if images could not be read, unless they may be left out.
 

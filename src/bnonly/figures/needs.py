@@ -225,14 +225,13 @@ def _panel(grid: Grid, name: str, need: Need) -> Panel:
         spec = grid.cell(folder, experiment.regimes[0], experiment.seeds[0]).architecture
         label = grid.architecture_labels[arch]
         architectures.append(Architecture(arch, label, folder, spec.family, spec.depth, spec.channels))
-    data = DATASETS[experiment.dataset]
     return Panel(
         experiment.name,
         experiment.title,
-        experiment.dataset,
-        data.title,
-        data.paper,
-        data.classes,
+        experiment.data.name,
+        experiment.data.title,
+        experiment.data.paper,
+        experiment.data.classes,
         need.series(experiment),
         need.files,
         tuple(architectures),

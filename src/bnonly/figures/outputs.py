@@ -14,7 +14,6 @@ from bnonly.figures import needs
 from bnonly.figures.catalog import BEYOND, COUNTED, FIGURES, TABLES, Catalog
 from bnonly.figures.needs import Request
 from bnonly.grid.cell import Key
-from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid
 
 if TYPE_CHECKING:
@@ -149,7 +148,7 @@ def architectures(grid: Grid) -> dict[str, Any]:
                 "family": spec.family,
                 "depth": spec.depth,
                 "channels": spec.channels,
-                "classes": DATASETS[experiment.dataset].classes,
+                "classes": experiment.data.classes,
             }
     return found
 

@@ -11,7 +11,6 @@ from bnonly.figures.drawing.densities import GAMMA, histograms
 from bnonly.figures.drawing.sheet import PAGE, Sheet
 from bnonly.figures.needs import Architecture, Panel, Request
 from bnonly.figures.values import Results
-from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid
 from bnonly.results.state import FINISHED, state_of
 
@@ -48,7 +47,7 @@ def ask(grid: Grid, name: str, regimes: Sequence[str]) -> Request:
     if len(datasets) > 1:
         (one, first), (other, second) = list(datasets.items())[:2]
         raise UserError(f"{name}: {first} trains on {one} and {second} on {other}; plot them one at a time")
-    data = DATASETS[spec.recipe.dataset]
+    data = spec.recipe.data
     network = spec.architecture
     architecture = Architecture(
         folder, grid.architecture_labels[name], folder, network.family, network.depth, network.channels

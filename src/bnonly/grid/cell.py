@@ -19,10 +19,12 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass as model
+from pydantic.json_schema import SkipJsonSchema
 
 from bnonly import paths
 from bnonly.config.reader import NAME, NO_FLAG, Count, Name, NotNegative, Number, OneOf, Positive, Seed, Whole, must
 from bnonly.errors import UserError
+from bnonly.grid.datasets import DATASETS, DatasetInfo
 
 #: Raise it by hand whenever the same specification would train to different numbers (order of random draws,
 #: initialisation, schedule, augmentation, evaluation).  It is part of every digest: raising it retrains everything.
@@ -163,6 +165,8 @@ class Recipe:
     """Over which images BatchNorm takes its statistics: those of one GPU, or of the whole batch."""
     batchnorm_images: Whole = _later(0)
     """Images of a group over which BatchNorm takes its statistics, whatever the number of GPUs; 0 leaves it to batchnorm."""
+    own_data: SkipJsonSchema[DatasetInfo | None] = _later(None)
+    """Description of a data set that the configuration defines; None for a built-in one."""
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
@@ -190,6 +194,16 @@ class Recipe:
         if self.batchnorm_images < 2 or share % self.batchnorm_images:
             text = f"be 0, or 2 or more and divide {share}, the images of a batch on one GPU"
             raise must(text, "batchnorm_images", beside="batch_size")
+
+    @property
+    def data(self) -> DatasetInfo:
+        """The description of the data set."""
+        return self.own_data or DATASETS[self.dataset]
+
+    @property
+    def input_size(self) -> int:
+        """Side of the network's input in pixels."""
+        return self.image_size or self.data.image_size
 
     @property
     def batchnorm_groups(self) -> int:
@@ -235,7 +249,8 @@ def _plain(value: Any) -> Any:
         return {
             f.name: _plain(getattr(value, f.name))
             for f in dataclasses.fields(value)
-            if not (f.metadata.get("omit_default") and getattr(value, f.name) == f.default)
+            if not f.metadata.get("omit")
+            and not (f.metadata.get("omit_default") and getattr(value, f.name) == f.default)
         }
     if isinstance(value, tuple):
         return [_plain(v) for v in value]

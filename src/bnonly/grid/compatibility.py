@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnonly.grid.cell import Recipe
-from bnonly.grid.datasets import DATASETS
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,8 @@ class Misfit:
 
 def augmentation(recipe: Recipe) -> Misfit | None:
     """Return the conflict between a recipe's augmentation and its data set, if any."""
-    data, how = DATASETS[recipe.dataset], recipe.augmentation
-    if data.layout == "folder":
+    how = recipe.augmentation
+    if recipe.data.streamed:
         if how.shift:
             text = f"be 0 for {recipe.dataset}, whose photographs are cropped, not shifted"
             return Misfit(("augmentation", "shift"), how.shift, "dataset", text)
@@ -49,7 +48,7 @@ def augmentation(recipe: Recipe) -> Misfit | None:
     if how.crop:
         text = f"be false for {recipe.dataset}, whose small images are shifted, not cropped"
         return Misfit(("augmentation", "crop"), how.crop, "dataset", text)
-    size = recipe.image_size or data.image_size
+    size = recipe.input_size
     if how.shift >= size:
         beside = "image_size" if recipe.image_size else "dataset"
         return Misfit(("augmentation", "shift"), how.shift, beside, f"be less than {size}, the side of the image")

@@ -16,9 +16,9 @@ from bnonly.config.layers import Layers, merge, read_yaml
 from bnonly.config.reader import Node
 from bnonly.errors import UserError, accepted
 from bnonly.grid.cell import Architecture, Cell, Key
-from bnonly.grid.datasets import DATASETS
+from bnonly.grid.datasets import DatasetInfo
 from bnonly.grid.families import FAMILIES
-from bnonly.grid.sections import Alias, Cluster, Configuration, Network, check_fit, read_recipe
+from bnonly.grid.sections import Alias, Cluster, Configuration, Network, check_fit, own_datasets, read_recipe
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Experiment:
 
     name: str
     title: str
-    dataset: str
+    data: DatasetInfo
     architectures: tuple[str, ...]
     regimes: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -156,8 +156,9 @@ def resolve(config: Mapping[str, Any], source: str | Layers = "config.yaml") -> 
         )
     read = top.read(Configuration)
     precision = _precision(read)
+    own = own_datasets(top)
     for name in read.recipes:
-        read_recipe(top.child("recipes", name), read.scale)
+        read_recipe(top.child("recipes", name), read.scale, own)
     aliases = {n: a.same_as for n, a in read.architectures.items() if isinstance(a, Alias)}
     archs = {
         n: Architecture(n, a.family, a.depth, a.channels or FAMILIES[a.family].channels)
@@ -171,7 +172,7 @@ def resolve(config: Mapping[str, Any], source: str | Layers = "config.yaml") -> 
     experiments: dict[str, Experiment] = {}
     for name, experiment in read.experiments.items():
         here = top.child("experiments", name)
-        datasets: dict[str, Node] = {}
+        datasets: dict[DatasetInfo, Node] = {}
         trained = tuple(dict.fromkeys((*experiment.regimes, *experiment.also)))
         for arch in (archs[aliases.get(a, a)] for a in experiment.architectures):
             for regime in (regimes[r] for r in trained):
@@ -180,11 +181,11 @@ def resolve(config: Mapping[str, Any], source: str | Layers = "config.yaml") -> 
                     top.child("regimes", regime.name, "override"),
                     here.child("override"),
                 )
-                recipe = read_recipe(node, read.scale)
+                recipe = read_recipe(node, read.scale, own)
                 check_fit(arch, regime, recipe, top.child("regimes", regime.name), node)
                 if recipe.gpus > 1 and read.engine == "reference":
                     node.fail("gpus", must="be 1 with engine: reference; more need engine: fast")
-                datasets.setdefault(recipe.dataset, node)
+                datasets.setdefault(recipe.data, node)
                 for seed in experiment.seeds:
                     cell = Cell(arch, regime, recipe, seed, read.engine, precision)
                     other = cells.setdefault(cell.key, cell)
@@ -196,14 +197,16 @@ def resolve(config: Mapping[str, Any], source: str | Layers = "config.yaml") -> 
                         )
                     made_by.setdefault(cell.key, name)
         if len(datasets) > 1:
-            mixed = " and ".join(f"{d} ({n.at('dataset')})" for d, n in sorted(datasets.items()))
+            mixed = " and ".join(
+                f"{d.name} ({n.at('dataset')})" for d, n in sorted(datasets.items(), key=lambda item: item[0].name)
+            )
             where = files.of(here.path(()), *(n.path(("dataset",)) for n in datasets.values()))
             raise UserError(f"{where}: {here.at()} must have one data set (got {mixed})")
-        (dataset,) = datasets
+        (data,) = datasets
         experiments[name] = Experiment(
             name,
-            (experiment.title or name).replace("{data}", DATASETS[dataset].title),
-            dataset,
+            (experiment.title or name).replace("{data}", data.title),
+            data,
             experiment.architectures,
             trained,
             experiment.seeds,

@@ -41,7 +41,7 @@ from bnonly.config.reader import (
 )
 from bnonly.grid import compatibility
 from bnonly.grid.cell import ENGINES, GROUPS, PRECISIONS, Architecture, Channels, Depth, Recipe, Regime
-from bnonly.grid.datasets import DATASETS
+from bnonly.grid.datasets import DATASETS, OWN_LAYOUTS, DatasetInfo
 from bnonly.grid.families import FAMILIES, min_fan_in
 
 
@@ -49,7 +49,7 @@ class _Section(Section):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
 
-_RECIPE_KEYS = tuple(f.name for f in dataclasses.fields(Recipe))
+_RECIPE_KEYS = tuple(f.name for f in dataclasses.fields(Recipe) if f.name != "own_data")
 #: Changes of an architecture, a regime or an experiment to a recipe; they are read after being laid over a recipe.
 Override = Annotated[
     dict[Annotated[str, OneOf(_RECIPE_KEYS)], Any],
@@ -212,6 +212,45 @@ class Experiment(_Section):
     """Changes to the recipe."""
 
 
+class OwnDataset(_Section):
+    """A data set of your own: class folders in train/ and in val/ or test/, a tar of them, or Parquet files."""
+
+    kind: Annotated[str, OneOf(OWN_LAYOUTS)]
+    """"small-images": images that `bnonly prepare` scales to image_size, kept in memory; "photographs": files that are
+    decoded and cropped while training."""
+    image_size: Annotated[int, Field(ge=1, le=4096), NO_FLAG]
+    """Side of the network's input in pixels."""
+    title: str = ""
+    """Its name in figures; by default, the name."""
+    classes: Count | None = None
+    """Number of classes; by default, what `bnonly prepare` found."""
+    train_images: Count | None = None
+    """Number of training images; by default, what `bnonly prepare` found."""
+    test_images: Count | None = None
+    """Number of test images; by default, what `bnonly prepare` found."""
+
+    def info(self, name: str) -> DatasetInfo:
+        """Return the description; its counts are 0 where neither the configuration nor a preparation has them."""
+        counts = self.train_images or 0, self.test_images or 0, self.classes or 0
+        return DatasetInfo(name, self.kind, *counts, self.image_size, title=self.title or name)
+
+
+def _not_built_in(datasets: dict[str, OwnDataset]) -> dict[str, OwnDataset]:
+    for name in datasets:
+        if name in DATASETS:
+            raise must("have another name, because a built-in data set has this one", name)
+    return datasets
+
+
+OwnDatasets = Annotated[dict[Name, OwnDataset], AfterValidator(_not_built_in)]
+
+
+def own_datasets(top: Node) -> dict[str, DatasetInfo]:
+    """Read the descriptions of data sets in a configuration, and nothing else of it."""
+    found: dict[str, OwnDataset] = top.child("datasets").read(OwnDatasets)
+    return {name: data.info(name) for name, data in found.items()}
+
+
 class Rates(_Section):
     """Matrix products in 10^12 operations per second."""
 
@@ -318,6 +357,8 @@ class Configuration(_Section):
     """Whether figures also show the paper's values."""
     cluster: Cluster | None = None
     """The cluster that runs the jobs; by default, this machine runs them."""
+    datasets: OwnDatasets = {}
+    """Data sets of your own."""
     recipes: dict[Name, Recipe] = {}
     """Data, optimiser and schedule."""
     architectures: dict[
@@ -351,15 +392,17 @@ class Configuration(_Section):
         return self
 
 
-def read_recipe(node: Node, scale: float) -> Recipe:
-    """Read a recipe; `scale` shortens or stretches its schedule."""
+def read_recipe(node: Node, scale: float, own: Mapping[str, DatasetInfo]) -> Recipe:
+    """Read a recipe; `scale` shortens or stretches its schedule; `own` describes data sets that are not built in."""
+    if "own_data" in node.content:
+        node.fail("own_data", must="be left out; datasets describes a data set, and dataset names it")
     recipe = node.read(Recipe)
-    data = DATASETS.get(recipe.dataset)
-    if not data:
-        node.refuse_name("dataset", known=DATASETS)
+    if recipe.dataset not in DATASETS and recipe.dataset not in own:
+        node.refuse_name("dataset", known=[*own, *DATASETS])
     try:
         return dataclasses.replace(
             recipe,
+            own_data=own.get(recipe.dataset),
             epochs=round(recipe.epochs * scale, 6),
             milestones=tuple(round(m * scale, 6) for m in recipe.milestones),
             warmup_epochs=round(recipe.warmup_epochs * scale, 6),
@@ -374,11 +417,15 @@ def check_fit(arch: Architecture, regime: Regime, recipe: Recipe, regime_node: N
     if regime.random_k and regime.random_k > (fan_in := min_fan_in(arch)):
         text = f"be at most {fan_in}, the smallest fan-in of a filter in architectures.{arch.name}"
         regime_node.fail("random", "k", must=text)
-    data = DATASETS[recipe.dataset]
-    key, size = ("image_size", recipe.image_size) if recipe.image_size else ("dataset", data.image_size)
-    if size < family.min_image:
-        text = f"have images of at least {family.min_image} pixels for architectures.{arch.name}, not {size}"
-        recipe_node.fail(key, must=text)
+    data = recipe.data
+    if not data.classes:
+        text = f"be prepared, or datasets.{data.name} have classes, train_images and test_images"
+        recipe_node.fail("dataset", must=text)
+    if recipe.input_size < family.min_image:
+        text = (
+            f"have images of at least {family.min_image} pixels for architectures.{arch.name}, not {recipe.input_size}"
+        )
+        recipe_node.fail("image_size" if recipe.image_size else "dataset", must=text)
     for wrong in (compatibility.augmentation(recipe), compatibility.batches(recipe, data.train_images)):
         if wrong:
             recipe_node.fail(*wrong.key, must=wrong.must, beside=(wrong.beside,))

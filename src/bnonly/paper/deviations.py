@@ -16,7 +16,6 @@ from typing import Any
 from bnonly.config.layers import read_yaml
 from bnonly.console import listed
 from bnonly.grid.cell import Cell, Key, Recipe, Regime
-from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid, resolve
 
 #: The origin of a number in a figure or claim: experiment, architecture, regime.
@@ -137,8 +136,7 @@ def _differences(grid: Grid, place: Place) -> Iterator[tuple[int, str, bool]]:
         theirs = paper().cell(known, wanted.regimes[0], wanted.seeds[0])
         yield _REGIME, f"{regime} is not a regime of the paper's {experiment}", True
     if mine.recipe.dataset != theirs.recipe.dataset:
-        title, other = (DATASETS[cell.recipe.dataset].title for cell in (mine, theirs))
-        yield _DATA, f"{title} instead of {other}", True
+        yield _DATA, f"{mine.recipe.data.title} instead of {theirs.recipe.data.title}", True
     if known == architecture and _shape(mine) != _shape(theirs):
         found, shape = _shape(mine), _shape(theirs)
         yield _NETWORK, f"{architecture} is a {_network(*found)} instead of a {_network(*shape)}", True
@@ -226,14 +224,13 @@ def _recipe(mine: Recipe, theirs: Recipe) -> Iterator[tuple[str, bool]]:
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
     """Return every setting except the data set by name, flat, with derived values."""
-    found = {name: getattr(recipe, name) for name in recipe.__dataclass_fields__ if name != "dataset"}
+    found = {name: getattr(recipe, name) for name in recipe.__dataclass_fields__ if name not in ("dataset", "own_data")}
     augmentation = found.pop("augmentation")
-    size = found["image_size"] or DATASETS[recipe.dataset].image_size
     scope = found.pop("batchnorm")
     images = found.pop("batchnorm_images") or recipe.batch_size // (recipe.gpus if scope == "local" else 1)
     return {
         **found,
-        "image_size": size,
+        "image_size": recipe.input_size,
         "statistics": images,
         **{name: getattr(augmentation, name) for name in augmentation.__dataclass_fields__},
     }

@@ -12,7 +12,6 @@ from typing import Any
 from bnonly import paths
 from bnonly.console import duration, listed, size
 from bnonly.grid.cell import Key
-from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid
 from bnonly.report.curves import Curve
 from bnonly.report.spending import device_seconds
@@ -98,7 +97,7 @@ def provenance(grid: Grid, measured: Measurements) -> list[tuple[str, str]]:
         for name, version in session.get("versions", {}).items():
             versions[name].add(str(version))
     data = {v["data"]["dataset"]: v["data"]["sha256"] for v in labels}
-    titles = {d: DATASETS[d].title if d in DATASETS else d for d in data}
+    titles = {e.data.name: e.data.title for e in grid.experiments.values()}
     resumed = sum(bool(v.get("resumed")) for v in labels)
     began, ended = min(v.get("started", "") for v in labels), max(v.get("ended", "") for v in labels)
     return [

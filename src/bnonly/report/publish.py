@@ -15,7 +15,6 @@ from bnonly import paths
 from bnonly.console import listed, plain
 from bnonly.errors import UserError
 from bnonly.figures import outputs
-from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Experiment, Grid
 from bnonly.paper.deviations import Place, deviations, in_words
 from bnonly.report.content import Content, collect
@@ -73,7 +72,7 @@ def publish(grid: Grid, archive: Published, folder: Path) -> list[str]:
     text = environment.get_template("results.md.j2").render(
         {f.name: getattr(content, f.name) for f in fields(content)}
         | {
-            "data": listed(dict.fromkeys(DATASETS[e.dataset].title for e in _shown(grid))),
+            "data": listed(dict.fromkeys(e.data.title for e in _shown(grid))),
             "seeds": listed(dict.fromkeys(str(len(e.seeds)) for e in _shown(grid))),
             "marks": in_words(d for d in deviations(grid, _places(grid)) if d.disqualifies),
             "accuracy": _accuracy(grid, content),

@@ -40,9 +40,7 @@ def headline(grid: Grid, measured: Measurements, decisions: Sequence[Decision]) 
     decided = results[verdict.HOLDS] + results[verdict.FAILS] + results[verdict.UNDECIDED]
     total = sum(results.values())
     own = [_own(d) for d in decisions if d.claim.counted and _own(d)]
-    data = listed(
-        dict.fromkeys(DATASETS[e.dataset].title for e in grid.experiments.values() if not DATASETS[e.dataset].paper)
-    )
+    data = listed(dict.fromkeys(e.data.title for e in grid.experiments.values() if not e.data.paper))
     lead = []
     if not measured.labels:
         headline = f"Nothing has been trained yet: {total} claims wait for results"

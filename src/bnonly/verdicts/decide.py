@@ -90,7 +90,7 @@ class Judge:
     def _foreign(self, experiment: str) -> bool:
         """Return whether the run trains an experiment of the paper on other data."""
         theirs = self.catalog.experiments.get(experiment)
-        return theirs is not None and self.grid.experiments[experiment].dataset != theirs.dataset
+        return theirs is not None and self.grid.experiments[experiment].data.name != theirs.dataset
 
     def _result(self, claim: Claim) -> Decision:
         names = paper_names(self.catalog)

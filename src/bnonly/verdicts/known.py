@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from bnonly.grid.datasets import DATASETS
 from bnonly.paper.claim import Catalog, Claim, Test
 from bnonly.verdicts import structure
 from bnonly.verdicts.intervals import exact
@@ -24,7 +25,7 @@ def decide(claim: Claim, catalog: Catalog) -> Decision:
 def _facts(test: Test, catalog: Catalog) -> Iterator[Evidence]:
     for unit in units_of(test, paper_names(catalog)):
         place = catalog.experiments[unit.experiment]
-        found = structure.fact(test.key, place.architectures[unit.architecture], place.dataset)
+        found = structure.fact(test.key, place.architectures[unit.architecture], DATASETS[place.dataset].classes)
         if test.key == "stride" and found == "none":
             continue
         verdict = HOLDS if found == test.expected else FAILS
@@ -51,7 +52,7 @@ def _counted(test: Test, unit: Unit, catalog: Catalog) -> float:
     def one(place: Place) -> float:
         experiment, architecture, regime = place
         paper = catalog.experiments[experiment]
-        return structure.count(test.metric, paper.architectures[architecture], paper.dataset, regime)
+        return structure.count(test.metric, paper.architectures[architecture], DATASETS[paper.dataset].classes, regime)
 
     first, *minus = map(one, unit.places)
     return first - sum(minus)

@@ -12,7 +12,6 @@ import numpy as np
 from bnonly import paths
 from bnonly.errors import UserError
 from bnonly.grid.cell import Cell, Key, differences
-from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid
 from bnonly.results import parquet
 from bnonly.results.metrics import METRICS, Value, measure
@@ -111,7 +110,7 @@ class Measurements:
         path = key.folder / paths.PARQUET[kind]
         value = measure(name, self._columns(kind, key), path, threshold, bounds)
         if metric == "failed":
-            classes = DATASETS[self.grid.cells[key].recipe.dataset].classes
+            classes = self.grid.cells[key].recipe.data.classes
             return float(self.labels[key]["status"] == "diverged" or float(value) <= 100 / classes + NEAR_CHANCE)
         return value
 

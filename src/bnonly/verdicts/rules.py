@@ -11,7 +11,6 @@ from functools import partial
 import numpy as np
 
 from bnonly.grid.cell import Architecture
-from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid
 from bnonly.paper.claim import Test
 from bnonly.verdicts import structure
@@ -94,7 +93,7 @@ def _resolution(metric: str, unit: Unit, grid: Grid) -> float:
     """Return the standard deviation of rounding an accuracy to whole test images, in points."""
     if metric not in ("top1", "top5", "clamping_change"):
         return 0.0
-    image = 100.0 / DATASETS[grid.experiments[unit.experiment].dataset].test_images
+    image = 100.0 / grid.experiments[unit.experiment].data.test_images
     return image / math.sqrt(6 if unit.minus or metric == "clamping_change" else 12)
 
 
@@ -126,7 +125,7 @@ def _spec(unit: Unit, grid: Grid) -> Architecture:
 
 
 def _trained(unit: Unit, spec: Architecture, grid: Grid) -> float:
-    return structure.count("trainable", spec, grid.experiments[unit.experiment].dataset, unit.regime)
+    return structure.count("trainable", spec, grid.experiments[unit.experiment].data.classes, unit.regime)
 
 
 def span(units: Sequence[Unit]) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from bnonly.grid.cell import Cell, Key
-from bnonly.grid.datasets import DATASETS
 from bnonly.grid.resolve import Grid
 from bnonly.paper.claim import Claim, Selector
 from bnonly.paper.vocabulary import NORMALISATION
@@ -41,7 +40,7 @@ def decide(claim: Claim, grid: Grid, measured: Measurements, foreign: list[str])
     finding = (first or "the configuration follows it") if any(p in grid.experiments for p in places) else ""
     elsewhere = [p for p in places if p in foreign]
     if elsewhere:
-        data = DATASETS[grid.experiments[elsewhere[0]].dataset].title
+        data = grid.experiments[elsewhere[0]].data.title
         reason = f"These results are on {data}, with settings of their own."
         return Decision(claim, NOT_APPLICABLE, reason, finding=finding)
     used = [p for p in places if any(k in measured.labels for k in _keys(p, grid))]

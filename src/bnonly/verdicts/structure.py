@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from bnonly.grid.cell import Architecture, Regime
-from bnonly.grid.datasets import DATASETS
 from bnonly.networks import build, regimes
 from bnonly.paper.vocabulary import REGIMES
 
@@ -23,7 +22,7 @@ def _network(architecture: Architecture, classes: int) -> tuple[dict[str, int], 
     return regimes.count(model), _facts(architecture, model)
 
 
-def count(metric: str, architecture: Architecture, dataset: str, regime: str = "") -> float:
+def count(metric: str, architecture: Architecture, classes: int, regime: str = "") -> float:
     """Return a count, a share in percent, or the accuracy of guessing.
 
     Parameters
@@ -32,12 +31,11 @@ def count(metric: str, architecture: Architecture, dataset: str, regime: str = "
         A key of `bnonly.paper.catalog.COUNT_METRICS`.
     architecture : Architecture
         The network.
-    dataset : str
-        Its data set.
+    classes : int
+        Number of classes of its data set.
     regime : str
         The trained regime, for ``trainable`` and ``trainable_percent``.
     """
-    classes = DATASETS[dataset].classes
     if metric == "chance":
         return 100.0 / classes
     found, _ = _network(architecture, classes)
@@ -50,9 +48,9 @@ def count(metric: str, architecture: Architecture, dataset: str, regime: str = "
     return float(found[metric])
 
 
-def fact(name: str, architecture: Architecture, dataset: str) -> Any:
+def fact(name: str, architecture: Architecture, classes: int) -> Any:
     """Return a fact of a network's structure, one of `bnonly.paper.catalog.FACTS`."""
-    return _network(architecture, DATASETS[dataset].classes)[1][name]
+    return _network(architecture, classes)[1][name]
 
 
 def _facts(architecture: Architecture, model: nn.Module) -> dict[str, Any]:
