@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnonly.commands import setup
+from bnonly.config.layers import Layers, read_yaml
 from bnonly.figures.staleness import made_from_run, record
-from bnonly.grid.resolve import Grid, load_grid
+from bnonly.grid.datasets import with_counts
+from bnonly.grid.resolve import Grid, resolve
 
 if TYPE_CHECKING:
     from bnonly.commands.setup import Commands
@@ -63,4 +65,7 @@ def run_report(options: argparse.Namespace) -> int:
 def _paper(options: argparse.Namespace) -> Grid | None:
     """Return the configuration without overrides: it has the paper's cells and so their cost."""
     source = Path(options.paper or options.config)
-    return load_grid(source) if source.exists() else None
+    if not source.exists():
+        return None
+    files = Layers((str(source), read_yaml(source)))
+    return resolve(with_counts(files.merged(), files, setup.data_folder(options, source.parent)), files)
