@@ -45,7 +45,7 @@ def test_the_packaged_grid_is_that_of_the_configuration_as_distributed():
     mine = resolve(CONFIG)
     for name, wanted in paper().experiments.items():
         found = mine.experiments[name]
-        for field in ("dataset", "architectures", "regimes", "seeds", "case_study"):
+        for field in ("data", "architectures", "regimes", "seeds", "case_study"):
             assert getattr(found, field) == getattr(wanted, field), (name, field)
         for key in paper().keys_of(wanted):
             cell = dataclasses.replace(mine.cells[key], engine="reference", precision="fp32")
