@@ -57,6 +57,12 @@ Override = Annotated[
 ]
 
 
+def _names_its_data(recipe: Any) -> Any:
+    if isinstance(recipe, Mapping) and "own_data" in recipe:
+        raise must("be left out; datasets describes a data set, and dataset names it", "own_data")
+    return recipe
+
+
 class Network(_Section):
     """An architecture."""
 
@@ -359,7 +365,7 @@ class Configuration(_Section):
     """The cluster that runs the jobs; by default, this machine runs them."""
     datasets: OwnDatasets = {}
     """Data sets of your own."""
-    recipes: dict[Name, Recipe] = {}
+    recipes: dict[Name, Annotated[Recipe, BeforeValidator(_names_its_data)]] = {}
     """Data, optimiser and schedule."""
     architectures: dict[
         Name, Annotated[Annotated[Network, Tag("(network)")] | Annotated[Alias, Tag("(alias)")], Discriminator(_tag)]
@@ -394,8 +400,6 @@ class Configuration(_Section):
 
 def read_recipe(node: Node, scale: float, own: Mapping[str, DatasetInfo]) -> Recipe:
     """Read a recipe; `scale` shortens or stretches its schedule; `own` describes data sets that are not built in."""
-    if "own_data" in node.content:
-        node.fail("own_data", must="be left out; datasets describes a data set, and dataset names it")
     recipe = node.read(Recipe)
     if recipe.dataset not in DATASETS and recipe.dataset not in own:
         node.refuse_name("dataset", known=[*own, *DATASETS])
