@@ -4,7 +4,9 @@ import os
 import shutil
 
 import pytest
+import yaml
 from tests.data import sets
+from tests.data.test_own import folder
 from tests.workflow.test_workflow import ROOT, planned, snakemake
 
 pytestmark = pytest.mark.workflow
@@ -51,6 +53,29 @@ def test_an_empty_variable_is_none(tree, tmp_path, monkeypatch):
     monkeypatch.setenv("BNONLY_DATA", "")
     done = snakemake(tmp_path, "--summary", *SHORT, "--", TARGET, tree=tree)
     assert f"{tree}/data/cifar10/.prepared" in done.stdout + done.stderr
+
+
+def test_images_of_ones_own_are_prepared_and_trained(tmp_path, monkeypatch):
+    """The counts in the configuration, and later those of the manifest, describe the same cell."""
+    monkeypatch.setenv("BNONLY_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("BNONLY_SOURCES", str(tmp_path / "originals"))
+    folder(tmp_path / "originals" / "pets")
+    file, target = tmp_path / "grid.yaml", "results/ResNet-8/bn/seed0/metrics.parquet"
+    pets = {"kind": "small-images", "image_size": 8}
+    counts = {"classes": 4, "train_images": 24, "test_images": 8}
+    digits = {"dataset": "pets", "epochs": 1, "milestones": [], "batch_size": 8}
+    grid = {"recipes": {"digits": digits}, "datasets": {"pets": {**pets, **counts}}}
+    file.write_text(yaml.safe_dump(grid))
+    options = ("--configfile", file, "--", target)
+    assert planned(tmp_path / "run", *options) == {"prepare": 1, "train": 1}
+    done = snakemake(tmp_path / "run", *options)
+    assert done.returncode == 0 and (tmp_path / "run" / target).exists(), done.stdout[-3000:] + done.stderr[-3000:]
+    file.write_text(yaml.safe_dump({**grid, "datasets": {"pets": pets}}))
+    assert planned(tmp_path / "run", *options) == {}
+    shutil.rmtree(tmp_path / "data" / "pets")
+    done = snakemake(tmp_path / "run", "--dry-run", *options)
+    said = f"datasets.pets is not prepared in {tmp_path / 'data'}; run: bnonly --configfile {file} prepare pets --from FOLDER"
+    assert done.returncode and said in done.stdout + done.stderr
 
 
 def test_the_quick_profile_plans_60_trainings(tmp_path, monkeypatch):
