@@ -115,7 +115,7 @@ def test_a_dry_run_says_what_how_long_and_why(handler, capsys):
     say(made, None, msg="This was a dry-run (flag -n).")
     made.close()
     err = capsys.readouterr().err
-    assert err.count("Job stats") == 1 and "training: about 60 min one after another on cpu:2" in err
+    assert err.count("Job stats") == 1 and "training: about 60 min one after another on cpu:2; 2 run at a time\n" in err
     assert "36 train: missing output files, code has changed since last execution" in err
     assert "left out of figures/all: fig17: needs width" in err
     assert len(err.splitlines()) < 10
