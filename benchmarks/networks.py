@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from common import RESULTS, ROOT, markdown, write, write_csv
+from common import RESULTS, ROOT, machine, markdown, write, write_csv
 
 sys.path.insert(0, str(ROOT / "src"))
 
@@ -57,8 +57,12 @@ def of_network(name: str, cells: list[dict[str, Any]]) -> dict[str, Any]:
     for key in list(HEADS)[2:]:
         values = [cell[key] for cell in cells if cell[key] is not None]
         of_all = median if key.startswith("seconds") else sum if key.startswith("files") else max
-        row[key] = of_all(values) if values else None
+        row[key] = _rounded(of_all(values)) if values else None
     return row
+
+
+def _rounded(value: float) -> float:
+    return round(value) if value >= 100 else round(value, 2)
 
 
 def main() -> None:
@@ -72,10 +76,10 @@ def main() -> None:
     if not cells:
         sys.exit(f"{run}: no finished trainings")
     rows = sorted((of_network(n, c) for n, c in cells.items()), key=lambda row: -row["parameters"])
-    write_csv(RESULTS / f"networks-{run.name}.csv", rows, 2)
+    write_csv(RESULTS / f"networks-{run.name}.csv", rows)
     about = (
         "Of all trainings of a network: median seconds, from opened data to a network ready to train, and of the training "
-        "with its tests; the most memory of a process; files and their sizes added up."
+        f"with its tests; the most memory of a process; files and their sizes added up. {machine('cpu')}."
     )
     table = markdown(list(HEADS.values()), ([row[key] for key in HEADS] for row in rows))
     write(

@@ -14,6 +14,7 @@ from bnonly.data import Batches, open_source
 from bnonly.engines.devices import be_reproducible, check_device, choose_device
 from bnonly.engines.engine import tester
 from bnonly.engines.evaluate import Scores, evaluate
+from bnonly.engines.fast.malloc import keep_memory
 from bnonly.errors import UserError
 from bnonly.grid.cell import Cell
 from bnonly.networks import weights
@@ -25,6 +26,8 @@ def _open(
 ) -> tuple[torch.nn.Module, Cell, Batches, torch.device]:
     torch.set_num_threads(threads)
     device = choose_device(device_name)
+    if device.type == "cpu":
+        keep_memory()
     be_reproducible("fp32")
     check_device(device)
     path = paths.weights(folder)
