@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -335,3 +338,14 @@ def test_mistakes_name_the_file_that_has_them(over, given, said, tmp_path, monke
 def test_misspelt_options(given, said, tmp_path, bnonly):
     done = bnonly("--config", write(tmp_path, mini()), *given)
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("said", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_waiting_threads_sleep_unless_a_person_says_otherwise(monkeypatch, said, expected):
+    monkeypatch.setenv("OMP_WAIT_POLICY", said or "")
+    if said is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.setattr(cli, "run", lambda given: 0)
+    assert cli.main(["cells"]) == 0 and os.environ["OMP_WAIT_POLICY"] == expected
+    code = "import bnonly.commands.cli, sys; sys.exit('torch' in sys.modules)"  # torch would have read it by then
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
