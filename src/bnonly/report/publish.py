@@ -66,7 +66,12 @@ def publish(grid: Grid, archive: Published, folder: Path) -> list[str]:
     if not drawn:
         raise UserError(f"{paths.FIGURES}: no figure of these results; draw them first: snakemake figures/all")
     environment = Environment(
-        loader=FileSystemLoader(HERE), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_plain
+        loader=FileSystemLoader(HERE),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_plain,
     )
     environment.globals["table"] = _table
     text = environment.get_template("results.md.j2").render(
