@@ -93,7 +93,8 @@ def _split(found: Sequence[str]) -> str:
     n = Counter(found)
     return (
         f"{n[verdict.HOLDS]} of the paper's {len(found)} comparisons and trends hold, {n[verdict.FAILS]} "
-        f"do{'es' if n[verdict.FAILS] == 1 else ''} not, and {n[verdict.UNDECIDED]} are undecided"
+        f"do{'es' if n[verdict.FAILS] == 1 else ''} not, and {n[verdict.UNDECIDED]} "
+        f"{'is' if n[verdict.UNDECIDED] == 1 else 'are'} undecided"
     )
 
 
