@@ -185,7 +185,7 @@ def test_a_mistake_is_one_line(bnonly, tmp_path):
     for command in ("claims", "report"):
         done = bnonly("-C", tmp_path, command, "--file", tmp_path / "mine.yaml")
         assert done.returncode == 2 and done.stdout == ""
-        assert re.fullmatch(r"bnonly: error: \S*mine.yaml: X1: rule is 'most'; [^\n]*\n", done.stderr)
+        assert re.fullmatch(r"bnonly: error: \S*mine.yaml: X1: unknown rule 'most'; [^\n]*\n", done.stderr)
 
 
 def test_figures_of_another_configuration_or_changed_since_are_not_shown(made, tmp_path):
