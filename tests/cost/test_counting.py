@@ -208,7 +208,7 @@ def test_estimates_are_ordered_as_the_work_is(name):
 def test_an_estimate_holds_its_parts():
     cell, gpu = PAPER.cell("ResNet-110", "bn", 0), find_gpu("a100-80")
     found = estimate(cell, gpu)
-    assert found.startup_seconds + 161 * found.evaluation_seconds < found.seconds
+    assert 0 < found.startup_seconds < found.seconds
     assert found.error_factor is None and not found.measured
     assert found.memory_bytes > 128 * 4 * step_of(cell).saved_elements
     assert found.bound in ("FLOPs", "bytes", "launches")
