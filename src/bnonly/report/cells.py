@@ -103,7 +103,7 @@ def provenance(grid: Grid, measured: Measurements) -> list[tuple[str, str]]:
     return [
         ("Run", grid.title),
         ("Results", f"{len(labels):,} trainings, the first started {_day(began)}, the last ended {_day(ended)}"),
-        ("Code", listed(f"{c} ({n:,} sessions)" for c, n in commits.most_common(6))),
+        ("Code", listed(f"{c} ({n:,} starts)" for c, n in commits.most_common(6))),
         ("Devices", listed(f"{d} ({n:,})" for d, n in devices.most_common(8))),
         (
             "Versions",
