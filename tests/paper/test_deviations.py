@@ -71,7 +71,7 @@ def test_engine_and_precision_are_said_and_do_not_disqualify():
         (("scale", 0.05), "8 of 160 epochs"),
         (("scale", 2), "320 epochs instead of 160"),
         (("recipes", "cifar10", "lr", 0.01), "learning rate 0.01 instead of 0.1"),
-        (("recipes", "cifar10", "milestones", [40]), "learning rate dropped after epochs 40 instead of after epochs 80 and 120"),
+        (("recipes", "cifar10", "milestones", [40]), "learning rate dropped after epoch 40 instead of after epochs 80 and 120"),
         (("recipes", "cifar10", "weight_decay", 0), "weight decay 0 instead of 0.0001"),
         (("recipes", "cifar10", "warmup_epochs", 5), "5 epochs of warm-up instead of 0"),
         (("recipes", "cifar10", "batch_size", 64), "64 images per batch instead of 128"),

@@ -248,7 +248,9 @@ def _same_share(mine: Recipe, theirs: Recipe, name: str) -> bool:
 
 
 def _after(milestones: tuple[float, ...]) -> str:
-    return f"after epochs {listed([f'{m:g}' for m in milestones])}" if milestones else "never"
+    if not milestones:
+        return "never"
+    return f"after epoch{'s' if len(milestones) > 1 else ''} {listed([f'{m:g}' for m in milestones])}"
 
 
 def _plain(value: Any) -> str:
