@@ -116,7 +116,7 @@ class LogHandler(LogHandlerBase):
             elif record.levelno >= WARNING or (not event and str(record.msg).startswith(SHOWN)):
                 self._plan_of_dry_run(record)
                 text = self.format(record)
-                self._say(text)
+                self._say(_ours(text) or text)
                 self._suggest(text)
             self._bar()
         except Exception:
@@ -246,6 +246,12 @@ def _short(reason: str) -> str:
     """Return why a job is to be done, without the names of files."""
     parts = [part.split(":")[0].strip() for part in reason.split(";")]
     return ", ".join(dict.fromkeys(p[0].lower() + p[1:] for p in parts if p)) or "asked for"
+
+
+def _ours(text: str) -> str:
+    """Return only our own errors of a message of Snakemake; some are names of missing files (`bnonly.workflow`)."""
+    found = re.findall(r"^\s*\((bnonly: error: .*)\)$|^(bnonly: error: .*)$", text, re.MULTILINE)
+    return "\n".join(dict.fromkeys(file or line for file, line in found))
 
 
 def _tail(log: Path) -> list[str]:

@@ -128,6 +128,19 @@ def test_a_misspelt_target_is_answered(handler, capsys, target, meant):
     assert f"no target '{target}'; did you mean '{meant}'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        "MissingInputException in rule figure, line 24:\nMissing input files:\n    affected files:\n        ({0})\n        ({0})",
+        'WorkflowError in file "Snakefile", line 51:\n{0}\n  File "Snakefile", line 51, in <module>',
+    ],
+)
+def test_an_error_that_snakemake_wraps_is_said_alone(handler, capsys, wrapped):
+    error = "bnonly: error: config.yaml: fig02 needs regime 'out' (got none)"
+    say(handler(), None, ERROR, wrapped.format(error))
+    assert capsys.readouterr().err == error + "\n"
+
+
 def test_messages_that_matter_are_shown(handler, capsys):
     made = handler()
     for level, text, shown in (
