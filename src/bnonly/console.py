@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Self
 from unicodedata import category
@@ -163,6 +163,18 @@ def plain(text: str) -> str:
 def slug(text: str) -> str:
     """Return a word for ids and classes."""
     return text.replace(" ", "-").replace("/", "-")
+
+
+def columns(rows: Sequence[Sequence[str]], left: Container[int] = (0,)) -> list[str]:
+    """Return rows of text as aligned lines: each column as wide as its widest entry, to the right except for those in `left`."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            f"{text:<{width}}" if n in left else f"{text:>{width}}"
+            for n, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def listed(words: Iterable[str]) -> str:

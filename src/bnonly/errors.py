@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -30,8 +31,14 @@ def accepted(word: str, known: Iterable[str]) -> str:
         ``did you mean 'x'?`` or ``one of: a, b, c``.
     """
     names = [str(k) for k in known]
-    near = difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
+    # With the zeros of fig02, fig25 would be nearer to fig2.
+    spelt = {_without_zeros(name): name for name in names}
+    near = difflib.get_close_matches(_without_zeros(str(word)), spelt, n=1, cutoff=0.5)
     if near:
-        return f"did you mean '{near[0]}'?"
+        return f"did you mean '{spelt[near[0]]}'?"
     shown = ", ".join(names[:20]) + (f", ... ({len(names)} in all)" if len(names) > 20 else "")
     return f"one of: {shown}" if names else "none is defined"
+
+
+def _without_zeros(text: str) -> str:
+    return re.sub(r"(?<!\d)0+(?=\d)", "", text)

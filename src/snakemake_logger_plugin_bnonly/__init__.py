@@ -24,7 +24,6 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from bnonly import paths
 from bnonly.console import duration, listed
 from bnonly.errors import accepted
-from bnonly.figures import outputs
 from bnonly.workflow import Plan
 
 #: Messages of Snakemake without an event that a person needs.
@@ -145,7 +144,7 @@ class LogHandler(LogHandlerBase):
         """Say what a misspelt target may be."""
         for target in re.findall(r"No rule to produce ([\w-]+)", text):
             if self._plan:
-                self._say(f"bnonly: no target '{target}'; {accepted(outputs.respelt(target), self._plan.targets)}")
+                self._say(f"bnonly: no target '{target}'; {accepted(target, self._plan.targets)}")
 
     def _started(self, record: Any) -> None:
         job = _Job(

@@ -128,6 +128,12 @@ def test_a_misspelt_command_is_answered(call, given, meant):
     assert (status, err) == (2, f"bnonly: error: no command '{given}'; did you mean '{meant}'?\n")
 
 
+@pytest.mark.parametrize("command", ["cost", "figure", "trace"])
+@pytest.mark.parametrize("given", ["fig2", "figure2", "figure02"])
+def test_a_figure_without_its_zero_is_answered(call, command, given):
+    assert "did you mean 'fig02'?" in call("--config", str(ROOT / "config.yaml"), command, given)[2]
+
+
 def test_the_version_and_what_the_help_leaves_out(capsys):
     for arguments, said in ((["--version"], "bnonly 0."), (["--help"], "train")):
         with pytest.raises(SystemExit) as done:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -339,6 +340,14 @@ def test_the_table_says_what_is_measured_and_what_is_a_model(run, capsys):
     assert "measured" in rows["t4"] and "x1.00" in rows["t4"]
     assert "model" in rows["h200"] and "unknown" in rows["h200"]
     assert "on 3" in rows["device"]
+
+
+def test_columns_of_large_numbers_stay_apart(tmp_path, capsys):
+    assert cli.main(["--config", str(ROOT / "config.yaml"), "-C", str(tmp_path), "cost", "--gpu", "cpu:2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (row,) = (re.split(" {2,}", line) for line in lines if line.startswith("cpu:2 "))
+    (head,) = (re.split(" {2,}", line) for line in lines if line.startswith("device "))
+    assert len(row) - len(head) in (0, 1) and row[4].endswith("days") and "days" not in row[3]
 
 
 def test_nothing_measured_is_said(tmp_path, capsys):

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from bnonly.commands import setup
-from bnonly.console import duration, size, two_digits
+from bnonly.console import columns, duration, size, two_digits
 
 if TYPE_CHECKING:
     from bnonly.commands.setup import Commands
@@ -70,31 +70,27 @@ def text(cost: dict[str, Any], missing: bool = False) -> str:
     # Show the hours of each experiment if the table is wide enough.
     names = [k["kind"] for k in cost["kinds"] if not k["unsupported"]] if len(cost["kinds"]) <= 4 else []
     total = {"name": "all", **cost, "seconds": {k["kind"]: k["seconds"] for k in cost["kinds"]}}
-    head = "".join(f"{n + ', h':>13}" for n in names)
-    lines += ["", f"{'experiment':<14}{'trainings':>10}{'FLOPs':>10}{'evaluating':>11}{'disk':>10}{head}"]
+    rows = [["experiment", "trainings", "FLOPs", "evaluating", "disk", *(f"{n}, h" for n in names)]]
     for group in [*cost["groups"], total] if len(cost["groups"]) > 1 else cost["groups"]:
-        lines.append(
-            f"{group['name']:<14}{group['trainings']:>10,}{group['train_flops']:>10.2g}{group['test_flops']:>11.2g}"
-            f"{size(group['disk_bytes']):>10}" + "".join(f"{two_digits(group['seconds'][n] / 3600):>13}" for n in names)
-        )
-    wall = f"on {cost['gpus']}"
-    lines += ["", f"{'device':<11}{'precision':<10}{'hours':>9}{'kWh':>8}{wall:>10}{'longest':>10}  from        off by"]
+        flops = [f"{group[key]:.2g}" for key in ("train_flops", "test_flops")]
+        hours = [two_digits(group["seconds"][n] / 3600) for n in names]
+        rows.append([group["name"], f"{group['trainings']:,}", *flops, size(group["disk_bytes"]), *hours])
+    lines += ["", *columns(rows)]
+    rows = [["device", "precision", "hours", "kWh", f"on {cost['gpus']}", "longest", "from", "off by", ""]]
     for kind in cost["kinds"]:
         share = kind["measured_share"]
         source = "model" if not share else "measured" if share > 0.99 else f"{100 * share:.0f}% meas."
         error = f"x{kind['error_factor']:.2f}" if kind["error_factor"] else "unknown"
-        large = f"   {len(kind['too_large'])} of {cost['networks']} do not fit its memory" if kind["too_large"] else ""
-        device = f"{kind['kind']:<11}{'/'.join(kind['precision']):<10}"
+        large = f"{len(kind['too_large'])} of {cost['networks']} do not fit its memory" if kind["too_large"] else ""
+        device = [kind["kind"], "/".join(kind["precision"])]
         if kind["unsupported"]:
-            lines.append(
-                f"{device}{'-':>9}{'-':>8}{'-':>10}{'-':>10}  has no {'/'.join(kind['unsupported'])}: --precision fp32"
-            )
+            lacks = f"has no {'/'.join(kind['unsupported'])}: --precision fp32"
+            rows.append([*device, "-", "-", "-", "-", "-", "-", lacks])
             continue
-        lines.append(
-            f"{device}{two_digits(kind['seconds'] / 3600):>9}{two_digits(kind['joules'] / 3.6e6):>8}"
-            f"{duration(kind['wall_seconds']):>10}{duration(kind['longest']['seconds']):>10}  {source:<11} {error}{large}"
-        )
-    lines += ["", *_notes(cost)]
+        amounts = [two_digits(kind["seconds"] / 3600), two_digits(kind["joules"] / 3.6e6)]
+        times = [duration(kind["wall_seconds"]), duration(kind["longest"]["seconds"])]
+        rows.append([*device, *amounts, *times, source, error, large])
+    lines += ["", *columns(rows, left=(0, 1, 6, 7, 8)), "", *_notes(cost)]
     return "\n".join(lines)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,12 +31,7 @@ def catalog_of(name: str) -> Catalog:
     for catalog in (TABLES, BEYOND):
         if name in catalog.names():
             return catalog
-    raise UserError(f"no figure or table is called {name}; {accepted(respelt(name), names())}")
-
-
-def respelt(name: str) -> str:
-    """Return fig05 for fig5 and figure5: as text, another name could be nearer."""
-    return re.sub(r"^fig\D*0*(\d{1,2})$", lambda match: f"fig{int(match[1]):02}", name)
+    raise UserError(f"no figure or table is called {name}; {accepted(name, names())}")
 
 
 def wanted(grid: Grid, lacking: Container[str] | None = None) -> list[str]:
