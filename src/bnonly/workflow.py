@@ -18,12 +18,11 @@ from typing import Any
 
 from bnonly import paths
 from bnonly.cluster import batches, preflight
-from bnonly.cluster.requests import Requests, kind
+from bnonly.cluster.requests import Requests
 from bnonly.commands import fork_server, gpus
+from bnonly.commands.expected import Expected
 from bnonly.config import profile
 from bnonly.config.layers import Layers, merge, name_of, read_yaml
-from bnonly.cost import estimate, find_gpu, measured
-from bnonly.cost.gpus import of_configuration
 from bnonly.errors import UserError
 from bnonly.figures import manifest, needs, outputs, staleness
 from bnonly.grid.cell import Cell, Key
@@ -344,30 +343,9 @@ class Plan:
         return self.devices.at_a_time if self.devices else 1
 
     @cached_property
-    def device(self) -> str:
-        """The training device, as the cost model names it."""
-        own = of_configuration(self.grid.gpus)
-        if self.grid.cluster:
-            return kind(self.grid.cluster, self.grid).name
-        try:
-            found = self.devices.gpus if self.devices else ()
-            return find_gpu(found[0].name, own).name if found else f"cpu:{self.threads}"
-        except UserError:  # the model does not know this GPU
-            return f"cpu:{self.threads}"
-
-    @cached_property
-    def _seconds(self) -> Callable[[Cell], float]:
-        own = of_configuration(self.grid.gpus)
-        device, known = find_gpu(self.device, own), measured.load(own)
-        found: dict[tuple[str, str], float] = {}  # replicates cost the same
-
-        def seconds(cell: Cell) -> float:
-            name = cell.key[:2]
-            if name not in found:
-                found[name] = estimate(cell, device, known, warm=self.grid.warm).seconds
-            return found[name]
-
-        return seconds
+    def expected(self) -> Expected:
+        """The expected times of trainings."""
+        return Expected(self.grid, self.devices)
 
     def seconds(self, rule: str, wildcards: Mapping[str, str]) -> float:
         """Return a job's expected time on one device: by the cost model for a training, a second for other jobs."""
@@ -377,7 +355,7 @@ class Plan:
             keys = [Key(wildcards["arch"], wildcards["regime"], int(wildcards["seed"]))]
         else:
             return 1.0
-        return sum(self._seconds(self.grid.cells[key]) for key in keys if key in self.grid.cells)
+        return sum(self.expected.seconds(self.grid.cells[key]) for key in keys if key in self.grid.cells)
 
     def result(self, rule: str, wildcards: Mapping[str, str]) -> str:
         """Return the result that a finished job's line adds to its name: the test accuracy of a training."""

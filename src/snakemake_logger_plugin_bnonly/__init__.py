@@ -196,7 +196,9 @@ class LogHandler(LogHandlerBase):
             seconds = sum(self._plan.seconds(j.rule, j.wildcards) for j in cells)
             if cells:
                 several = f"; {self._plan.at_a_time} run at a time" if self._plan.at_a_time > 1 else ""
-                self._say(f"training: about {duration(seconds)} one after another on {self._plan.device}{several}")
+                self._say(
+                    f"training: about {duration(seconds)} one after another on {self._plan.expected.device}{several}"
+                )
         for name, reason in self._plan.left_out.items() if self._plan else ():
             self._say(f"left out of figures/all: {name}: {reason}")
         for (rule, reason), count in sorted(self._reasons.items()):

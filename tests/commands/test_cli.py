@@ -109,6 +109,15 @@ def test_a_point_of_a_figure_is_traced_to_its_cells_files_and_code(call):
     assert "fig05 does not show 'rand2'" in call("trace", "fig05", "ResNet-8-c4", "rand2")[2]
 
 
+def test_status_estimates_what_is_left_on_this_machine(call, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    found = json.loads(call("status", "--json")[1])
+    assert found["device"] == f"cpu:{resolve(mini()).threads}" and found["seconds_left"] > 0
+    assert all(e["seconds_left"] > 0 for e in found["experiments"].values() if e["missing"])
+    out = call("status")[1]
+    assert f"one after another on {found['device']}" in out and "unknown" not in out
+
+
 def test_a_new_profile_trains_and_shows_a_question_of_ones_own(tmp_path, monkeypatch, capsys):
     shutil.copy(ROOT / "config.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)

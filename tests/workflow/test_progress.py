@@ -16,7 +16,8 @@ TRAIN = {"arch": "ResNet-14", "regime": "bn", "seed": "0"}
 class Plan:
     """A training takes 100 s, of which there are 2 at a time."""
 
-    at_a_time, device, left_out, targets = 2, "cpu:2", {"fig17": "needs width"}, ["fig02", "cifar-depth"]
+    at_a_time, left_out, targets = 2, {"fig17": "needs width"}, ["fig02", "cifar-depth"]
+    expected = SimpleNamespace(device="cpu:2")
 
     def seconds(self, rule, wildcards):
         return 100.0 if rule == "train" else 1.0

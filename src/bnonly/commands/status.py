@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 from bnonly import paths
 from bnonly.cluster import queue, slurm
 from bnonly.commands import setup
+from bnonly.commands.expected import Expected
+from bnonly.commands.gpus import Devices
 from bnonly.console import duration, plain
 from bnonly.errors import UserError
 from bnonly.figures import outputs, staleness
 from bnonly.figures.needs import Request
-from bnonly.grid.cell import Cell, Key
+from bnonly.grid.cell import Key
 from bnonly.grid.resolve import Grid
 from bnonly.results import atomic
 from bnonly.results.state import FINISHED, STATES, CellStatus, look
@@ -82,7 +85,7 @@ class Status:
     run : str
         The configuration's title.
     experiments : dict
-        By name: the number of cells in each state; "seconds_left" is their training time on one device.
+        By name: the number of cells in each state; "seconds_left" is their training time, one after another.
     outputs : dict
         By figure or table: "state" (drawn, stale, damaged, ready to draw, waiting, failed, impossible with this grid), "cells", "finished",
         "seconds_left".
@@ -92,8 +95,10 @@ class Status:
         All failures.
     waits_for : list of str
         Causes of waiting outside its jobs: SLURM's controller, a limit on submissions.
-    seconds_left : float or None
-        Training time left for figures and tables, on one device.
+    seconds_left : float
+        Training time left for figures and tables, one cell after another.
+    device : str
+        The device of these times, as the cost model names it.
     """
 
     run: str
@@ -102,24 +107,8 @@ class Status:
     cells: list[CellStatus]
     failures: list[Failure]
     waits_for: list[str]
-    seconds_left: float | None
-
-
-def _expected(grid: Grid) -> Callable[[Cell], float | None]:
-    """Return the function that estimates a cell's training time, on the cluster's GPUs or the devices used so far."""
-    from bnonly import cost
-    from bnonly.cluster.requests import kind
-    from bnonly.cost import gpus, measured
-
-    own = gpus.of_configuration(grid.gpus)
-    known = measured.load(own)
-    if grid.cluster:
-        device = kind(grid.cluster, grid)
-    elif known:
-        device = cost.find_gpu(Counter(t.device for t in known.throughputs).most_common(1)[0][0], own)
-    else:
-        return lambda cell: None
-    return lambda cell: cost.estimate(cell, device, known).seconds
+    seconds_left: float
+    device: str
 
 
 def survey(grid: Grid, command: str = "snakemake") -> Status:
@@ -133,8 +122,8 @@ def survey(grid: Grid, command: str = "snakemake") -> Status:
         The command that starts the workflow; retry commands begin with it.
     """
     jobs = {key: job for job in queue.jobs() for key in job.cells}
-    expected = _expected(grid)
-    by_key = {key: look(cell, jobs.get(key), expected(cell)) for key, cell in grid.cells.items()}
+    expected = Expected(grid, None if grid.cluster else Devices.of(grid, os.cpu_count() or 1))
+    by_key = {key: look(cell, jobs.get(key), expected.seconds(cell)) for key, cell in grid.cells.items()}
     experiments: dict[str, dict[str, Any]] = {}
     for experiment in grid.experiments.values():
         found = [by_key[k] for k in set(grid.keys_of(experiment))]
@@ -173,13 +162,14 @@ def survey(grid: Grid, command: str = "snakemake") -> Status:
     failures += _failed_analyses(by_key, command)
     failures += _failed_submissions(by_key, drawn, {f.what for f in failures}, command)
     left = _sum([by_key[k] for k in behind])
-    return Status(grid.title, experiments, drawn, list(by_key.values()), failures, slurm.notices(), left)
+    return Status(
+        grid.title, experiments, drawn, list(by_key.values()), failures, slurm.notices(), left, expected.device
+    )
 
 
-def _sum(cells: list[CellStatus]) -> float | None:
-    """Return the training time left of some cells; None unless it is known for all."""
-    left = [s.seconds_left for s in cells if s.state not in FINISHED]
-    return None if None in left else float(sum(s for s in left if s is not None))
+def _sum(cells: list[CellStatus]) -> float:
+    """Return the training time left of some cells, one after another."""
+    return sum(s.seconds_left or 0.0 for s in cells if s.state not in FINISHED)
 
 
 def _kind(name: str) -> str:
@@ -260,9 +250,9 @@ def table(status: Status) -> str:
     if len(under_way) > 20:
         lines.append(f"          and {len(under_way) - 20} more (--json lists all)")
     if status.seconds_left:
-        total = f"about {duration(status.seconds_left)} of training on one device"
+        total = f"about {duration(status.seconds_left)} one after another on {status.device}"
         shared = (
-            f"; {duration(status.seconds_left / len(under_way))} on the {len(under_way)} that train now"
+            f"; {duration(status.seconds_left / len(under_way))} with the {len(under_way)} that train now"
             if len(under_way) > 1
             else ""
         )
@@ -288,5 +278,5 @@ def table(status: Status) -> str:
     return "\n".join(plain(line) for line in lines)
 
 
-def _left(seconds: float | None) -> str:
-    return "unknown" if seconds is None else "-" if not seconds else duration(seconds)
+def _left(seconds: float) -> str:
+    return duration(seconds) if seconds else "-"
