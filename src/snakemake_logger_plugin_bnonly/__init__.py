@@ -1,6 +1,7 @@
 """Snakemake's progress as a person reads it: a line for each finished job, a bar with the time left, failures with their remedy.
 
-Snakemake's own log file (.snakemake/log) stays whole.  Without a terminal there is no bar.  The Snakefile hands over the plan
+Snakemake's own log file (.snakemake/log) stays whole.  Without a terminal there is no bar,
+but a line with the time left at the start and every few minutes.  The Snakefile hands over the plan
 (`bnonly.workflow.Plan`), which knows the cells and what they cost.
 """
 
@@ -24,6 +25,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from bnonly import paths
 from bnonly.console import duration, listed
 from bnonly.errors import accepted
+from bnonly.figures import outputs
 from bnonly.workflow import Plan
 
 #: Messages of Snakemake without an event that a person needs.
@@ -32,6 +34,10 @@ SHOWN = ("Nothing to be done", "This was a dry-run", "Complete log", "Unlocking"
 COUNTED = {"train": "training", "collect": "training", "analyse": "analysis", "figure": "figure", "table": "table"}
 #: Lines of a failed job's log that are shown.
 TAIL = 8
+#: Seconds between two lines with the time left, without a terminal.
+EVERY = 180.0
+#: Figures and tables that the last line names.
+NAMED = 5
 
 
 @dataclass
@@ -54,9 +60,10 @@ class LogHandler(LogHandlerBase):
         self._plan: Plan | None = None
         self._left: dict[tuple[str, str], float] = {}  # seconds of what is to be done, by rule and wildcards
         self._all = self._total = self._done = 0.0
-        self._began = time.monotonic()
+        self._began = self._estimated = time.monotonic()
         self._running: dict[int, _Job] = {}
         self._made: Counter[str] = Counter()
+        self._drawn: list[str] = []  # the files to look at
         self._failed: dict[str, str] = {}  # why, by title
         self._reasons: Counter[tuple[str, str]] = Counter()
         self._planned: list[_Job] = []
@@ -94,6 +101,9 @@ class LogHandler(LogHandlerBase):
         self._left = {_identity(rule, wildcards): plan.seconds(rule, wildcards) for rule, wildcards in jobs}
         self._all = sum(self._left.values())
         self._began = time.monotonic()
+        if self._left:
+            self._total = self._total or float(len(self._left))
+            self._estimate()
 
     def emit(self, record: LogRecord) -> None:
         """Show a record, or remember it."""
@@ -127,11 +137,8 @@ class LogHandler(LogHandlerBase):
         if self._made and not self.common_settings.dryrun:
             made = [_count(n, COUNTED[rule]) for rule, n in self._made.items() if rule in COUNTED]
             print(f"made in {duration(time.monotonic() - self._began)}: {listed(made) or 'the rest'}", file=sys.stderr)
-            where = Path(os.path.relpath(self._folder, self._start))
-            for rule, file in (("report", paths.REPORT), ("manifest", paths.FIGURES)):
-                if self._made[rule]:
-                    print(f"look at it: open {where / file}", file=sys.stderr)
-                    break
+            if look := self._look():
+                print(f"look at it: {look}", file=sys.stderr)
         for title, reason in self._failed.items():
             print(f"failed: {title}: {reason}", file=sys.stderr)
         if self._failed:
@@ -139,6 +146,15 @@ class LogHandler(LogHandlerBase):
         self._made.clear()
         self._failed.clear()
         super().close()
+
+    def _look(self) -> str:
+        """Return what to look at, from where the user is; empty if nothing was drawn."""
+        where = Path(os.path.relpath(self._folder, self._start))
+        for rule, file in (("report", paths.REPORT), ("manifest", paths.FIGURES)):
+            if self._made[rule]:
+                return f"open {where / file}"
+        others = len(self._drawn) - NAMED
+        return listed([str(where / file) for file in self._drawn[:NAMED]] + [f"{others} more"] * (others > 0))
 
     def _suggest(self, text: str) -> None:
         """Say what a misspelt target may be."""
@@ -163,10 +179,14 @@ class LogHandler(LogHandlerBase):
             self._left.pop(_identity(job.rule, job.wildcards), None)
             self._failed.pop(job.title, None)
             self._done += 1
+            if job.rule in ("figure", "table"):
+                self._drawn += [f for f in outputs.files(job.wildcards["name"]) if f.endswith((".png", ".md"))]
             result = self._plan.result(job.rule, job.wildcards) if self._plan else ""
             count = f"{self._done:.0f}/{self._total:.0f}" if self._total else f"{self._done:.0f}"
             took = duration(time.monotonic() - job.began)
             self._say(f"{time.strftime('%H:%M:%S')}  {count:>9}  {job.title}{result} ({took})")
+            if self._done < self._total and time.monotonic() - self._estimated >= EVERY:
+                self._estimate()
 
     def _error(self, record: Any) -> None:
         job = self._running.pop(record.jobid, None)
@@ -210,21 +230,28 @@ class LogHandler(LogHandlerBase):
         if not self._live or not self._total:
             return
         width = shutil.get_terminal_size().columns - 1
-        share = 1 - sum(self._left.values()) / self._all if self._all else self._done / self._total
-        filled = round(20 * share)
+        filled = round(20 * self._share())
         names = ", ".join(j.title for j in self._running.values())
-        text = (
-            f"[{'#' * filled}{'-' * (20 - filled)}] {self._done:.0f}/{self._total:.0f}{self._time_left(share)} {names}"
-        )
+        text = f"[{'#' * filled}{'-' * (20 - filled)}] {self._done:.0f}/{self._total:.0f}{self._time_left()} {names}"
         print(f"\r\x1b[K{text[:width]}", end="", file=sys.stderr, flush=True)
 
-    def _time_left(self, share: float) -> str:
+    def _estimate(self) -> None:
+        """Say the time left where no bar says it."""
+        self._estimated = time.monotonic()
+        if not self._live:
+            self._say(f"{self._done:.0f} of {self._total:.0f} done{self._time_left()}")
+
+    def _share(self) -> float:
+        return 1 - sum(self._left.values()) / self._all if self._all else self._done / self._total
+
+    def _time_left(self) -> str:
         """Return the time left: as the cost model says it, then as the finished jobs compare with that."""
         if not self._plan or not self._all:
             return ""
+        share = self._share()
         elapsed = time.monotonic() - self._began
         left = elapsed * (1 - share) / share if share > 0.02 else self._all / self._plan.at_a_time
-        return f", {duration(left)} left"
+        return f", about {duration(left)} left"
 
     def _clear(self) -> None:
         if self._live:

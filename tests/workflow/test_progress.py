@@ -1,5 +1,6 @@
 """What a person reads while the workflow runs, without Snakemake."""
 
+import re
 import sys
 from logging import ERROR, INFO, LogRecord
 from pathlib import Path
@@ -66,6 +67,35 @@ def test_a_finished_cell_is_a_line_with_its_accuracy_and_the_end_says_where_to_l
     made.close()
     err = capsys.readouterr().err
     assert "made in 0 s: 1 training\n" in err and "look at it: open run/report.html" in err and "\x1b" not in err
+
+
+def test_a_figure_asked_for_alone_is_named_at_the_end(handler, capsys):
+    made = handler()
+    for number, (rule, name) in enumerate([("figure", "fig02"), ("table", "table1")]):
+        start(made, number, rule, f"Draw {name}", {"name": name})
+        say(made, LogEvent.JOB_FINISHED, job_id=number)
+    made.close()
+    assert "look at it: run/figures/fig02.png and run/tables/table1.md\n" in capsys.readouterr().err
+
+
+def test_only_some_of_many_figures_are_named_at_the_end(handler, capsys):
+    made = handler()
+    for number in range(1, 9):
+        start(made, number, "figure", "Draw", {"name": f"fig0{number}"})
+        say(made, LogEvent.JOB_FINISHED, job_id=number)
+    made.close()
+    assert "run/figures/fig05.png and 3 more\n" in capsys.readouterr().err
+
+
+def test_without_a_terminal_lines_say_the_time_left(handler, capsys, monkeypatch):
+    made = handler()
+    made.follow(Plan(), [("train", TRAIN), *(("figure", {"name": f"fig0{k}"}) for k in (1, 2, 3))])
+    assert re.fullmatch(r"0 of 4 done, about \d+ s left\n", capsys.readouterr().err)
+    for k, every in ((1, 1e9), (2, 0.0)):
+        monkeypatch.setattr(plugin, "EVERY", every)
+        start(made, k, "figure", "Draw", {"name": f"fig0{k}"})
+        say(made, LogEvent.JOB_FINISHED, job_id=k)
+    assert re.findall(r"^\d of 4 done, about .* left$", capsys.readouterr().err, re.MULTILINE)[0].startswith("2 of 4")
 
 
 def test_a_failure_has_its_reason_its_log_and_its_remedy(handler, capsys):
