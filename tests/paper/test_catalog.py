@@ -98,7 +98,7 @@ def test_what_no_training_can_refute_is_not_counted():
 def test_the_papers_experiments_are_those_of_the_configuration(paper):
     for name, experiment in catalog.load().experiments.items():
         mine = paper.experiments[name]
-        assert (mine.dataset, len(mine.seeds)) == (experiment.dataset, experiment.seeds)
+        assert (mine.data.name, len(mine.seeds)) == (experiment.dataset, experiment.seeds)
         assert list(mine.architectures) == list(experiment.architectures)
         for a, spec in experiment.architectures.items():
             found = paper.cell(a, mine.regimes[0], 0).architecture

@@ -142,7 +142,7 @@ def test_an_older_weights_file_takes_them_from_the_data(run, tmp_path, monkeypat
     assert bnonly.network(tmp_path / FOLDER).classify(image) == bnonly.network(run / FOLDER).classify(image)
     other = digits.load()
     other.train_labels[0] = (other.train_labels[0] + 1) % 10
-    monkeypatch.setattr("bnonly.data.digits.load", lambda: other)
+    monkeypatch.setattr("bnonly.data.digits.load", lambda *_: other)
     with pytest.raises(UserError, match="stored no class names, mean and deviation; the digits data in data are not"):
         bnonly.network(tmp_path / FOLDER)
 

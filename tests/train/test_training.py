@@ -103,6 +103,7 @@ def start(bnonly_folder, config, *options, regime="bn"):
         [sys.executable, "-m", "bnonly", "--config", config, "-C", bnonly_folder, "train", "ResNet-8-c4", regime,
          "--threads", "1", "--device", "cpu", "--checkpoint-seconds", "0", *options],
         stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # nohup, which may run these tests, ignores it
     )  # fmt: skip
 
 
@@ -462,7 +463,7 @@ def test_analysis_on_other_data_is_refused(finished, monkeypatch):
 
     other = load()
     other.train_labels[0] = (other.train_labels[0] + 1) % 10
-    monkeypatch.setattr("bnonly.data.digits.load", lambda: other)
+    monkeypatch.setattr("bnonly.data.digits.load", lambda *_: other)
     with pytest.raises(UserError, match="was trained on other digits data"):
         analyse_cell(finished, cell_of(), finished, "cpu")
 
