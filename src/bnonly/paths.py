@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 RESULTS = Path("results")
@@ -27,6 +28,25 @@ CONFIGURATION = RESULTS / ".configuration.json"
 
 FIGURE_FORMATS = ("pdf", "png", "csv")
 TABLE_FORMATS = ("md", "tex", "csv")
+
+
+#: Where the user typed the command, if it has since entered the run's folder.
+_typed_in: Path | None = None
+
+
+def enter(folder: Path) -> None:
+    """Make the run's folder the current one: every path of this module is relative to it."""
+    global _typed_in
+    _typed_in = Path.cwd()
+    os.chdir(folder)
+
+
+def shown(path: str | Path) -> str:
+    """Return a path for a message: as seen from where the user typed the command."""
+    if _typed_in is None or Path(path).is_absolute():
+        return str(path)
+    seen = os.path.relpath(path, _typed_in)
+    return os.path.abspath(path) if seen.startswith("..") else seen
 
 
 def resolved(content: str) -> Path:

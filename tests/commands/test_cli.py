@@ -109,6 +109,29 @@ def test_a_point_of_a_figure_is_traced_to_its_cells_files_and_code(call):
     assert "fig05 does not show 'rand2'" in call("trace", "fig05", "ResNet-8-c4", "rand2")[2]
 
 
+@pytest.mark.parametrize("command", ["show", "verify", "plot"])
+def test_what_is_not_trained_is_named_as_seen_from_here_with_the_command_that_trains_it(call, command):
+    Path("elsewhere").mkdir(exist_ok=True)
+    status, _, err = call("-C", "elsewhere", command, "ResNet-8-c4", "bn")
+    assert status == 2 and err.startswith("bnonly: error: elsewhere/results/ResNet-8-c4/bn")
+    assert "first: bnonly -C elsewhere train ResNet-8-c4 bn" in err
+
+
+def test_a_figure_names_what_it_lacks_as_seen_from_here(call):
+    Path("elsewhere").mkdir(exist_ok=True)
+    status, _, err = call("-C", "elsewhere", "figure", "fig05")
+    assert status == 2 and "fig05 needs elsewhere/results/" in err and err.endswith("draw it: snakemake fig05\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [("claims", "results/claims.parquet"), ("counts", "results/counts.csv"), ("trace fig05", "results/ResNet-8-c4/bn")],
+)
+def test_files_are_named_as_seen_from_here(call, command, file):
+    Path("elsewhere").mkdir(exist_ok=True)
+    assert f"elsewhere/{file}" in call("-C", "elsewhere", *command.split())[1]
+
+
 def test_status_estimates_what_is_left_on_this_machine(call, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     found = json.loads(call("status", "--json")[1])
@@ -283,8 +306,8 @@ def test_counts_are_written(call):
         (("train", "--spec", "{}"), "not a cell's specification"),
         (("show", "ResNet-8-c4", "all"), "metrics.parquet: no such file; train the cell first"),
         (("verify", "ResNet-8-c4", "all"), "metrics.parquet: no such file; train the cell first"),
-        (("analyse", "ResNet-8-c4", "all"), "weights.safetensors: no such file; train the cell first"),
-        (("figure", "fig05"), "no such file; train the cell first"),
+        (("analyse", "ResNet-8-c4", "all"), "metrics.parquet: no such file; train the cell first"),
+        (("figure", "fig05"), "which does not exist; train what is missing and draw it: snakemake fig05"),
         (("figure", "fig99"), "no figure or table is called fig99"),
         (("--config", "absent.yaml", "status"), "absent.yaml: no such file; run bnonly from the repository's root"),
         (("--profile", "absent", "status"), "--profile absent: no such profile"),

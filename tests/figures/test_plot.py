@@ -23,7 +23,7 @@ def here(small, monkeypatch):
 
 def page(grid, name, *regimes, root="."):
     with render.look():
-        return render.page(plot.draw, plot.ask(grid, name, regimes), root, beyond=True)
+        return render.page(plot.draw, plot.ask(grid, name, regimes, "bnonly"), root, beyond=True)
 
 
 def test_curves_and_histograms_are_those_of_the_results(here):
@@ -67,4 +67,4 @@ def test_an_alias_and_a_run_that_diverged_are_drawn(here):
 )
 def test_wrong_names_are_answered(here, name, regime, said):
     with pytest.raises(UserError, match=said):
-        plot.ask(here[1], name, ["all", regime])
+        plot.ask(here[1], name, ["all", regime], "bnonly")

@@ -40,7 +40,7 @@ def add(commands: Commands) -> None:
 
 def run_analyse(options: argparse.Namespace) -> int:
     """Measure clamping and activations of a trained cell, unless the cache holds the analysis."""
-    cell, folder, data = setup.cell(options)
+    cell, folder, data = setup.trained(options)
     files = tuple(paths.ANALYSED.values())
     if options.store:
         if cache.holds(cell.digest(), files):
@@ -62,7 +62,7 @@ def run_analyse(options: argparse.Namespace) -> int:
 
 def run_verify(options: argparse.Namespace) -> int:
     """Rebuild a network from its weights file and compare its accuracy with the recorded one."""
-    cell, folder, data = setup.cell(options)
+    cell, folder, data = setup.trained(options)
     from bnonly.analysis.run import verify_cell
 
     found = verify_cell(folder, cell, data, options.device, options.threads)
@@ -70,18 +70,20 @@ def run_verify(options: argparse.Namespace) -> int:
         options,
         {"cell": str(cell), "weights": str(paths.weights(folder)), "agrees": found.agrees, **asdict(found)},
         lambda: (
-            f"{cell}: {paths.weights(folder)} ({found.size / 1000:.1f} kB) rebuilds a network with test accuracy "
+            f"{cell}: {paths.shown(paths.weights(folder))} ({found.size / 1000:.1f} kB) rebuilds a network with test accuracy "
             f"{100 * found.rebuilt.top1:.2f}%; recorded {100 * found.recorded.top1:.2f}%"
         ),
     )
     if not found.agrees:
-        raise UserError(f"{folder}: the rebuilt network does not have the recorded accuracy; train the cell again")
+        raise UserError(
+            f"{paths.shown(folder)}: the rebuilt network does not have the recorded accuracy; train the cell again"
+        )
     return 0
 
 
 def run_show(options: argparse.Namespace) -> int:
     """Print a cell's epochs and its provenance."""
-    cell, folder, _ = setup.cell(options)
+    cell, folder, _ = setup.trained(options)
     from bnonly.results import parquet
 
     table, label = parquet.read(paths.metrics(folder), "metrics", cell=cell)

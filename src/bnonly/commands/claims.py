@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bnonly import paths
 from bnonly.commands import setup
 from bnonly.config.layers import Layers, read_yaml
 from bnonly.figures.staleness import made_from_run, record
@@ -46,7 +47,7 @@ def run_claims(options: argparse.Namespace) -> int:
     record("claims", made_from_run(found.grid, ("paper", "verdicts"), source), map(str, made))
     files, summary = [str(path) for path in made], table.summary(decisions)
     content = {"made": files, "summary": summary, "claims": [table.row(d) for d in decisions]}
-    setup.tell(options, content, lambda: "\n".join([*files, summary]))
+    setup.tell(options, content, lambda: "\n".join([*map(paths.shown, made), summary]))
     return 0
 
 
@@ -58,7 +59,7 @@ def run_report(options: argparse.Namespace) -> int:
 
     path = report(found.grid, paper, source)
     record("report", made_from_run(found.grid, ("paper", "verdicts", "report"), source), [str(path)])
-    print(path)
+    print(paths.shown(path))
     return 0
 
 

@@ -6,7 +6,9 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
+from bnonly import paths
 from bnonly.commands import setup
+from bnonly.errors import UserError
 
 if TYPE_CHECKING:
     from bnonly.commands.setup import Commands
@@ -34,10 +36,18 @@ def run_figure(options: argparse.Namespace) -> int:
     # Importing matplotlib would look for a notebook's backend; drawing to files needs none.
     os.environ["MPLBACKEND"] = "agg"
     from bnonly.figures.make import make
-    from bnonly.figures.outputs import ask
+    from bnonly.figures.outputs import ask, inputs
 
-    for path in make(ask(setup.read(options).grid, options.name)):
-        print(path)
+    asked = ask(setup.read(options).grid, options.name)
+    lacking = [file for file in inputs(asked) if not file.exists()]
+    if lacking:
+        more = f" (and {len(lacking) - 1} more)" if lacking[1:] else ""
+        raise UserError(
+            f"{options.name} needs {paths.shown(lacking[0])}{more}, which does not exist; "
+            f"train what is missing and draw it: {setup.workflow(options)} {options.name}"
+        )
+    for path in make(asked):
+        print(paths.shown(path))
     return 0
 
 
@@ -46,7 +56,7 @@ def run_counts(options: argparse.Namespace) -> int:
     from bnonly.figures.outputs import architectures
     from bnonly.networks.counts import write_counts
 
-    print(write_counts(architectures(setup.read(options).grid)))
+    print(paths.shown(write_counts(architectures(setup.read(options).grid))))
     return 0
 
 
@@ -55,5 +65,5 @@ def run_manifest(options: argparse.Namespace) -> int:
     found = setup.read(options)
     from bnonly.figures.manifest import write_manifest
 
-    print(write_manifest(found.grid, options.redrawn))
+    print(paths.shown(write_manifest(found.grid, options.redrawn)))
     return 0

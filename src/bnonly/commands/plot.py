@@ -40,11 +40,11 @@ def run_plot(options: argparse.Namespace) -> int:
     os.environ["MPLBACKEND"] = "agg"
     from bnonly.figures import plot, render
 
-    asked = plot.ask(grid, options.architecture, options.regime)
+    asked = plot.ask(grid, options.architecture, options.regime, setup.again(options))
     made = [output] if output else [paths.figure(asked.name, suffix) for suffix in paths.FIGURE_FORMATS]
     with render.look():
         sheet = render.page(plot.draw, asked, Path(), beyond=True)
         for path in made:
             render.write(sheet, path, asked.name)
-            print(path)
+            print(paths.shown(path))
     return 0

@@ -9,6 +9,7 @@ import argparse
 import json
 import math
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -230,10 +231,10 @@ def data_folder(options: argparse.Namespace, base: Path = Path()) -> Path:
 
 
 def enter(folder: str | Path | None) -> None:
-    """Make the run's folder the current one: every path in `bnonly.paths` is relative to it."""
+    """Make the run's folder the current one, if there is one."""
     if folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        os.chdir(folder)
+        paths.enter(Path(folder))
 
 
 def _text(path: str) -> str:
@@ -272,6 +273,30 @@ def cell(options: argparse.Namespace) -> tuple[Cell, Path, Path]:
     """Return the requested cell, its folder, and the folder of prepared data."""
     (found,), data = cells(options, [options.spec] if options.spec else [], [options.seed or 0])
     return found, found.key.folder, data
+
+
+def trained(options: argparse.Namespace) -> tuple[Cell, Path, Path]:
+    """Return the same as `cell`; refuse a cell without results, with the command that trains it."""
+    found, folder, data = cell(options)
+    if not options.spec and not paths.metrics(folder).exists():
+        what = f"{options.architecture} {options.regime} --seed {found.seed}"
+        raise UserError(
+            f"{paths.shown(paths.metrics(folder))}: no such file; train the cell first: {again(options)} train {what}"
+        )
+    return found, folder, data
+
+
+def again(options: argparse.Namespace) -> str:
+    """Return the beginning of another command about the same run."""
+    given = [("--config", options.config if options.config != "config.yaml" else None), ("--profile", options.profile)]
+    given += [("--configfile", file) for file in options.configfile]
+    given += [("-C", options.directory), ("--data", options.data), *(("--set", text) for text in options.set)]
+    return shlex.join(["bnonly", *(word for name, value in given if value for word in (name, value))])
+
+
+def workflow(options: argparse.Namespace) -> str:
+    """Return the beginning of a command that lets Snakemake make something of the same run."""
+    return f"snakemake --profile {options.profile}" if options.profile else "snakemake"
 
 
 def cells(options: argparse.Namespace, specs: list[str], seeds: list[int]) -> tuple[list[Cell], Path]:

@@ -46,8 +46,7 @@ def add(commands: Commands) -> None:
 def run_status(options: argparse.Namespace) -> int:
     """Print the state of the run."""
     run = setup.read(options)
-    profile = f" --profile {options.profile}" if options.profile else ""
-    found = survey(run.grid, f"snakemake{profile}")
+    found = survey(run.grid, setup.workflow(options))
     setup.tell(options, asdict(found), lambda: table(found))
     return 0
 

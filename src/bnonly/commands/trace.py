@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from bnonly import paths
 from bnonly.commands import setup
 from bnonly.errors import UserError, accepted
 from bnonly.figures import outputs
@@ -61,9 +62,9 @@ def run_trace(options: argparse.Namespace) -> int:
 
 
 def _lines(name: str, found: dict[str, Any]) -> Iterator[str]:
-    yield f"{name}: {', '.join(found['made'])}"
+    yield f"{name}: {', '.join(map(paths.shown, found['made']))}"
     yield f"code: {found['code']}"
     for entry in found["trainings"]:
-        yield f"{entry['digest']}  {entry['state']:<8}  {' '.join(entry['files'])}"
+        yield f"{entry['digest']}  {entry['state']:<8}  {' '.join(map(paths.shown, entry['files']))}"
     if found["tables"]:
-        yield f"and {', '.join(found['tables'])}"
+        yield f"and {', '.join(map(paths.shown, found['tables']))}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bnonly import paths
 from bnonly.console import listed
 from bnonly.errors import UserError
 from bnonly.figures.drawing.curves import curves
@@ -15,7 +16,7 @@ from bnonly.grid.resolve import Grid
 from bnonly.results.state import FINISHED, state_of
 
 
-def ask(grid: Grid, name: str, regimes: Sequence[str]) -> Request:
+def ask(grid: Grid, name: str, regimes: Sequence[str], again: str) -> Request:
     """Return the request of a plot: every finished replicate of an architecture's regimes.
 
     Parameters
@@ -26,6 +27,8 @@ def ask(grid: Grid, name: str, regimes: Sequence[str]) -> Request:
         An architecture, or an alias of one.
     regimes : sequence of str
         At least one.
+    again : str
+        The beginning of a command about the same run, for the message.
 
     Raises
     ------
@@ -40,8 +43,9 @@ def ask(grid: Grid, name: str, regimes: Sequence[str]) -> Request:
     cells = {r: {c.seed: c.digest() for c in found[r] if state_of(c) in FINISHED} for r in names}
     for regime in names:
         if not cells[regime]:
-            where = found[regime][0].key.folder.parent
-            raise UserError(f"{where}: no seed is trained with this configuration; train one first")
+            where = paths.shown(found[regime][0].key.folder.parent)
+            train = f"{again} train {name} {regime}"
+            raise UserError(f"{where}: no seed is trained with this configuration; train one first: {train}")
     spec = found[names[0]][0]
     datasets = {found[r][0].recipe.dataset: r for r in names}
     if len(datasets) > 1:

@@ -114,21 +114,23 @@ def load(path: Path, cell: Cell | None = None) -> tuple[dict[str, torch.Tensor],
         If the file is absent, damaged, foreign, of another version or of another configuration.
     """
     if not path.exists():
-        raise UserError(f"{path}: no such file; train the cell first")
+        raise UserError(f"{paths.shown(path)}: no such file; train the cell first")
     if not path.is_file():
-        raise UserError(f"{path}: is not a regular file; delete it and train the cell again")
+        raise UserError(f"{paths.shown(path)}: is not a regular file; delete it and train the cell again")
     try:
         with safe_open(path, framework="pt") as stream:
             label: dict[str, Any] = json.loads((stream.metadata() or {}).get("bnonly", "{}"))
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a mapping
     except PermissionError as problem:
-        raise UserError(f"{path}: cannot be read: {problem.strerror}") from None
+        raise UserError(f"{paths.shown(path)}: cannot be read: {problem.strerror}") from None
     except (SafetensorError, OSError, ValueError) as problem:
-        raise UserError(f"{path}: damaged or half-written ({problem}); delete it and train the cell again") from None
+        raise UserError(
+            f"{paths.shown(path)}: damaged or half-written ({problem}); delete it and train the cell again"
+        ) from None
     if label.get("format") != FORMAT:
-        raise UserError(f"{path}: {_other_format(label)}")
+        raise UserError(f"{paths.shown(path)}: {_other_format(label)}")
     if _checksum(tensors, label) != label.get("sha256"):
-        raise UserError(f"{path}: damaged (wrong checksum); delete it and train the cell again")
+        raise UserError(f"{paths.shown(path)}: damaged (wrong checksum); delete it and train the cell again")
     parquet.check_cell(path, {"digest": label["digest"], "cell": json.loads(label["cell"])}, None, cell)
     label["cell"] = parse_cell(label["cell"])
     label["inputs"] = Inputs(**label["inputs"]) if "inputs" in label else None
@@ -175,12 +177,14 @@ def rebuild(path: Path, cell: Cell | None = None) -> tuple[nn.Module, Cell, dict
     model = regimes.make(found, label["classes"])
     if regimes.frozen_checksum(model) != label["frozen_sha256"]:
         raise UserError(
-            f"{path}: the seed gives other frozen weights on this machine than on the original; use the NumPy (and, for orthogonal "
+            f"{paths.shown(path)}: the seed gives other frozen weights on this machine than on the original; use the NumPy (and, for orthogonal "
             f"weights, the kind of CPU) recorded in {path.with_name('metrics.parquet')}"
         )
     fresh = _tensors(model)
     if {n: (t.shape, t.dtype) for n, t in fresh.items()} != {n: (t.shape, t.dtype) for n, t in tensors.items()}:
-        raise UserError(f"{path}: does not hold the tensors of {found}; delete it and train the cell again")
+        raise UserError(
+            f"{paths.shown(path)}: does not hold the tensors of {found}; delete it and train the cell again"
+        )
     with torch.no_grad():
         for name, parts in _places(model).items():
             for place, values in zip(parts, tensors[name].split([len(p) for p in parts]), strict=True):

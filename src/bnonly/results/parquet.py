@@ -174,11 +174,13 @@ def read(path: Path, kind: str, digest: str | None = None, cell: Cell | None = N
         with pq.ParquetFile(path, page_checksum_verification=True, memory_map=False, read_dictionary=names) as stream:
             label = _label(path, stream.schema_arrow)
             if label.get("kind") != kind:
-                raise UserError(f"{path}: holds {str(label.get('kind', 'something else'))[:40]}, not {kind}; {_REMEDY}")
+                raise UserError(
+                    f"{paths.shown(path)}: holds {str(label.get('kind', 'something else'))[:40]}, not {kind}; {_REMEDY}"
+                )
             _check_size(stream.metadata)
             table = _checked(path, _plain(stream.read()), label)
         if not {(f.name, f.type) for f in SCHEMAS[kind]} <= {(f.name, f.type) for f in table.schema}:
-            raise UserError(f"{path}: lacks columns of {kind}; {_other_version(label)}")
+            raise UserError(f"{paths.shown(path)}: lacks columns of {kind}; {_other_version(label)}")
         table = table.select(SCHEMAS[kind].names)
     check_cell(path, label, digest, cell)
     return table, label
@@ -210,10 +212,10 @@ def _checked(path: Path, table: pa.Table, label: Mapping[str, Any]) -> pa.Table:
     found = label.get("format", 1)
     if not isinstance(found, int) or found > FORMAT:
         raise UserError(
-            f"{path}: is of format {str(found)[:20]}, this version reads up to {FORMAT}; {_other_version(label)}"
+            f"{paths.shown(path)}: is of format {str(found)[:20]}, this version reads up to {FORMAT}; {_other_version(label)}"
         )
     if label.get("sha256") != _checksum(table, label):
-        raise UserError(f"{path}: damaged (wrong checksum); {_REMEDY}")
+        raise UserError(f"{paths.shown(path)}: damaged (wrong checksum); {_REMEDY}")
     return table
 
 
@@ -241,21 +243,21 @@ def _refusing(path: Path) -> Iterator[None]:
     """Turn any error from an absent or damaged file into one line."""
     try:
         if path.exists() and not path.is_file():
-            raise UserError(f"{path}: is not a regular file; move it away and run the same command again")
+            raise UserError(f"{paths.shown(path)}: is not a regular file; move it away and run the same command again")
         yield
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; train the cell first") from None
+        raise UserError(f"{paths.shown(path)}: no such file; train the cell first") from None
     except (PermissionError, IsADirectoryError) as problem:
-        raise UserError(f"{path}: cannot be read: {problem.strerror}") from None
+        raise UserError(f"{paths.shown(path)}: cannot be read: {problem.strerror}") from None
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
         first = str(problem).strip().splitlines()[0][:120] if str(problem).strip() else type(problem).__name__
-        raise UserError(f"{path}: damaged or half-written ({first}); {_REMEDY}") from None
+        raise UserError(f"{paths.shown(path)}: damaged or half-written ({first}); {_REMEDY}") from None
 
 
 def _label(path: Path, schema: pa.Schema) -> dict[str, Any]:
     metadata = schema.metadata or {}
     if _KEY not in metadata:
-        raise UserError(f"{path}: was not written by bnonly; move it away and run the same command again")
+        raise UserError(f"{paths.shown(path)}: was not written by bnonly; move it away and run the same command again")
     label = json.loads(metadata[_KEY])
     if not isinstance(label, dict):
         raise ValueError("its metadata is no mapping")
@@ -276,5 +278,5 @@ def check_cell(path: Path, label: Mapping[str, Any], digest: str | None, cell: C
     theirs = json.dumps(label.get("cell", {}), sort_keys=True, separators=(",", ":"))
     what = differences(cell.canonical(), theirs) if cell else f"cell {label.get('digest')}, not {wanted}"
     raise UserError(
-        f"{path}: was made with another configuration ({what}); run the workflow to train it again, or restore the configuration"
+        f"{paths.shown(path)}: was made with another configuration ({what}); run the workflow to train it again, or restore the configuration"
     )
