@@ -30,6 +30,12 @@ from bnonly.workflow import Plan
 
 #: Messages of Snakemake without an event that a person needs.
 SHOWN = ("Nothing to be done", "This was a dry-run", "Complete log", "Unlocking", "Congratulations", "Lints for")
+#: How Snakemake says that Ctrl-C or SIGTERM stops it; after SIGTERM it waits for the running jobs.
+TERMINATING, FINISHING = "Terminating processes on user request", "Will exit after finishing"
+#: How it says that a job received the signal too.
+SIGNALLED = re.compile(r"died with <Signals\.SIG(INT|TERM)|non-zero exit status (130|143)\b")
+#: How it ends after a stop or a failure, of which the last lines say more.
+INCOMPLETE = "At least one job did not complete successfully"
 #: What the last line counts, by rule.
 COUNTED = {"train": "training", "collect": "training", "analyse": "analysis", "figure": "figure", "table": "table"}
 #: Lines of a failed job's log that are shown.
@@ -67,7 +73,7 @@ class LogHandler(LogHandlerBase):
         self._failed: dict[str, str] = {}  # why, by title
         self._reasons: Counter[tuple[str, str]] = Counter()
         self._planned: list[_Job] = []
-        self._said_stats = False
+        self._said_stats = self._stopped = False
         self._folder = self._start
 
     @property
@@ -122,11 +128,10 @@ class LogHandler(LogHandlerBase):
             )
             if known:
                 known(record)
+            elif not event and str(record.msg).startswith((TERMINATING, FINISHING)):
+                self._stop(" when the running jobs have finished" if str(record.msg).startswith(FINISHING) else "")
             elif record.levelno >= WARNING or (not event and str(record.msg).startswith(SHOWN)):
-                self._plan_of_dry_run(record)
-                text = self.format(record)
-                self._say(_ours(text) or text)
-                self._suggest(text)
+                self._message(record)
             self._bar()
         except Exception:
             self.handleError(record)
@@ -141,11 +146,28 @@ class LogHandler(LogHandlerBase):
                 print(f"look at it: {look}", file=sys.stderr)
         for title, reason in self._failed.items():
             print(f"failed: {title}: {reason}", file=sys.stderr)
-        if self._failed:
+        if self._stopped:
+            print("stopped; the same command goes on where it stopped", file=sys.stderr)
+        elif self._failed:
             print("the same command tries what failed again and keeps what is finished", file=sys.stderr)
         self._made.clear()
         self._failed.clear()
+        self._stopped = False
         super().close()
+
+    def _message(self, record: LogRecord) -> None:
+        self._plan_of_dry_run(record)
+        text = self.format(record)
+        if SIGNALLED.search(text) or (self._stopped and "CalledProcessError" in text):
+            self._stop()
+        elif INCOMPLETE not in text or not (self._stopped or self._failed):
+            self._say(_ours(text) or text)
+            self._suggest(text)
+
+    def _stop(self, when: str = "") -> None:
+        if not self._stopped:
+            self._say(f"stopping{when}")
+        self._stopped = True
 
     def _look(self) -> str:
         """Return what to look at, from where the user is; empty if nothing was drawn."""
@@ -193,6 +215,9 @@ class LogHandler(LogHandlerBase):
         title = job.title if job else record.rule_name
         logs = [Path(file.split(" ")[0]) for file in record.log]
         lines = next((t for t in map(_tail, logs) if t), [])
+        if self._stopped and not any("bnonly: error: " in line for line in lines):
+            self._say(f"{time.strftime('%H:%M:%S')}    stopped  {title}")
+            return
         self._failed[title] = lines[-1].removeprefix("bnonly: error: ") if lines else "no log was written"
         self._say("\n".join([f"{time.strftime('%H:%M:%S')}     FAILED  {title}", *(f"    {line}" for line in lines)]))
         for log in logs:

@@ -112,6 +112,27 @@ def test_a_failure_has_its_reason_its_log_and_its_remedy(handler, capsys):
     assert "failed: Train ResNet-14 bn seed 0: the disk is full" in err and "the same command tries" in err
 
 
+@pytest.mark.parametrize(
+    ("level", "said"),
+    [
+        (INFO, "Will exit after finishing currently running jobs (scheduler)."),
+        (INFO, "Terminating processes on user request, this might take some time."),
+        (ERROR, "CalledProcessError:\nCommand 'bnonly train' died with <Signals.SIGTERM: 15>."),
+        (ERROR, "CalledProcessError:\nCommand 'bnonly train' returned non-zero exit status 130."),
+    ],
+)
+def test_a_run_that_its_user_stops_has_not_failed(handler, capsys, level, said):
+    made = handler()
+    start(made, 1)
+    say(made, None, level, said)
+    say(made, LogEvent.JOB_ERROR, ERROR, jobid=1, rule_name="train", log=[])
+    say(made, None, ERROR, "WorkflowError:\nAt least one job did not complete successfully.")
+    made.close()
+    err = capsys.readouterr().err
+    assert err.endswith("stopped; the same command goes on where it stopped\n") and "stopped  Train ResNet-14" in err
+    assert not {"Error", "FAILED", "failed"} & set(re.findall(r"\w+", err)) and "not complete" not in err
+
+
 def test_a_failure_that_a_retry_mends_is_no_failure(handler, capsys):
     made = handler()
     start(made, 1)
