@@ -58,7 +58,7 @@ def test_an_import_restores_every_result_and_says_what_can_be_drawn(made, call, 
     )
     assert (status, err) == (0, "")
     assert "5 trainings imported, 0 were here already" in out and "can be drawn without training: " in out
-    assert "fig03, " in out and "fig02 cannot: " in out and "fig02 needs regime 'bn_out'" in out
+    assert "fig03, " in out and "fig02 cannot: " in out and "fig02 needs regimes bn_out and out" in out
     assert "draw with: snakemake --directory" in out
     got = files(Path.cwd())
     assert {n: c for n, c in got.items() if n.startswith("results/")} == {

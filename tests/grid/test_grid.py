@@ -272,8 +272,12 @@ def test_asking_for_what_is_not_there():
 def test_a_figure_without_its_cells():
     with pytest.raises(UserError, match="fig08 needs experiments.vgg"):
         outputs.ask(resolve(mini()), "fig08")
-    with pytest.raises(UserError, match="fig02 needs regime 'bn_out' in experiments.cifar-depth.regimes; add it"):
+    with pytest.raises(
+        UserError, match="fig02 needs regimes bn_out and out in experiments.cifar-depth.regimes; add them"
+    ):
         outputs.ask(resolve(mini()), "fig02")
+    with pytest.raises(UserError, match="fig01 needs regime 'all_noaffine' in .*cifar-depth.regimes; add it"):
+        outputs.ask(resolve(mini()), "fig01")
     with pytest.raises(UserError, match="no figure or table is called fig5; did you mean .fig05"):
         outputs.ask(resolve(mini()), "fig5")
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnonly import paths
+from bnonly.console import listed
 from bnonly.errors import UserError, accepted
 from bnonly.grid.cell import Key
 from bnonly.grid.datasets import DATASETS
@@ -185,6 +186,8 @@ def request(grid: Grid, name: str, needs: Sequence[Need]) -> Request:
     # A run may omit whole experiments (one GPU, no ImageNet); its figures then have fewer panels, and say so.
     lacking = [n for n in needs if {n.experiment, n.among or n.experiment} - set(grid.experiments)]
     shown = [n for n in needs if n not in lacking] or list(needs)
+    for experiment in dict.fromkeys(n.experiment for n in shown):
+        _check_regimes(grid, name, experiment, [r for n in shown if n.experiment == experiment for r in n.regimes])
     panels = tuple(_panel(grid, name, need) for need in shown)
     labels = {r: grid.regime_labels[r] for panel in panels for r in panel.regimes}
     places = [(p.experiment, a.name, r) for p in panels for a in p.architectures for r in p.regimes]
@@ -196,12 +199,17 @@ def request(grid: Grid, name: str, needs: Sequence[Need]) -> Request:
     return Request(name, labels, panels, in_words(differences), in_words(remarks))
 
 
+def _check_regimes(grid: Grid, name: str, experiment: str, regimes: Iterable[str]) -> None:
+    there = _experiment(grid, name, experiment).regimes
+    lacking = list(dict.fromkeys(r for r in regimes if r not in there))
+    if lacking:
+        file = grid.source.of(("experiments", experiment, "regimes"))
+        what, them = (f"regime '{lacking[0]}'", "it") if len(lacking) == 1 else (f"regimes {listed(lacking)}", "them")
+        raise UserError(f"{file}: {name} needs {what} in experiments.{experiment}.regimes; add {them}")
+
+
 def _panel(grid: Grid, name: str, need: Need) -> Panel:
     experiment = _experiment(grid, name, need.experiment)
-    for regime in need.regimes:
-        if regime not in experiment.regimes:
-            file = grid.source.of(("experiments", need.experiment, "regimes"))
-            raise UserError(f"{file}: {name} needs regime '{regime}' in experiments.{need.experiment}.regimes; add it")
     names = experiment.architectures
     if need.case_study:
         if not experiment.case_study:
