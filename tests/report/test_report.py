@@ -175,9 +175,12 @@ def test_durations(seconds, said):
 def test_the_command_needs_no_results(bnonly, tmp_path):
     done = bnonly("-C", tmp_path, "report")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "report.html" and (tmp_path / "report.html").stat().st_size > 100_000
+    assert done.stdout.strip().split("/")[-1] == "report.html" and (tmp_path / "report.html").stat().st_size > 100_000
     done = bnonly("-C", tmp_path, "claims")
-    assert done.returncode == 0 and "0 of the 0 claims about training that were run hold" in done.stdout
+    assert done.returncode == 0 and re.search(
+        r"No claim about training has a verdict yet\. Of all \d+ claims, \d+ hold without training, \d+ wait for training",
+        done.stdout,
+    )
 
 
 def test_a_mistake_is_one_line(bnonly, tmp_path):

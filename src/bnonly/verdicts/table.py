@@ -12,9 +12,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bnonly import paths
+from bnonly.console import listed
 from bnonly.figures.tables import layout
 from bnonly.results import atomic
-from bnonly.verdicts.verdict import FAILS, HOLDS, UNDECIDED, VERDICTS, Decision
+from bnonly.verdicts.verdict import (
+    EXTERNAL,
+    FAILS,
+    HOLDS,
+    INCONSISTENT,
+    NOT_APPLICABLE,
+    NOT_RUN,
+    UNDECIDED,
+    VERDICTS,
+    Decision,
+)
 
 _EVIDENCE = pa.struct(
     [
@@ -49,6 +60,16 @@ SCHEMA = pa.schema(
         )
     ]
 )
+#: What one claim, and what several claims of a verdict do.
+_IN_WORDS = {
+    HOLDS: ("holds", "hold"),
+    FAILS: ("does not hold", "do not hold"),
+    UNDECIDED: ("is undecided", "are undecided"),
+    NOT_RUN: ("waits for training", "wait for training"),
+    NOT_APPLICABLE: ("does not apply to these trainings", "do not apply to these trainings"),
+    INCONSISTENT: ("is contradicted by the paper's own numbers", "are contradicted by the paper's own numbers"),
+    EXTERNAL: ("is prior work, not to be rerun", "are prior work, not to be rerun"),
+}
 _FORMATS = {"md": layout.markdown, "tex": layout.latex, "csv": layout.comma_separated}
 
 
@@ -113,11 +134,16 @@ def count(decisions: Sequence[Decision], kinds: Sequence[str] = ()) -> dict[str,
 
 
 def summary(decisions: Sequence[Decision]) -> str:
-    """Return one line: how many of the tested claims hold."""
+    """Return one line: how many of the claims about training hold, and what became of all claims."""
     found, trained = count(decisions), count([d for d in decisions if d.claim.counted])
     run = trained[HOLDS] + trained[FAILS] + trained[UNDECIDED]
-    each = ", ".join(f"{n} {verdict}" for verdict, n in found.items() if n)
-    return f"{trained[HOLDS]} of the {run} claims about training that were run hold; of all {len(decisions)}: {each}"
+    words = {v: f"{n} {_IN_WORDS[v][n != 1]}" for v, n in found.items() if n}
+    if run:
+        said = f"{trained[HOLDS]} of the {run} claims about training that were run hold"
+    else:
+        said = "No claim about training has a verdict yet"
+        words |= {HOLDS: f"{words[HOLDS]} without training"} if HOLDS in words else {}
+    return f"{said}. Of all {len(decisions)} claims, {listed(words.values())}"
 
 
 def number(value: float) -> str:
