@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bnonly import paths
 from bnonly.commands import gpus, setup
+from bnonly.console import plain
 from bnonly.errors import UserError
+from bnonly.grid.cell import Cell
 from bnonly.results import cache, failure
 
 if TYPE_CHECKING:
@@ -34,7 +36,12 @@ def add(commands: Commands) -> None:
         tells=True,
     )
     setup.cell_command(
-        commands, "show", run_show, "print a cell's epochs and its provenance", computes=False, tells=True
+        commands,
+        "show",
+        run_show,
+        "print a cell's epochs and where they come from (--json: everything)",
+        computes=False,
+        tells=True,
     )
 
 
@@ -92,9 +99,27 @@ def run_show(options: argparse.Namespace) -> int:
     setup.tell(
         options,
         {"epochs": epochs, "provenance": provenance},
-        lambda: f"{_table(epochs)}\n\n{json.dumps(provenance, indent=2, sort_keys=True)}",
+        lambda: "\n".join([_table(epochs), "", *map(plain, _origin(label, cell))]),
     )
     return 0
+
+
+def _origin(label: Mapping[str, Any], cell: Cell) -> Iterator[str]:
+    """Yield the lines that say where a result comes from."""
+    from bnonly.report.cells import commit_of, moment
+
+    reason = f" ({label['reason']})" if label.get("reason") else ""
+    yield f"status:    {label.get('status')}{reason}; digest {label.get('digest')}"
+    resumed = f", resumed {label['resumed']} times" if label.get("resumed") else ""
+    yield f"trained:   {moment(label.get('started', ''))} to {moment(label.get('ended', ''))}{resumed}"
+    backend = f" (backend {label['kernels']})" if "kernels" in label else ""
+    threads = f"CPU threads {label.get('threads')}, precision {cell.precision}, engine {cell.engine}{backend}"
+    yield f"device:    {label.get('device')} ({label.get('device_name')}), {threads}"
+    yield f"versions:  {', '.join(f'{name} {version}' for name, version in label.get('versions', {}).items())}"
+    yield f"code:      {commit_of(label)}"
+    data = label.get("data", {})
+    yield f"data:      {data.get('dataset')}, SHA-256 {data.get('sha256')}"
+    yield "--json prints everything, with the cell's whole configuration"
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

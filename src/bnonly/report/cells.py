@@ -90,7 +90,7 @@ def provenance(grid: Grid, measured: Measurements) -> list[tuple[str, str]]:
     if not labels:
         return [("Run", grid.title), ("Results", "none")]
     sessions = [s for v in labels for s in v.get("sessions", [v])]
-    commits = Counter(map(_commit, sessions))
+    commits = Counter(map(commit_of, sessions))
     devices = Counter(str(v.get("device_name", "unknown")) for v in labels)
     versions: dict[str, set[str]] = defaultdict(set)
     for session in sessions:
@@ -102,7 +102,7 @@ def provenance(grid: Grid, measured: Measurements) -> list[tuple[str, str]]:
     began, ended = min(v.get("started", "") for v in labels), max(v.get("ended", "") for v in labels)
     return [
         ("Run", grid.title),
-        ("Results", f"{len(labels):,} trainings, the first started {_day(began)}, the last ended {_day(ended)}"),
+        ("Results", f"{len(labels):,} trainings, the first started {moment(began)}, the last ended {moment(ended)}"),
         ("Code", listed(f"{c} ({n:,} starts)" for c, n in commits.most_common(6))),
         ("Devices", listed(f"{d} ({n:,})" for d, n in devices.most_common(8))),
         (
@@ -114,11 +114,12 @@ def provenance(grid: Grid, measured: Measurements) -> list[tuple[str, str]]:
     ]
 
 
-def _day(text: str) -> str:
+def moment(text: str) -> str:
+    """Return a recorded time for readers."""
     return text.replace("T", " ").partition("+")[0] + " UTC" if text else "at an unknown time"
 
 
-def _commit(session: Mapping[str, Any]) -> str:
+def commit_of(session: Mapping[str, Any]) -> str:
     """Return the code of a session, or the reason why it is unknown."""
     if commit := session.get("git_commit"):
         return f"{commit[:12]}{' with uncommitted changes' if session.get('git_dirty') else ''}"
