@@ -38,6 +38,7 @@ try:
             config=config,
             files=() if MODULE else tuple(map(str, workflow.configfiles)),
             over={"the module's config": config} if MODULE else {"--config": workflow.config_settings.config},
+            arguments=() if MODULE else tuple(sys.argv[1:]),
             targets=lambda: workflow.dag_settings.targets,
             cores=workflow.cores,
             local=workflow.local_exec,

@@ -49,6 +49,8 @@ class Call:
         Files of profiles and --configfile.
     over : mapping
         What is laid over the files, by the name that messages give it: the values of --config, or of a module's `config:`.
+    arguments : tuple of str
+        Arguments of the command line.
     targets : callable
         Returns the requested targets, empty for the default; Snakemake knows them only after reading the rules.
     cores : int or None
@@ -65,11 +67,20 @@ class Call:
     config: Mapping[str, Any]
     files: tuple[str, ...] = ()
     over: Mapping[str, Any] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
     targets: Callable[[], Iterable[str]] = tuple
     cores: int | None = None
     local: bool = True
     main: bool = True
     own_environments: bool = False
+
+    def dry_run(self, target: str) -> str:
+        """Return this command as a dry run of another target."""
+        asked = set(self.targets())
+        where = next((k for k, a in enumerate(self.arguments) if a in asked), len(self.arguments))
+        before, after = self.arguments[:where], [a for a in self.arguments[where:] if a not in asked]
+        separator = [] if where < len(self.arguments) or not before else ["--"]
+        return shlex.join(["snakemake", "-n", *before, *separator, target, *after])
 
 
 def _missing(problem: UserError) -> str:
@@ -199,10 +210,15 @@ class Plan:
             problems = [f.text for f in preflight.check(self.grid, Path(self.data)) if f.is_problem]
             if problems:
                 raise UserError("\nbnonly: error: ".join(problems))
-        for name, reason in self.left_out.items():
-            print(f"bnonly: {name} is left out of figures/all: {reason}", file=sys.stderr)
+        if self.left_out:
+            print(f"bnonly: {self.note}", file=sys.stderr)
         if self.devices:
             print(f"bnonly: {self.devices}; precision {self.grid.precision}", file=sys.stderr, flush=True)
+
+    @property
+    def note(self) -> str:
+        """One line about what is left out of figures/all; empty if nothing is."""
+        return outputs.note(self.left_out, self._call.dry_run(next(iter(self.left_out)))) if self.left_out else ""
 
     # Cells
 

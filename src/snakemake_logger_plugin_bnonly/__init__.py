@@ -244,8 +244,8 @@ class LogHandler(LogHandlerBase):
                 self._say(
                     f"training: about {duration(seconds)} one after another on {self._plan.expected.device}{several}"
                 )
-        for name, reason in self._plan.left_out.items() if self._plan else ():
-            self._say(f"left out of figures/all: {name}: {reason}")
+            if self._plan.note:
+                self._say(self._plan.note)
         for (rule, reason), count in sorted(self._reasons.items()):
             self._say(f"{count:>6} {rule}: {reason}")
         self._say("")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import zipfile
@@ -58,8 +59,9 @@ def test_an_import_restores_every_result_and_says_what_can_be_drawn(made, call, 
     )
     assert (status, err) == (0, "")
     assert "5 trainings imported, 0 were here already" in out and "can be drawn without training: " in out
-    assert "fig03, " in out and "fig02 cannot: " in out and "fig02 needs regimes bn_out and out" in out
-    assert "draw with: snakemake --directory" in out
+    assert "fig03, " in out and "left out of figures/all, for lack of" in out and " cannot" not in out
+    assert "draw with: snakemake --directory" in out and out.endswith(" figures/all report\n")
+    assert re.search(r": fig01, fig02, .*\(to see why: snakemake --directory \S+ -n fig01\)\n", out)
     got = files(Path.cwd())
     assert {n: c for n, c in got.items() if n.startswith("results/")} == {
         n: c for n, c in files(made).items() if n.startswith("results/")
@@ -161,7 +163,7 @@ def test_the_archives_own_configuration(made, call, tmp_path):
     status, out, _ = call("import", made / "all.zip", "--own-configuration", config=config / "config.yaml")
     assert status == 0 and "5 trainings imported" in out
     run = Path.cwd()
-    assert f"draw with: snakemake --profile {run}/profile -- figures/all" in out
+    assert f"draw with: snakemake --profile {run}/profile figures/all report" in out
     both = merge(base, read_yaml(run / "profile/grid.yaml"))
     # An archive names the precision that it was made with, where the configuration leaves it open.
     assert both == CONFIG | {"precision": "fp32"} and read_yaml(run / "profile/config.yaml")["directory"] == str(run)

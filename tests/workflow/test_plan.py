@@ -212,6 +212,24 @@ def test_figures_that_the_grid_cannot_draw_are_left_out_with_a_note(plan):
     assert listed.left_out == {} and listed.everything(None).startswith("(bnonly: error")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "targets", "command"),
+    [
+        ("--profile demo figures/all report", ["figures/all", "report"], "snakemake -n --profile demo fig01"),
+        ("figures/all --config a=1", ["figures/all"], "snakemake -n fig01 --config a=1"),
+        ("--config a=1 -- report", ["report"], "snakemake -n --config a=1 -- fig01"),
+        ("--config a=1", [], "snakemake -n --config a=1 -- fig01"),
+        ("", [], "snakemake -n fig01"),
+    ],
+)
+def test_one_line_says_what_is_left_out_and_the_command_that_says_why(plan, capsys, arguments, targets, command):
+    made = plan(arguments=tuple(arguments.split()), targets=lambda: targets)
+    made.start()
+    (line,) = [text for text in capsys.readouterr().err.splitlines() if "left out" in text]
+    assert ": fig01, " in line and line.endswith(f"(to see why: {command})") and "fig02, " in line
+    assert plan({"outputs": ["fig05"]}).note == ""
+
+
 def test_an_experiment_and_all_trainings_are_targets(plan):
     made = plan(changes={"experiments__cifar-depth__on_request": True})
     assert len(made.experiments["cifar-depth"]) == 6 and made.experiments["trainings"] == []

@@ -39,7 +39,7 @@ of Random Features in CNNs" (Frankle, Schwab and Morcos, ICLR 2021).
 
 Check it:      sha256sum --check SHA256SUMS          (in the unpacked folder)
 Use it:        bnonly import THIS_ARCHIVE            (in a clone of bnonly; add --profile or --config as for the run itself)
-               snakemake figures/all                 (draws every figure from results/, without training)
+               snakemake figures/all report          (draws every figure from results/, without training)
 Cite it:       CITATION.cff
 
 {cells} trainings.  manifest.json has the configuration of each one, and lists the omitted files; every metrics.parquet has its
@@ -93,16 +93,26 @@ def run_export(options: argparse.Namespace) -> int:
         print("not finished and left out: " + ", ".join(f"{n} {state}" for state, n in done.skipped.items()))
     for name, reason in done.outdated.items():
         print(f"left out, because it does not match these results: {name} ({reason})")
-    _tell_drawable(done)
+    _tell_drawable(done, run.grid, _snakemake(options))
     return 0
 
 
-def _tell_drawable(done: Any) -> None:
+def _tell_drawable(done: Any, grid: Grid, snakemake: str) -> None:
     print(f"can be drawn without training: {', '.join(done.drawable) or 'nothing'}")
-    for name, reason in list(done.undrawable.items())[:5]:
+    lacking = outputs.left_out(grid)
+    others = {name: reason for name, reason in done.undrawable.items() if name not in lacking}
+    for name, reason in list(others.items())[:5]:
         print(f"  {name} cannot: {reason}")
-    if len(done.undrawable) > 5:
-        print(f"  and {len(done.undrawable) - 5} others cannot")
+    if len(others) > 5:
+        print(f"  and {len(others) - 5} others cannot")
+    if lacking:
+        print(outputs.note(lacking, f"{snakemake} -n {next(iter(lacking))}"))
+
+
+def _snakemake(options: argparse.Namespace) -> str:
+    """Return the workflow's command for this run."""
+    how = "snakemake" + (f" --profile {options.profile}" if options.profile else "")
+    return how + (f" --directory {shlex.quote(options.directory)}" if options.directory else "")
 
 
 def run_import(options: argparse.Namespace) -> int:
@@ -111,26 +121,24 @@ def run_import(options: argparse.Namespace) -> int:
     archive = Archive(path, options.sha256)
     if not options.own_configuration:
         run = setup.read(options)
-        done = unpack(archive, run.grid, options.keep)
-        how = "snakemake" + (f" --profile {options.profile}" if options.profile else "")
-        if options.directory:
-            how += f" --directory {shlex.quote(options.directory)}"
+        grid, how = run.grid, _snakemake(options)
+        done = unpack(archive, grid, options.keep)
     else:
         if options.profile or options.set:
             raise UserError("--own-configuration: the archive has its own; leave out --profile and --set")
         if not options.directory:
             raise UserError("--own-configuration: name a folder for that run: bnonly -C FOLDER import ...")
         base = read_yaml(options.config)
-        theirs = resolve(archive.configuration, f"{path}: configuration")
+        grid = resolve(archive.configuration, f"{path}: configuration")
         setup.enter(options.directory)
-        done = unpack(archive, theirs, options.keep)
+        done = unpack(archive, grid, options.keep)
         profile = Path(options.directory) / write_profile(archive, base, options.directory)
         how = f"snakemake --profile {shlex.quote(str(profile))}"
     print(f"{done.new} trainings imported, {done.present} were here already, {done.kept} kept as they were")
     if done.left_out:
         print(f"{done.left_out} large weights files were not in the archive; drawing does not need them")
-    _tell_drawable(done)
-    print(f"draw with: {how} -- figures/all")
+    _tell_drawable(done, grid, how)
+    print(f"draw with: {how} figures/all report")
     return 0
 
 

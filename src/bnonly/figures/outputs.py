@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,11 @@ def left_out(grid: Grid) -> dict[str, str]:
         except UserError as problem:
             found[name] = str(problem)
     return found
+
+
+def note(left_out: Iterable[str], command: str) -> str:
+    """Return one line about the figures and tables of `left_out`, with the command that says why."""
+    return f"left out of figures/all, for lack of something in the grid: {', '.join(left_out)} (to see why: {command})"
 
 
 def _about(grid: Grid) -> list[str]:
