@@ -102,6 +102,15 @@ def test_every_source_is_prepared_and_counted(way, described, tmp_path):
     assert manifest["train_per_class"] == [TRAIN] * 4 and manifest["test_per_class"] == [TEST] * 4
 
 
+def test_preparing_again_names_both_sources_and_what_to_delete(tmp_path):
+    info = DatasetInfo("mine", SMALL["kind"], 0, 0, 0, SMALL["image_size"])
+    data, other = tmp_path / "data", tmp_path / "other"
+    prepare(info, folder(tmp_path / "set"), data, quiet=True)
+    said = prepare(info, other, data, quiet=True)
+    assert f"already prepared in {data / 'mine'}, from folder set; {other} was not read" in said
+    assert f"to prepare it from {other}, delete {data / 'mine'}" in said
+
+
 def test_small_images_are_the_scaled_centres(tmp_path):
     cell = made(SMALL, tmp_path / "data", tmp_path)
     source = open_source(cell.recipe, tmp_path / "data", CPU)

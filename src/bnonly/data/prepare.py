@@ -77,7 +77,11 @@ def prepare(
                     f"images of {manifest.classes} classes in {folder}"
                 )
     _remove_unfinished(folder)
-    return f"{name}: already prepared, from {found.source['layout']}; to prepare it again, delete {folder}"
+    files = found.source.get("files") or []
+    old = f"{found.source['layout']} {', '.join(files[:2])}{', ...' if files[2:] else ''}".strip()
+    ignored = f"; {source} was not read" if source else ""
+    again = f"prepare it from {source}" if source else "prepare it again"
+    return f"{name}: already prepared in {folder}, from {old}{ignored}; to {again}, delete {folder} and run the same command"
 
 
 def _prepare(
