@@ -77,9 +77,10 @@ class Call:
     def dry_run(self, target: str) -> str:
         """Return this command as a dry run of another target."""
         asked = set(self.targets())
-        where = next((k for k, a in enumerate(self.arguments) if a in asked), len(self.arguments))
-        before, after = self.arguments[:where], [a for a in self.arguments[where:] if a not in asked]
-        separator = [] if where < len(self.arguments) or not before else ["--"]
+        given = [a for a in self.arguments if a not in ("-n", "--dry-run")]
+        where = next((k for k, a in enumerate(given) if a in asked), len(given))
+        before, after = given[:where], [a for a in given[where:] if a not in asked]
+        separator = [] if where < len(given) or not before else ["--"]
         return shlex.join(["snakemake", "-n", *before, *separator, target, *after])
 
 

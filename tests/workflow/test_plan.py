@@ -215,7 +215,7 @@ def test_figures_that_the_grid_cannot_draw_are_left_out_with_a_note(plan):
 @pytest.mark.parametrize(
     ("arguments", "targets", "command"),
     [
-        ("--profile demo figures/all report", ["figures/all", "report"], "snakemake -n --profile demo fig01"),
+        ("--profile demo -n figures/all report", ["figures/all", "report"], "snakemake -n --profile demo fig01"),
         ("figures/all --config a=1", ["figures/all"], "snakemake -n fig01 --config a=1"),
         ("--config a=1 -- report", ["report"], "snakemake -n --config a=1 -- fig01"),
         ("--config a=1", [], "snakemake -n --config a=1 -- fig01"),
