@@ -149,6 +149,21 @@ def test_status_estimates_what_is_left_on_this_machine(call, monkeypatch):
     assert f"one after another on {found['device']}" in out and "unknown" not in out
 
 
+def test_status_says_in_a_line_what_waits_and_lists_it_on_request(call):
+    out = call("status")[1]
+    waiting = [n for n, e in json.loads(call("status", "--json")[1])["outputs"].items() if e["state"] == "waiting"]
+    assert len(waiting) > 1 and f"waiting:  {len(waiting)} figures and tables wait for training" in out
+    rows = [line.split() for line in call("status", "--outputs")[1].splitlines()]
+    assert ["fig05", "waiting", "1/4"] in [row[:3] for row in rows]
+
+
+def test_status_says_which_cells_experiments_share(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["--config", str(ROOT / "config.yaml"), "status"]) == 0
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("cifar-width "))
+    assert row.split()[1] == "420" and row.endswith("(70 shared with rows above)")
+
+
 def test_a_new_profile_trains_and_shows_a_question_of_ones_own(tmp_path, monkeypatch, capsys):
     shutil.copy(ROOT / "config.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)

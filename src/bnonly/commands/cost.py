@@ -98,7 +98,7 @@ def _notes(cost: dict[str, Any]) -> list[str]:
     notes = [
         "hours: all trainings one after another on one device, with start-up and evaluations; kWh: at full board power, an upper bound;",
         f"on {cost['gpus']}: wall time with as many devices of one kind, {cost['gpu_jobs']} training{'s' if cost['gpu_jobs'] > 1 else ''} at a time on each GPU (gpu_jobs),",
-        "the longest first; off by: typical factor in measured runs;",
+        "the longest first; a training that several experiments share counts in the first of them; off by: typical factor in measured runs;",
         "do not fit: architectures times regimes that need more memory than one device has; the hours include them.",
     ]
     if not cost["model"]:

@@ -16,7 +16,7 @@ from bnonly.cluster import queue, slurm
 from bnonly.commands import setup
 from bnonly.commands.expected import Expected
 from bnonly.commands.gpus import Devices
-from bnonly.console import duration, plain
+from bnonly.console import columns, duration, plain
 from bnonly.errors import UserError
 from bnonly.figures import outputs, staleness
 from bnonly.figures.needs import Request
@@ -31,13 +31,14 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the commands."""
-    setup.command(
+    status = setup.command(
         commands,
         "status",
         run_status,
         "list what is done, running, waiting, failed or outdated, and how to retry",
         tells=True,
     )
+    status.add_argument("--outputs", action="store_true", help="list every figure and table in a line of its own")
     cells = setup.command(commands, "cells", run_cells, "list the cells of the grid with their digests", tells=True)
     cells.add_argument("--figure", metavar="NAME", help="only the cells behind a figure or table, for example fig05")
     cells.add_argument("--all", action="store_true", help="include cells that are made on request only")
@@ -47,7 +48,7 @@ def run_status(options: argparse.Namespace) -> int:
     """Print the state of the run."""
     run = setup.read(options)
     found = survey(run.grid, setup.workflow(options))
-    setup.tell(options, asdict(found), lambda: table(found))
+    setup.tell(options, asdict(found), lambda: table(found, options.outputs))
     return 0
 
 
@@ -84,7 +85,8 @@ class Status:
     run : str
         The configuration's title.
     experiments : dict
-        By name: the number of cells in each state; "seconds_left" is their training time, one after another.
+        By name: the number of cells in each state; "seconds_left" is their training time, one after another; "shared" is the
+        number of cells that an earlier experiment has too.
     outputs : dict
         By figure or table: "state" (drawn, stale, damaged, ready to draw, waiting, failed, impossible with this grid), "cells", "finished",
         "seconds_left".
@@ -124,15 +126,19 @@ def survey(grid: Grid, command: str = "snakemake") -> Status:
     expected = Expected(grid, None if grid.cluster else Devices.of(grid, os.cpu_count() or 1))
     by_key = {key: look(cell, jobs.get(key), expected.seconds(cell)) for key, cell in grid.cells.items()}
     experiments: dict[str, dict[str, Any]] = {}
+    earlier: set[Key] = set()
     for experiment in grid.experiments.values():
-        found = [by_key[k] for k in set(grid.keys_of(experiment))]
+        keys = set(grid.keys_of(experiment))
+        found = [by_key[k] for k in keys]
         count = Counter(s.state for s in found)
         experiments[experiment.name] = {
             "cells": len(found),
             **{s: count[s] for s in STATES},
             "seconds_left": _sum(found),
             "on_request": experiment.on_request,
+            "shared": len(keys & earlier),
         }
+        earlier |= keys
     failures = [
         Failure(s.cell, s.detail, s.log, f"{command} {paths.metrics(key.folder)}")
         for key, s in by_key.items()
@@ -152,9 +158,9 @@ def survey(grid: Grid, command: str = "snakemake") -> Status:
                 "reason": str(problem),
             }
             continue
-        keys = asked.cells()
-        behind.update(keys)
-        entry, error = _output(name, asked, [by_key[k] for k in keys])
+        needed = asked.cells()
+        behind.update(needed)
+        entry, error = _output(name, asked, [by_key[k] for k in needed])
         drawn[name] = entry
         if error:
             failures.append(Failure(name, error, f"logs/{_kind(name)}/{name}.log", f"{command} {name}"))
@@ -227,20 +233,18 @@ def _error_in(log: Path) -> str | None:
     return lines[-1].removeprefix("bnonly: error: ") if lines and lines[-1].startswith("bnonly: error: ") else None
 
 
-def table(status: Status) -> str:
-    """Return a status as text."""
+def table(status: Status, each_output: bool = False) -> str:
+    """Return a status as text; `each_output` gives every figure and table a line of its own."""
     shown = [s for s in STATES if s in FINISHED[:1] or any(e[s] for e in status.experiments.values())]
     width = max(14, *(len(n) for n in status.experiments))
     lines = [f"{'experiment':<{width}} {'cells':>6} " + " ".join(f"{s:>8}" for s in shown) + "   training left"]
     for name, entry in status.experiments.items():
-        note = "   (on request)" if entry["on_request"] else ""
+        notes = [f"{entry['shared']} shared with rows above"] if entry["shared"] else []
+        notes += ["on request"] if entry["on_request"] else []
+        note = f"   ({'; '.join(notes)})" if notes else ""
         counts = " ".join(f"{entry[s]:>8}" for s in shown)
         lines.append(f"{name:<{width}} {entry['cells']:>6} {counts}   {_left(entry['seconds_left'])}{note}")
-    by_state: dict[str, list[str]] = {}
-    for name, entry in status.outputs.items():
-        text = name if entry["state"] != "waiting" else f"{name} ({entry['finished']}/{entry['cells']})"
-        by_state.setdefault(entry["state"], []).append(text)
-    lines += ["", *(f"{state + ':':<9} {', '.join(names)}" for state, names in by_state.items())]
+    lines += ["", *(_each_output(status) if each_output else _outputs(status))]
     under_way = [s for s in status.cells if s.state == "running"]
     for s in under_way[:20]:
         left = "" if s.seconds_left is None else f", {duration(s.seconds_left)} left"
@@ -277,5 +281,25 @@ def table(status: Status) -> str:
     return "\n".join(plain(line) for line in lines)
 
 
-def _left(seconds: float) -> str:
+def _outputs(status: Status) -> Iterator[str]:
+    by_state: dict[str, list[str]] = {}
+    for name, entry in status.outputs.items():
+        by_state.setdefault(entry["state"], []).append(name)
+    waiting = len(by_state.pop("waiting", ()))
+    for state, names in by_state.items():
+        yield f"{state + ':':<9} {', '.join(names)}"
+    if waiting:
+        what = "1 figure or table waits" if waiting == 1 else f"{waiting} figures and tables wait"
+        yield f"waiting:  {what} for training (--outputs lists them)"
+
+
+def _each_output(status: Status) -> list[str]:
+    rows = [["figure or table", "state", "trained", "training left"]]
+    for name, entry in status.outputs.items():
+        trained = f"{entry['finished']}/{entry['cells']}"
+        rows.append([name, entry["state"], trained, _left(entry["seconds_left"])])
+    return columns(rows, left=(0, 1, 3))
+
+
+def _left(seconds: float | None) -> str:
     return duration(seconds) if seconds else "-"
