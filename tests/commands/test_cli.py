@@ -177,6 +177,12 @@ def test_a_new_profile_trains_and_shows_a_question_of_ones_own(tmp_path, monkeyp
         assert cli.main(["new", name]) == 2 and said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("general", [(), ("--profile", "demo")])
+def test_without_a_command_the_help_is_printed(call, general):
+    status, out, err = call(*general)
+    assert (status, out) == (2, "") and err.startswith("usage: bnonly") and "examples:" in err and "error" not in err
+
+
 @pytest.mark.parametrize(("given", "meant"), [("tarin", "train"), ("statsu", "status"), ("fig", "figure")])
 def test_a_misspelt_command_is_answered(call, given, meant):
     status, _, err = call(given)

@@ -93,8 +93,11 @@ def _parser(files: Iterable[str]) -> argparse.ArgumentParser:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line in this process; return 0, or 2 after one line that states the error."""
+    """Run the command line in this process; return 0, or 2 after one line that states the error, or after the help if there is no command."""
     options, rest = _general().parse_known_args(arguments)
+    if not rest:
+        _parser(FILES).print_help(sys.stderr)
+        return 2
     named = next((word for word in rest if not word.startswith("-")), None)
     files = [file for file, commands in FILES.items() if named in commands]
     if named and not files:
