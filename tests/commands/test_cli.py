@@ -128,7 +128,11 @@ def test_what_is_not_trained_is_named_as_seen_from_here_with_the_command_that_tr
 def test_a_figure_names_what_it_lacks_as_seen_from_here(call):
     Path("elsewhere").mkdir(exist_ok=True)
     status, _, err = call("-C", "elsewhere", "figure", "fig05")
-    assert status == 2 and "fig05 needs elsewhere/results/" in err and err.endswith("draw it: snakemake fig05\n")
+    assert (
+        status == 2
+        and "fig05 needs elsewhere/results/" in err
+        and err.endswith("draw it: snakemake --directory elsewhere fig05\n")
+    )
 
 
 @pytest.mark.parametrize(

@@ -296,7 +296,12 @@ def again(options: argparse.Namespace) -> str:
 
 def workflow(options: argparse.Namespace) -> str:
     """Return the beginning of a command that lets Snakemake make something of the same run."""
-    return f"snakemake --profile {options.profile}" if options.profile else "snakemake"
+    words = ["snakemake"]
+    for name, value in (("--profile", options.profile), ("--directory", options.directory)):
+        words += [name, value] if value else []
+    if options.configfile:
+        words += ["--configfile", *options.configfile, "--"]  # Snakemake would take the target for one more file
+    return shlex.join(words)
 
 
 def cells(options: argparse.Namespace, specs: list[str], seeds: list[int]) -> tuple[list[Cell], Path]:

@@ -272,7 +272,7 @@ def table(status: Status, each_output: bool = False) -> str:
     for f in status.failures[:50]:
         lines += [
             f"failed:   {f.what}: {f.reason}",
-            *([f"          log:   {f.log}"] if f.log else []),
+            *([f"          log:   {paths.shown(f.log)}"] if f.log else []),
             f"          again: {f.retry}",
         ]
     if len(status.failures) > 50:
