@@ -31,14 +31,15 @@ def accepted(word: str, known: Iterable[str]) -> str:
         ``did you mean 'x'?`` or ``one of: a, b, c``.
     """
     names = [str(k) for k in known]
-    # With the zeros of fig02, fig25 would be nearer to fig2.
-    spelt = {_without_zeros(name): name for name in names}
-    near = difflib.get_close_matches(_without_zeros(str(word)), spelt, n=1, cutoff=0.5)
+    # As text, fig25 is nearer to fig2 than fig02 is.
+    spelt = {_padded(name): name for name in names}
+    near = difflib.get_close_matches(_padded(str(word)), spelt, n=1, cutoff=0.5)
     if near:
         return f"did you mean '{spelt[near[0]]}'?"
     shown = ", ".join(names[:20]) + (f", ... ({len(names)} in all)" if len(names) > 20 else "")
     return f"one of: {shown}" if names else "none is defined"
 
 
-def _without_zeros(text: str) -> str:
-    return re.sub(r"(?<!\d)0+(?=\d)", "", text)
+def _padded(text: str) -> str:
+    """Return a text with its numbers padded to at least two digits."""
+    return re.sub(r"\d+", lambda number: number[0].zfill(2), text)
