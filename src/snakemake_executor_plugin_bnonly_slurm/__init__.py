@@ -365,8 +365,8 @@ class Executor(RemoteExecutor):
         if self._notices.get(about, "") == text:
             return
         self._notices[about] = text
-        if text:
-            self.logger.warning(text)
         lines = [t for t in self._notices.values() if t]
         with contextlib.suppress(OSError):  # a full disk: the log has the message
             self._notice_file.write_text("".join(f"{line}\n" for line in lines))
+        if text:
+            self.logger.warning(text)
