@@ -80,7 +80,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement, at least")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as bnonly sets it
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as bnonly sets it
     cores = len(os.sched_getaffinity(0))
     about = f"{machine('cpu')}. {cores} trainings of one thread against one of {cores}, {options.rounds} rounds of at least {options.seconds:g} s."
     rows: list[dict[str, Any]] = []

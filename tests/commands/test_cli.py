@@ -411,12 +411,16 @@ def test_misspelt_options(given, said, tmp_path, bnonly):
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(("said", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_waiting_threads_sleep_unless_a_person_says_otherwise(monkeypatch, said, expected):
-    monkeypatch.setenv("OMP_WAIT_POLICY", said or "")
-    if said is None:
-        monkeypatch.delenv("OMP_WAIT_POLICY")
+@pytest.mark.parametrize(
+    ("said", "expected"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)]
+)
+def test_waiting_threads_soon_sleep_unless_a_person_says_otherwise(monkeypatch, said, expected):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, "")  # restored afterwards, also if `main` sets it
+        monkeypatch.delenv(name)
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(cli, "run", lambda given: 0)
-    assert cli.main(["cells"]) == 0 and os.environ["OMP_WAIT_POLICY"] == expected
+    assert cli.main(["cells"]) == 0 and os.environ.get("GOMP_SPINCOUNT") == expected
     code = "import bnonly.commands.cli, sys; sys.exit('torch' in sys.modules)"  # torch would have read it by then
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -125,9 +125,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; use the fork server if the environment requests it and the command computes."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    # OpenMP reads this when torch is imported.  Threads that wait for one another in a loop take the time of whoever keeps them
-    # waiting: on a busy machine that made a training of two threads 14 times slower (docs/engine.md).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # OpenMP reads this when torch is imported.  Threads that wait for one another in a long loop take the time of whoever
+    # keeps them waiting: on a busy machine that made a training of two threads many times slower (docs/engine.md).
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     if given[:1] == ["--serve"]:
         return fork_server.serve(Path(given[1]), run)
     if fork_server.VARIABLE in os.environ and {"train", "analyse"} & set(given):
