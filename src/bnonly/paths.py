@@ -41,6 +41,11 @@ def enter(folder: Path) -> None:
     os.chdir(folder)
 
 
+def typed(path: str | Path) -> Path:
+    """Return a path that the user typed, as seen from the current folder."""
+    return (_typed_in or Path()) / path
+
+
 def shown(path: str | Path) -> str:
     """Return a path for a message: as seen from where the user typed the command."""
     if _typed_in is None or Path(path).is_absolute():

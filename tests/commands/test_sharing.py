@@ -61,7 +61,7 @@ def test_an_import_restores_every_result_and_says_what_can_be_drawn(made, call, 
     assert "5 trainings imported, 0 were here already" in out and "can be drawn without training: " in out
     assert "fig03, " in out and "left out of figures/all, for lack of" in out and " cannot" not in out
     assert "draw with: snakemake --directory" in out and out.endswith(" figures/all report\n")
-    assert re.search(r": fig01, fig02, .*\(to see why: snakemake --directory \S+ -n fig01\)\n", out)
+    assert re.search(r": fig01, fig02, .*\(to see why: snakemake -n --directory \S+ fig01\)\n", out)
     got = files(Path.cwd())
     assert {n: c for n, c in got.items() if n.startswith("results/")} == {
         n: c for n, c in files(made).items() if n.startswith("results/")

@@ -1,6 +1,7 @@
 """What a profile says of the configuration is read as Snakemake reads it."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.mini import mini, write
 from bnonly import paths
 from bnonly.commands import cli
 from bnonly.config.layers import merge
+from bnonly.config.profile import command_line
 from bnonly.grid.resolve import resolve
 
 OVER = {"recipes": {"digits": {"lr": 0.3}}}
@@ -45,7 +47,7 @@ def of_snakemake(*arguments):
     for file in args.configfile:
         update_config(config, load_configfile(file))
     update_config(config, snakemake.parse_config(args.config))
-    return {c.digest() for c in resolve(merge(mini(), config)).cells.values()}
+    return {c.digest() for c in resolve(merge(mini(), command_line(config))).cells.values()}
 
 
 @pytest.mark.parametrize(
@@ -79,6 +81,31 @@ def test_the_workflow_profile_and_the_environments_profile_count(place, capsys, 
     assert with_profile == of_snakemake("--profile", "p")
     monkeypatch.setenv("SNAKEMAKE_PROFILE", "p")
     assert digests(capsys) == with_profile
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("scale=100",),
+        ("recipes.digits.lr=2e-1", "recipes.digits.milestones=[1.5]"),
+        ("recipes={digits: {lr: 0.2}}", "recipes.digits.augmentation.flip=true"),
+        ("architectures.ResNet-14-c4=null", "experiments.cifar-depth.architectures=[ResNet-8-c4]"),
+    ],
+)
+def test_a_command_that_is_suggested_has_what_was_set(given, place, capsys):
+    options = [word for text in given for word in ("--set", text)]
+    assert cli.main([*options, "figure", "fig05"]) == 2
+    command = shlex.split(capsys.readouterr().err.rpartition("draw it: ")[2])
+    assert command[0] == "snakemake" and command[-2:] == ["--", "fig05"]
+    assert of_snakemake(*command[1:]) == digests(capsys, *options) != digests(capsys)
+
+
+def test_a_command_that_is_suggested_finds_the_clone_and_the_data(place, capsys, monkeypatch):
+    (place / "elsewhere").mkdir()
+    monkeypatch.chdir(place / "elsewhere")
+    assert cli.main(["--config", "../config.yaml", "--data", "my data", "-C", ".", "figure", "fig05"]) == 2
+    command = f"BNONLY_DATA='{place}/elsewhere/my data' snakemake --snakefile ../Snakefile --directory . fig05\n"
+    assert capsys.readouterr().err.endswith(f"draw it: {command}")
 
 
 @pytest.mark.parametrize(

@@ -103,8 +103,11 @@ def wait_for_controller() -> None:
         time.sleep(PAUSE)
 
 
-def preflight(grid: Grid, data: Path, probe: bool) -> int:
-    """Print the findings of `check`, and with `probe` those of a job on a compute node; return an exit status."""
+def preflight(grid: Grid, data: Path, probe: bool, command: str) -> int:
+    """Print the findings of `check`, and with `probe` those of a job on a compute node; return an exit status.
+
+    `command` begins the command that starts the workflow.
+    """
     found = check(grid, data)
     if probe and not any(f.is_problem for f in found):
         found += _probe(grid, data)
@@ -115,10 +118,7 @@ def preflight(grid: Grid, data: Path, probe: bool) -> int:
         )
     if any(f.is_problem for f in found):
         return 2
-    print(
-        "ready: snakemake --profile slurm figures/all"
-        + ("" if probe else "   (--probe also looks from a compute node)")
-    )
+    print(f"ready: {command} figures/all" + ("" if probe else "   (--probe also looks from a compute node)"))
     return 0
 
 

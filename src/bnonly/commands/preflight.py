@@ -24,4 +24,4 @@ def run_preflight(options: argparse.Namespace) -> int:
     found = setup.read(options)
     from bnonly.cluster.preflight import preflight
 
-    return preflight(found.grid, found.data, options.probe)
+    return preflight(found.grid, found.data, options.probe, setup.workflow(options))

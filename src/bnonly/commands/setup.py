@@ -294,14 +294,31 @@ def again(options: argparse.Namespace) -> str:
     return shlex.join(["bnonly", *(word for name, value in given if value for word in (name, value))])
 
 
-def workflow(options: argparse.Namespace) -> str:
-    """Return the beginning of a command that lets Snakemake make something of the same run."""
-    words = ["snakemake"]
+def workflow(options: argparse.Namespace, *flags: str) -> str:
+    """Return the beginning of a command that lets Snakemake make something of the same run; the targets follow."""
+    words = ["snakemake", *flags]
+    snakefile = Path(options.config).with_name("Snakefile")
+    if snakefile.parent != Path() and paths.typed(snakefile).exists():
+        words += ["--snakefile", str(snakefile)]
     for name, value in (("--profile", options.profile), ("--directory", options.directory)):
         words += [name, value] if value else []
-    if options.configfile:
-        words += ["--configfile", *options.configfile, "--"]  # Snakemake would take the target for one more file
-    return shlex.join(words)
+    several = ["--configfile", *options.configfile] if options.configfile else []
+    several += ["--config", *map(_as_config, options.set)] if options.set else []
+    # Without the dashes, Snakemake would take the target for one more file or value.
+    words += [*several, "--"] if several else []
+    data = f"BNONLY_DATA={shlex.quote(os.path.abspath(paths.typed(options.data)))} " if options.data else ""
+    return data + shlex.join(words)
+
+
+def _as_config(text: str) -> str:
+    """Turn ``recipes.cifar10.lr=0.2`` into ``recipes={cifar10: {lr: 0.2}}``, as Snakemake's --config takes it."""
+    path, _, value = text.partition("=")
+    section, *keys = path.split(".")
+    if keys:
+        value = json.dumps(parse_value(value, path), default=str)
+    for key in reversed(keys):
+        value = f"{{{key}: {value}}}"
+    return f"{section}={value}"
 
 
 def cells(options: argparse.Namespace, specs: list[str], seeds: list[int]) -> tuple[list[Cell], Path]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import bnonly
 from bnonly import paths
 from bnonly.commands import setup
-from bnonly.commands.unpacking import unpack, write_profile
+from bnonly.commands.unpacking import Unpacked, unpack, write_profile
 from bnonly.config.layers import read_yaml
 from bnonly.console import size
 from bnonly.errors import UserError
@@ -93,11 +93,11 @@ def run_export(options: argparse.Namespace) -> int:
         print("not finished and left out: " + ", ".join(f"{n} {state}" for state, n in done.skipped.items()))
     for name, reason in done.outdated.items():
         print(f"left out, because it does not match these results: {name} ({reason})")
-    _tell_drawable(done, run.grid, _snakemake(options))
+    _tell_drawable(done, run.grid, setup.workflow(options, "-n"))
     return 0
 
 
-def _tell_drawable(done: Any, grid: Grid, snakemake: str) -> None:
+def _tell_drawable(done: Packed | Unpacked, grid: Grid, dry_run: str) -> None:
     print(f"can be drawn without training: {', '.join(done.drawable) or 'nothing'}")
     lacking = outputs.left_out(grid)
     others = {name: reason for name, reason in done.undrawable.items() if name not in lacking}
@@ -106,13 +106,7 @@ def _tell_drawable(done: Any, grid: Grid, snakemake: str) -> None:
     if len(others) > 5:
         print(f"  and {len(others) - 5} others cannot")
     if lacking:
-        print(outputs.note(lacking, f"{snakemake} -n {next(iter(lacking))}"))
-
-
-def _snakemake(options: argparse.Namespace) -> str:
-    """Return the workflow's command for this run."""
-    how = "snakemake" + (f" --profile {options.profile}" if options.profile else "")
-    return how + (f" --directory {shlex.quote(options.directory)}" if options.directory else "")
+        print(outputs.note(lacking, f"{dry_run} {next(iter(lacking))}"))
 
 
 def run_import(options: argparse.Namespace) -> int:
@@ -121,7 +115,7 @@ def run_import(options: argparse.Namespace) -> int:
     archive = Archive(path, options.sha256)
     if not options.own_configuration:
         run = setup.read(options)
-        grid, how = run.grid, _snakemake(options)
+        grid, how, dry_run = run.grid, setup.workflow(options), setup.workflow(options, "-n")
         done = unpack(archive, grid, options.keep)
     else:
         if options.profile or options.set:
@@ -134,10 +128,11 @@ def run_import(options: argparse.Namespace) -> int:
         done = unpack(archive, grid, options.keep)
         profile = Path(options.directory) / write_profile(archive, base, options.directory)
         how = f"snakemake --profile {shlex.quote(str(profile))}"
+        dry_run = f"{how} -n"
     print(f"{done.new} trainings imported, {done.present} were here already, {done.kept} kept as they were")
     if done.left_out:
         print(f"{done.left_out} large weights files were not in the archive; drawing does not need them")
-    _tell_drawable(done, grid, how)
+    _tell_drawable(done, grid, dry_run)
     print(f"draw with: {how} figures/all report")
     return 0
 
