@@ -349,8 +349,9 @@ class Plan:
 
     @property
     def targets(self) -> list[str]:
-        """The targets that are names, not files."""
-        return [*outputs.names(), *self.grid.experiments, "trainings", "report", "all"]
+        """The targets that a person types: names, and two files that stand for many."""
+        collections = ["figures/all", "figures/beyond", "trainings", "report", "all"]
+        return [*outputs.names(), *self.grid.experiments, *collections]
 
     # Progress
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from logging import WARNING, LogRecord
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
@@ -34,6 +35,8 @@ SHOWN = ("Nothing to be done", "This was a dry-run", "Complete log", "Unlocking"
 TERMINATING, FINISHING = "Terminating processes on user request", "Will exit after finishing"
 #: How it says that a job received the signal too.
 SIGNALLED = re.compile(r"died with <Signals\.SIG(INT|TERM)|non-zero exit status (130|143)\b")
+#: How it says that a job's command failed, and that a signal ended it; the status is the shell's, 128 plus the signal's number.
+COMMAND, KILLED = "CalledProcessError", re.compile(r"died with <Signals\.(\w+)|non-zero exit status (129|1[345]\d)\b")
 #: How it ends after a stop or a failure, of which the last lines say more.
 INCOMPLETE = "At least one job did not complete successfully"
 #: What the last line counts, by rule.
@@ -158,8 +161,12 @@ class LogHandler(LogHandlerBase):
     def _message(self, record: LogRecord) -> None:
         self._plan_of_dry_run(record)
         text = self.format(record)
-        if SIGNALLED.search(text) or (self._stopped and "CalledProcessError" in text):
+        if SIGNALLED.search(text):
             self._stop()
+        elif COMMAND in text:  # the job's own error follows, with the end of its log
+            if not self._stopped and (found := KILLED.search(text)):
+                name = found[1] or Signals(int(found[2]) - 128).name
+                self._say(f"a command was ended by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}")
         elif INCOMPLETE not in text or not (self._stopped or self._failed):
             self._say(_ours(text) or text)
             self._suggest(text)
@@ -180,7 +187,7 @@ class LogHandler(LogHandlerBase):
 
     def _suggest(self, text: str) -> None:
         """Say what a misspelt target may be."""
-        for target in re.findall(r"No rule to produce ([\w-]+)", text):
+        for target in re.findall(r"No rule to produce (\S+)", text):
             if self._plan:
                 self._say(f"bnonly: no target '{target}'; {accepted(target, self._plan.targets)}")
 
@@ -213,12 +220,16 @@ class LogHandler(LogHandlerBase):
     def _error(self, record: Any) -> None:
         job = self._running.pop(record.jobid, None)
         title = job.title if job else record.rule_name
-        logs = [Path(file.split(" ")[0]) for file in record.log]
+        logs = [Path(file.partition(" (")[0]) for file in record.log]
         lines = next((t for t in map(_tail, logs) if t), [])
-        if self._stopped and not any("bnonly: error: " in line for line in lines):
+        ours = [line for line in lines if "bnonly: error: " in line]
+        if self._stopped and not ours:
             self._say(f"{time.strftime('%H:%M:%S')}    stopped  {title}")
             return
-        self._failed[title] = lines[-1].removeprefix("bnonly: error: ") if lines else "no log was written"
+        if said := (getattr(record, "rule_msg", None) or "").strip():  # SLURM's reason
+            lines = [*lines, said]
+        reason = (ours or lines or ["no log was written"])[-1]
+        self._failed[title] = reason.removeprefix("bnonly: error: ")
         self._say("\n".join([f"{time.strftime('%H:%M:%S')}     FAILED  {title}", *(f"    {line}" for line in lines)]))
         for log in logs:
             self._say(f"    log: {os.path.relpath(log.absolute(), self._start)}")

@@ -17,7 +17,7 @@ TRAIN = {"arch": "ResNet-14", "regime": "bn", "seed": "0"}
 class Plan:
     """A training takes 100 s, of which there are 2 at a time."""
 
-    at_a_time, note, targets = 2, "left out of figures/all: fig17", ["fig02", "cifar-depth"]
+    at_a_time, note, targets = 2, "left out of figures/all: fig17", ["fig02", "cifar-depth", "figures/all"]
     expected = SimpleNamespace(device="cpu:2")
 
     def seconds(self, rule, wildcards):
@@ -113,6 +113,35 @@ def test_a_failure_has_its_reason_its_log_and_its_remedy(handler, capsys):
 
 
 @pytest.mark.parametrize(
+    ("status", "shown"),
+    [
+        ("returned non-zero exit status 2.", ""),
+        ("returned non-zero exit status 137.", "a command was ended by SIGKILL (out of memory?)\n"),
+        ("died with <Signals.SIGSEGV: 11>.", "a command was ended by SIGSEGV\n"),
+    ],
+)
+def test_of_a_command_that_failed_only_a_signal_is_said(handler, capsys, status, shown):
+    """The end of the job's log follows."""
+    said = f"RuleException:\nCalledProcessError in file 'x.smk', line 4:\nCommand 'set -eu; bnonly train' {status}"
+    say(handler(), LogEvent.ERROR, ERROR, said)
+    assert capsys.readouterr().err == shown
+
+
+def test_a_failure_on_a_cluster_has_slurms_reason_and_log(handler, capsys):
+    made = handler()
+    start(made, 1, "batch", "Train ResNet-14+bn+0", {"batch": "ResNet-14+bn+0"})
+    log = Path("my logs/7.log").absolute()
+    log.parent.mkdir()
+    log.write_text("epoch 3\n")
+    logs = ["logs/batch/x.log (check log file(s) for error details)", str(log)]
+    said = "SLURM job 7: timeout on n1: epoch 3. "
+    say(made, LogEvent.JOB_ERROR, ERROR, jobid=1, rule_name="batch", rule_msg=said, log=logs)
+    assert "    epoch 3\n    SLURM job 7: timeout on n1" in capsys.readouterr().err
+    made.close()
+    assert "failed: Train ResNet-14+bn+0: SLURM job 7: timeout on n1: epoch 3.\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("level", "said"),
     [
         (INFO, "Will exit after finishing currently running jobs (scheduler)."),
@@ -173,7 +202,7 @@ def test_a_dry_run_says_what_how_long_and_why(handler, capsys):
     assert len(err.splitlines()) < 10
 
 
-@pytest.mark.parametrize(("target", "meant"), [("fig2", "fig02"), ("figure2", "fig02"), ("cifar-dept", "cifar-depth")])
+@pytest.mark.parametrize(("target", "meant"), [("fig2", "fig02"), ("figure2", "fig02"), ("cifar-dept", "cifar-depth"), ("figure/all", "figures/all")])  # fmt: skip
 def test_a_misspelt_target_is_answered(handler, capsys, target, meant):
     made = handler()
     say(made, None, ERROR, f"MissingRuleException:\nNo rule to produce {target} (if you use input functions ...)")
