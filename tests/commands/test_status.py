@@ -106,6 +106,15 @@ def test_a_figure_that_was_changed_is_not_drawn(run, change):
     )
 
 
+def test_files_are_named_as_seen_from_where_the_user_is(run, monkeypatch):
+    cache.keep("0" * 16, [Path(TRAINED) / "metrics.parquet"])
+    paths.figure("fig05", "png").write_bytes(b"\x00")
+    monkeypatch.chdir("..")
+    assert f"run/{paths.finished('0' * 16)}: " in run("prune", "--dry-run")[1]
+    monkeypatch.chdir("..")
+    assert "fig05 (run/figures/fig05.png was changed after it was made)" in run("export", "out.zip")[1]
+
+
 def test_prune_says_what_it_did(run, monkeypatch):
     for digest in ("0" * 16, "1" * 16):
         cache.keep(digest, [Path(TRAINED) / "metrics.parquet"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,23 +54,31 @@ def prune(grid: Grid, dry_run: bool, last: Grid | None = None) -> Iterator[str]:
     """
     asked = {cell.digest() for cell in grid.cells.values()}
     wanted = asked | {cell.digest() for cell in last.cells.values()} if last else asked
-    freed, kept = 0, list[str]()
-    for digest in cache.digests():
-        if digest not in wanted:
-            size, problem = cache.size(digest), "" if dry_run else _remove(paths.finished(digest))
-            yield f"{paths.finished(digest)}: {problem or f'{size / 1e6:.1f} MB'}"
-            freed, kept = (freed, [*kept, digest]) if problem else (freed + size, kept)
-    for path in sorted(paths.RESULTS.glob("*/*/seed*/.checkpoint-*.pt")):
-        found = lock.owner_of(path.parent)
-        if path.stem.removeprefix(".checkpoint-") not in wanted and not (found and lock.is_alive(path.parent, found)):
-            size, problem = path.stat().st_size, "" if dry_run else _remove(path)
-            yield f"{path}: {problem or f'{size / 1e6:.1f} MB'}"
-            freed, kept = (freed, [*kept, path.name]) if problem else (freed + size, kept)
+    freed, kept = 0, 0
+    for path, size in _unneeded(wanted):
+        problem = "" if dry_run else _remove(path)
+        yield f"{paths.shown(path)}: {problem or f'{size / 1e6:.1f} MB'}"
+        if problem:
+            kept += 1
+        else:
+            freed += size
     yield f"{freed / 1e6:.1f} MB {'would be' if dry_run else 'were'} freed"
     if kept:
         raise UserError(
-            f"{paths.RESULTS}: {len(kept)} could not be removed; ask the user whom they belong to, or see above"
+            f"{paths.shown(paths.RESULTS)}: {kept} could not be removed, for the reasons above; "
+            "if they belong to another user, ask that user"
         )
+
+
+def _unneeded(wanted: Container[str]) -> Iterator[tuple[Path, int]]:
+    """Yield what belongs to no cell of these digests and to no training that goes on, each with its size in bytes."""
+    for digest in cache.digests():
+        if digest not in wanted:
+            yield paths.finished(digest), cache.size(digest)
+    for path in sorted(paths.RESULTS.glob("*/*/seed*/.checkpoint-*.pt")):
+        found = lock.owner_of(path.parent)
+        if path.stem.removeprefix(".checkpoint-") not in wanted and not (found and lock.is_alive(path.parent, found)):
+            yield path, path.stat().st_size
 
 
 def _remove(path: Path) -> str:

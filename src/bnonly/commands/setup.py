@@ -203,7 +203,7 @@ def recorded() -> Setup | None:
         return Setup(resolve(found, str(paths.CONFIGURATION)), Path(), found)
     except (ValueError, AttributeError, OSError, UserError) as problem:
         raise UserError(
-            f"{paths.CONFIGURATION}: cannot be read ({problem}); the next run of snakemake writes it again"
+            f"{paths.shown(paths.CONFIGURATION)}: cannot be read ({problem}); the next run of snakemake writes it again"
         ) from None
 
 

@@ -207,7 +207,7 @@ def export(
     packed.skipped = dict(Counter(s for s in states.values() if s not in FINISHED))
     if not done:
         raise UserError(
-            f"{paths.RESULTS}: nothing of '{grid.title}' is finished, so there is nothing to export; see bnonly status"
+            f"{paths.shown(paths.RESULTS)}: nothing of '{grid.title}' is finished, so there is nothing to export; see bnonly status"
         )
     with atomic.writing(path) as stream, Writer(stream) as writer:
         labels = []
@@ -219,7 +219,9 @@ def export(
         made, packed.outdated = _made(grid)
         for file in sorted(made):
             writer.add(f"{PREFIX}/{file}", Path(file).read_bytes())
-        packed.drawable, packed.undrawable = outputs.drawable(grid, lambda f: f.as_posix() in writer.sums)
+        packed.drawable, packed.undrawable = outputs.drawable(
+            grid, lambda file: "" if file.as_posix() in writer.sums else f"{file} is not in the archive"
+        )
         content = {
             "format": FORMAT,
             "title": grid.title,

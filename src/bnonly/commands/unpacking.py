@@ -160,7 +160,9 @@ def unpack(archive: Archive, grid: Grid, keep: bool = False) -> Unpacked:
         here = [Path(folder) / name for name in _NAMES if (Path(folder) / name).exists()]
         if {f.name for f in here} >= set(paths.TRAINED.values()) and not cache.holds(digest):
             cache.keep(digest, here)  # as after a training: if Snakemake deletes the files, the cache restores them
-    done.drawable, done.undrawable = outputs.drawable(grid, Path.exists)
+    done.drawable, done.undrawable = outputs.drawable(
+        grid, lambda file: "" if file.exists() else f"{paths.shown(file)} does not exist"
+    )
     return done
 
 

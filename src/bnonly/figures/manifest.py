@@ -53,7 +53,7 @@ def _entries(grid: Grid) -> list[dict[str, Any]]:
     for name in outputs.wanted(grid):
         asked = outputs.ask(grid, name)
         if found := staleness.fault_of(asked):
-            raise UserError(f"{name}: {found.text}; draw it again with: snakemake {name}")
+            raise UserError(f"{name}: {found.text}; the same snakemake command draws it again")
         files = {file: hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in outputs.files(name)}
         cells = {str(key.folder): digest for key, digest in asked.cells().items()}
         entries.append({"name": name, "sha256": files, "cells": cells})

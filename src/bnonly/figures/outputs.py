@@ -125,15 +125,22 @@ def inputs(asked: Request) -> list[Path]:
     return asked.files() + ([paths.counts()] if asked.name in COUNTED else [])
 
 
-def drawable(grid: Grid, there: Callable[[Path], bool]) -> tuple[list[str], dict[str, str]]:
-    """Return the figures and tables whose input files exist, and for each other one the reason why it cannot be drawn."""
+def drawable(grid: Grid, lack: Callable[[Path], str]) -> tuple[list[str], dict[str, str]]:
+    """Return the figures and tables that can be drawn, and for each other one the reason why not.
+
+    Parameters
+    ----------
+    grid : Grid
+        The grid.
+    lack : callable
+        Says of an input file that it is missing; returns "" if it is there.
+    """
     good, bad = [], left_out(grid)
     for name in wanted(grid, bad):
-        lacking = next((f for f in inputs(ask(grid, name)) if not there(f)), None)
-        if lacking is None:
-            good.append(name)
+        if lacking := next(filter(None, map(lack, inputs(ask(grid, name)))), ""):
+            bad[name] = lacking
         else:
-            bad[name] = f"{lacking} is not there"
+            good.append(name)
     return good, bad
 
 

@@ -57,14 +57,14 @@ def fault(name: str, made: str, files: Iterable[str], root: Path = Path(".")) ->
     sums = noted.get("sha256")
     for file in files:
         if not (root / file).is_file():
-            return Fault("missing", f"{file} is missing")
+            return Fault("missing", f"{paths.shown(root / file)} is missing")
     if noted.get("made_from") != made:
         return Fault("stale", f"{name} was made from other results, or by other code")
     for file in files:
         with suppress(OSError):  # an unreadable file counts as changed
             if isinstance(sums, dict) and sums.get(file) == _sha256(root / file):
                 continue
-        return Fault("damaged", f"{file} was changed after it was made")
+        return Fault("damaged", f"{paths.shown(root / file)} was changed after it was made")
     return None
 
 
