@@ -12,6 +12,7 @@ from scipy import stats
 from tests.figures import synthetic
 from tests.figures.drawing import DEPTH, IMAGENET, WIDTH, composed, numbers, texts, tiny
 
+from bnonly import paths
 from bnonly.errors import UserError
 from bnonly.figures import render
 from bnonly.figures.catalog import FIGURES
@@ -126,8 +127,9 @@ def test_runs_on_different_data_of_one_name_are_not_shown_together(tmp_path):
     for cell, data_sha256 in zip(grid.cells.values(), ("1" * 64, "2" * 64), strict=True):
         synthetic.write_one(tmp_path, cell, "metrics", data_sha256=data_sha256)
     data = Results(request(grid, "fig02", (Need(DEPTH, ("all",)),)), tmp_path)
-    with pytest.raises(UserError, match="seed1/metrics.parquet: was trained on other .* data than .*seed0"):
+    with pytest.raises(UserError, match="seed1/metrics.parquet: was trained on other .* data than .*seed0") as mistake:
         data.accuracy(data.panel(DEPTH))
+    assert all(str(paths.finished(cell.digest())) in str(mistake.value) for cell in grid.cells.values())
 
 
 @pytest.mark.parametrize("name", ["fig04", "fig15", "fig16", "fig21", "fig23"])

@@ -112,8 +112,10 @@ def test_results_of_two_engines_or_data_sets_are_refused(tmp_path, change, messa
 def test_data_of_one_name_but_other_content_are_refused(tmp_path, grid):
     make(tmp_path, grid, "top1", {"ResNet-14/bn": 60})
     synthetic.write_one(tmp_path, grid.cell("ResNet-32", "bn", 0), "metrics", data_sha256="1" * 64)
-    with pytest.raises(UserError, match="was trained on other cifar10 data than"):
+    with pytest.raises(UserError, match="was trained on other cifar10 data than") as mistake:
         judge.judge(grid, root=tmp_path)
+    copies = [paths.finished(grid.cell(name, "bn", 0).digest()) for name in ("ResNet-14", "ResNet-32")]
+    assert all(str(copy) in str(mistake.value) for copy in copies)
 
 
 def test_damaged_and_stale_files_count_as_missing_and_are_named(tmp_path, grid):

@@ -17,6 +17,7 @@ from bnonly.console import listed
 from bnonly.errors import UserError, accepted
 from bnonly.figures.needs import Architecture, Panel, Request
 from bnonly.grid.cell import Key
+from bnonly.results import cache
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +68,7 @@ class Results:
         self._stated = request.stated
         self._root = root
         self._tables: dict[tuple[str, Key], tuple[pa.Table, dict[str, Any]]] = {}
-        self._data: dict[str, tuple[Path, str]] = {}
+        self._data: dict[str, tuple[tuple[Path, str], str]] = {}
 
     @property
     def runs(self) -> str:
@@ -105,19 +106,18 @@ class Results:
 
         if (kind, key) not in self._tables:
             path = self._root / key.folder / paths.PARQUET[kind]
-            found = parquet.read(path, kind, panel.cells[key.architecture][key.regime][key.seed])
+            digest = panel.cells[key.architecture][key.regime][key.seed]
+            found = parquet.read(path, kind, digest)
             if kind == "metrics":
-                self._same_data(path, found[1]["data"])
+                self._same_data((path, digest), found[1]["data"])
             self._tables[kind, key] = found
         return self._tables[kind, key]
 
-    def _same_data(self, path: Path, data: dict[str, Any]) -> None:
+    def _same_data(self, run: tuple[Path, str], data: dict[str, Any]) -> None:
         """Refuse to combine runs that were trained on different data of the same name."""
-        first, sha256 = self._data.setdefault(data["dataset"], (path, data["sha256"]))
+        first, sha256 = self._data.setdefault(data["dataset"], (run, data["sha256"]))
         if data["sha256"] != sha256:
-            raise UserError(
-                f"{path}: was trained on other {data['dataset']} data than {first}; delete the one made with the old data"
-            )
+            raise cache.on_other_data(data["dataset"], run, first)
 
     def parameters(self, panel: Panel, architecture: Architecture, regime: str) -> dict[str, int]:
         """Return the parameter counts recorded when a cell was trained."""

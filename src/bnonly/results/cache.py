@@ -118,6 +118,18 @@ def recorded_digest(path: Path) -> str | None:
     return rest[:16].decode("ascii", "replace") if found else None
 
 
+def on_other_data(dataset: str, one: tuple[Path, str], other: tuple[Path, str]) -> UserError:
+    """Return the error for two results on different data of one name, each given by its file and its cell's digest.
+
+    The remedy names the cached copies too, from which deleted results would come back.
+    """
+    (path, digest), (first, known) = one, other
+    return UserError(
+        f"{paths.shown(path)}: was trained on other {dataset} data than {paths.shown(first)}; delete the one made with the old data "
+        f"and its copy ({paths.finished(digest)} or {paths.finished(known)})"
+    )
+
+
 def _sums(digest: str) -> dict[str, str]:
     return atomic.read_json(paths.finished(digest) / _SUMS)
 

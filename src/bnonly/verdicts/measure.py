@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from bnonly import paths
 from bnonly.errors import UserError
 from bnonly.grid.cell import Cell, Key, differences
 from bnonly.grid.resolve import Grid
-from bnonly.results import parquet
+from bnonly.results import cache, parquet
 from bnonly.results.metrics import METRICS, Value, measure
 
 #: A run within so many points of the accuracy of guessing has failed.
@@ -42,7 +43,7 @@ class Measurements:
         self.unusable: dict[Key, str] = {}
         self._tables: dict[tuple[str, Key], dict[str, np.ndarray]] = {}
         self._values: dict[tuple[Any, ...], Value] = {}
-        first: dict[str, tuple[Path, str]] = {}
+        first: dict[str, tuple[tuple[Path, str], str]] = {}
         for key, cell in grid.cells.items():
             path = root / paths.metrics(key.folder)
             if not path.exists():
@@ -56,11 +57,10 @@ class Measurements:
                 self.unusable[key] = _stale(path, cell, label)
                 continue
             dataset, sha256 = label["data"]["dataset"], label["data"]["sha256"]
-            other, known = first.setdefault(dataset, (path, sha256))
+            run = path, cell.digest()
+            other, known = first.setdefault(dataset, (run, sha256))
             if known != sha256:
-                raise UserError(
-                    f"{path}: was trained on other {dataset} data than {other}; delete the one made with the old data"
-                )
+                raise cache.on_other_data(dataset, run, other)
             self.labels[key] = label
 
     def seeds(self, folder: str, regime: str) -> list[int]:
@@ -151,21 +151,20 @@ def usable(value: Value) -> bool:
 
 
 def _stale(path: Path, cell: Cell, label: dict[str, Any]) -> str:
-    import json
-
+    where = paths.shown(path)
     theirs = label.get("cell", {})
     for name, mine in (("engine", cell.engine), ("precision", cell.precision)):
         found = theirs.get(name, "reference" if name == "engine" else "fp32")
         if found != mine:
             raise UserError(
-                f"{path}: was made with {name} {found}, the configuration has {mine}; results of two {name}s are not compared: "
+                f"{where}: was made with {name} {found}, the configuration has {mine}; results of two {name}s are not compared: "
                 "give each a folder of its own"
             )
     found = theirs.get("recipe", {}).get("dataset", cell.recipe.dataset)
     if found != cell.recipe.dataset:
         raise UserError(
-            f"{path}: was trained on {found}, the configuration has {cell.recipe.dataset}; results on two data sets are not "
+            f"{where}: was trained on {found}, the configuration has {cell.recipe.dataset}; results on two data sets are not "
             "compared: give each a folder of its own"
         )
     what = differences(cell.canonical(), json.dumps(theirs, sort_keys=True, separators=(",", ":")))
-    return f"{path}: was made with another configuration ({what})"
+    return f"{where}: was made with another configuration ({what})"
