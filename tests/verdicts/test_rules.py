@@ -365,3 +365,17 @@ def test_an_inconsistent_claim_shows_arithmetic_and_finding(tmp_path, grid):
 
 def test_prior_work_is_not_rerun(tmp_path, grid):
     assert decide_one(tmp_path, grid, external="of others").verdict == verdict.EXTERNAL
+
+
+@pytest.mark.parametrize(
+    ("value", "n", "reason"),
+    [
+        (float("nan"), 5, "Too few networks for the rule's statistic."),  # a trend of one network
+        (float("nan"), 0, "Too few networks for the rule's statistic."),
+        (60.0, 1, "A single run has no interval; two or more are needed."),
+        (60.0, 5, "The interval is too wide: it crosses the rule's bound."),
+    ],
+)
+def test_an_undecided_claim_says_what_is_lacking(value, n, reason):
+    evidence = verdict.Evidence("ResNet-14/bn", value, 0.1, n, 50, 70, UNDECIDED)
+    assert verdict.reason_of(UNDECIDED, [evidence]) == reason

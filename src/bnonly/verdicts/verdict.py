@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -89,6 +90,8 @@ def reason_of(verdict: str, evidence: Sequence[Evidence]) -> str:
             return "The interval lies outside what the rule accepts."
         return f"{len(bad)} of {len(evidence)} intervals outside what the rule accepts, {bad[0].what} first."
     open_ = [e for e in evidence if e.verdict == UNDECIDED]
+    if any(math.isnan(e.value) for e in open_):
+        return "Too few networks for the rule's statistic."
     if any(e.n < 2 for e in open_):
         return "A single run has no interval; two or more are needed."
     if not several:
