@@ -8,7 +8,7 @@ import pytest
 from tests.mini import mini
 
 from bnonly import paths
-from bnonly.cluster import batches, limits, queue, slurm
+from bnonly.cluster import batches, limits, preflight, queue, slurm
 from bnonly.grid.resolve import resolve
 from bnonly.results import lock
 
@@ -86,6 +86,42 @@ def test_limits_are_read_as_sacctmgr_prints_them(monkeypatch):
     assert list(limits.too_much(found, {"cpu": 4, "mem": 16_000, "gres/gpu": 2})) == [
         "the job requests gres/gpu=2, but account lab allows 1; it would wait for ever",
         "the job requests mem=16000, but QOS short allows 8192; it would wait for ever",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "states"),
+    [("", []), ("7|RUNNING|None|n1|batch a|b\n8|PENDING|Priority||figure\n", ["RUNNING", "PENDING"])],
+)
+def test_the_queue_is_read_as_squeue_prints_it(monkeypatch, said, states):
+    monkeypatch.setattr(slurm, "call", lambda *command: said)
+    assert [entry.state for entry in slurm.queue("mine")] == states
+
+
+@pytest.mark.parametrize("said", [None, "slurm_load_jobs error: try again later\n", "7|RUNNING|None|n1|batch\n\n"])
+def test_an_answer_that_cannot_be_read_is_none(monkeypatch, said):
+    """Jobs that it does not list have not ended."""
+    monkeypatch.setattr(slurm, "call", lambda *command: said)
+    assert slurm.queue("mine") is None
+
+
+def test_a_bad_record_of_a_failure_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    known = {"job": "7", "comment": "batch a 0", "reason": "timeout", "log": ""}
+    for name, content in (("a", json.dumps(known)), ("b", json.dumps(known)[:9]), ("c", "[]"), ("d", '{"job": 7}')):
+        path = slurm.LOGS / "rule_batch" / name / slurm.FAILURE
+        path.parent.mkdir(parents=True)
+        path.write_text(content)
+    assert slurm.failures() == [known]
+
+
+def test_a_probe_without_srun_says_so(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    paths.RESULTS.mkdir()
+    monkeypatch.setenv("PATH", "")
+    found = preflight._probe(resolve(mini() | {"cluster": {"gpu": "none"}}), tmp_path)
+    assert [(f.is_problem, f.text) for f in found] == [
+        (True, "srun: No such file or directory; the probe needs it here")
     ]
 
 

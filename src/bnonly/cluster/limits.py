@@ -44,7 +44,9 @@ def find(account: str, qos: str, partition: str) -> list[Limits]:
         if (not account or row[0].lower() == account.lower()) and row[1] in ("", partition):
             found.append(_limits(f"account {row[0]}", *row[3:]))
             names |= {row[2]} if not qos else set()
-    names |= set(re.findall(r"\bQoS=(\S+)", slurm.call("scontrol", "show", "partition", partition) or "")) - {"N/A"}
+    if partition:  # without a name, scontrol shows all partitions
+        said = slurm.call("scontrol", "show", "partition", partition) or ""
+        names |= set(re.findall(r"\bQoS=(\S+)", said)) - {"N/A"}
     for row in _show("qos", "", "name,maxsubmitjobsperuser,maxwall,maxtres,maxtrespu"):
         if row[0] in names:
             found.append(_limits(f"QOS {row[0]}", *row[1:]))

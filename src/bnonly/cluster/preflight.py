@@ -298,9 +298,11 @@ def _probe(grid: Grid, data: Path) -> list[Finding]:
             script,
         ]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=900, cwd="/")
-        except (OSError, subprocess.TimeoutExpired):
-            return [Finding(False, "the probe did not start within 15 minutes: the partition is busy")]
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=900, cwd="/")
+        except subprocess.TimeoutExpired:
+            return [Finding(False, "the probe did not end within 15 minutes: the partition is busy")]
+        except OSError as problem:
+            return [Finding(True, f"srun: {problem.strerror}; the probe needs it here")]
     if done.returncode:
         said = slurm.telling(done.stdout or done.stderr)
         own = said.startswith(("does not", "was given"))

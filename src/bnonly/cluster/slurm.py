@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from bnonly.results import atomic
 
 #: The executor's folder of logs, its list of waiting jobs, and the file with a job's last failure (in that job's logs).
 LOGS, NOTICES, FAILURE = Path(".snakemake/slurm_logs"), "waits_for.txt", "failure.json"
@@ -99,15 +100,16 @@ def job_name(folder: Path) -> str:
 
 
 def queue(name: str) -> list[Entry] | None:
-    """Return the user's jobs of a name, including recently ended ones; None if the controller does not answer."""
+    """Return the user's jobs of a name, including recently ended ones; None without an answer that can be read."""
     text = call("squeue", "--me", f"--name={name}", "--states=all", "--noheader", "--format=%i|%T|%r|%N|%k")
-    return None if text is None else [Entry(*line.split("|", 4)) for line in text.splitlines()]
+    rows = [line.split("|", 4) for line in text.splitlines()] if text is not None else [[]]
+    return [Entry(*row) for row in rows] if all(len(row) == 5 for row in rows) else None
 
 
 def is_away() -> bool:
     """Whether the controller does not answer, which passes; a SLURM that is not set up here is not away."""
     try:
-        done = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, errors="replace", timeout=60)
     except subprocess.TimeoutExpired:
         return True
     except OSError:
@@ -135,7 +137,8 @@ def submit(options: Sequence[str], script: str) -> str:
     }
     try:
         done = subprocess.run(
-            ["sbatch", "--parsable", *options], input=script, capture_output=True, text=True, timeout=120, env=environment
+            ["sbatch", "--parsable", *options],
+            input=script, capture_output=True, text=True, errors="replace", timeout=120, env=environment,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as problem:
         raise Refused(str(problem)) from None
@@ -163,7 +166,8 @@ def notices() -> list[str]:
 
 def failures() -> list[dict[str, str]]:
     """Return the last failure of each job in this run's folder without a later success: job, comment, reason, log."""
-    return [json.loads(path.read_text()) for path in sorted(LOGS.glob(f"rule_*/*/{FAILURE}"))]
+    found = map(atomic.read_json, sorted(LOGS.glob(f"rule_*/*/{FAILURE}")))
+    return [f for f in found if all(isinstance(f.get(key), str) for key in ("job", "comment", "reason", "log"))]
 
 
 def last_word(log: Path) -> str:
@@ -189,7 +193,7 @@ def telling(text: str) -> str:
 def call(*command: str, timeout: float = 30) -> str | None:
     """Return the output of a SLURM command; None if it fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
