@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnonly.commands import setup
+from bnonly.config.layers import parse_value, read_yaml
 from bnonly.config.reader import NAME
 from bnonly.errors import UserError
 
@@ -58,12 +59,16 @@ def add(commands: Commands) -> None:
 def run_new(options: argparse.Namespace) -> int:
     """Write a profile."""
     name = options.name
-    if not re.fullmatch(NAME, name):
-        raise UserError(f"{name}: a profile's name must be letters, digits, '.', '_' and '-'")
+    if not re.fullmatch(NAME, name) or parse_value(name, name) != name:
+        text = "must be letters, digits, '.', '_' and '-', and no word that YAML reads as a number, a date or a truth value"
+        raise UserError(f"{name}: a profile's name {text}")
     folder = Path(name)
     if folder.exists() or folder.is_symlink():
         raise UserError(f"{folder} already exists; choose another name")
-    experiments = setup.read(options).grid.experiments
+    # The new profile is laid over this file alone, whatever profile the options name.
+    experiments = read_yaml(options.config).get("experiments")
+    if not isinstance(experiments, dict):
+        raise UserError(f"{options.config}: experiments must be a mapping")
     if name in experiments:
         raise UserError(f"{name}: an experiment of {options.config} has this name; choose another")
     folder.mkdir()
