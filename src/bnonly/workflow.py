@@ -319,9 +319,10 @@ class Plan:
         for target in self._call.targets() or ("all",):
             folder, stem = Path(target).parent, Path(target).stem
             name = f"{folder.name}/{stem}" if folder.name == "beyond" else stem
-            if Key.parse(str(Path(target).parent)):
+            if Key.parse(str(folder)):
                 found.append(Path(target))
             else:
+                found += self.experiments.get(target, [])  # figures/all does not need one made on request
                 asked = outputs.beyond() if target == "figures/beyond" else self.wanted
                 for one in [name] if name in outputs.names() else asked:
                     found += outputs.ask(self.grid, one).files()

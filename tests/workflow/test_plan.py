@@ -98,6 +98,9 @@ def test_replicates_that_were_asked_for_share_a_batch(plan):
     assert [str(c) for c in found] == ["ResNet-8-c4/bn/seed0", "ResNet-8-c4/bn/seed2"]
     everything = plan(CLUSTER | {"outputs": ["fig05"]}, changes)
     assert everything.batch_of(of("ResNet-8-c4/bn/seed2")) == [paths.batch("ResNet-8-c4+bn+0-1-2")]
+    changes |= {"experiments__cifar-depth__on_request": True}
+    on_request = plan(CLUSTER, changes, targets=lambda: ["cifar-depth"])
+    assert on_request.batch_of(of("ResNet-8-c4/bn/seed2")) == [paths.batch("ResNet-8-c4+bn+0-1-2")]
 
 
 def test_a_job_on_a_node_does_not_submit_again(plan):
