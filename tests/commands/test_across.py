@@ -10,6 +10,7 @@ from scipy import stats
 from tests.commands.test_compare import NOISE, SEEDS, results
 
 from bnonly.commands import cli
+from bnonly.grid.datasets import DATASETS
 
 
 def rate(lr):
@@ -97,6 +98,17 @@ def test_what_else_differs_is_named(runs, capsys):
     cells = ["--cells", "*/bn/seed3", "--cells", "*/all/*"]
     err = call(capsys, runs[0], runs[2], *cells, "--across", "regime.train", status=2)
     assert "no two trainings differ in it alone; the nearest also differ in recipe.lr" in err
+
+
+def test_a_data_set_of_ones_own_is_a_difference(runs, tmp_path, capsys):
+    own = dataclasses.replace(DATASETS["digits"], name="mine", layout="small-images")
+
+    def change(cell):
+        return dataclasses.replace(cell, recipe=dataclasses.replace(cell.recipe, lr=3.0, dataset="mine", own_data=own))
+
+    results(tmp_path / "own", regimes=["bn"], change=change)
+    err = call(capsys, runs[0], str(tmp_path / "own"), "--across", "recipe.lr", status=2)
+    assert "no two trainings differ in it alone; the nearest also differ in recipe.dataset" in err
 
 
 def test_other_data_are_refused(runs, tmp_path, capsys):

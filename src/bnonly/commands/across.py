@@ -82,14 +82,15 @@ def across(sides: Sequence[Side], key: str, confidence: float = 0.95) -> Across:
     """
     runs = {run.cell.digest(): run for side in reversed(sides) for run in side.runs.values()}
     flat = {digest: _flat(dataclasses.asdict(run.cell)) for digest, run in sorted(runs.items())}
-    known = [k for k in next(iter(flat.values())) if k not in _NOT_COMPARED]
+    # Cells differ in their values if only one of them describes a data set of its own.
+    known = list(dict.fromkeys(k for values in flat.values() for k in values if k not in _NOT_COMPARED))
     if key not in known:
         spelt = next((k for k in known if k.endswith(f".{key}")), key)
         raise UserError(f"--across {key}: no such value of a training; {accepted(spelt, known)}")
     groups: dict[str, dict[str, dict[int, Run]]] = {}
     for digest, values in flat.items():
         rest = json.dumps({k: v for k, v in values.items() if k not in (*_NOT_COMPARED, key)})
-        replicates = groups.setdefault(rest, {}).setdefault(json.dumps(values[key]), {})
+        replicates = groups.setdefault(rest, {}).setdefault(json.dumps(values.get(key)), {})
         replicates.setdefault(runs[digest].cell.seed, runs[digest])
     compared = [by_value for by_value in groups.values() if len(by_value) > 1]
     if not compared:
@@ -110,10 +111,10 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _why_not(cells: list[dict[str, Any]], key: str) -> str:
     """Return why no two trainings can be compared: the value is always the same, or something else differs too."""
     first = cells[0]
-    others = [c for c in cells if c[key] != first[key]]
+    others = [c for c in cells if c.get(key) != first.get(key)]
     if not others:
-        return f"is {_text(first[key])} in every training; name runs that differ in it"
-    differing = [[k for k in c if c[k] != first[k] and k not in (*_NOT_COMPARED, key)] for c in others]
+        return f"is {_text(first.get(key))} in every training; name runs that differ in it"
+    differing = [[k for k in c if c[k] != first.get(k) and k not in (*_NOT_COMPARED, key)] for c in others]
     return f"no two trainings differ in it alone; the nearest also differ in {', '.join(min(differing, key=len)[:5])}"
 
 
