@@ -10,6 +10,7 @@ import pytest
 from tests.archives import GRID, TRAINED
 
 from bnonly import paths
+from bnonly.cluster import slurm
 from bnonly.figures import outputs, staleness
 from bnonly.grid.cell import Key
 from bnonly.results import atomic, cache
@@ -113,6 +114,16 @@ def test_files_are_named_as_seen_from_where_the_user_is(run, monkeypatch):
     assert f"run/{paths.finished('0' * 16)}: " in run("prune", "--dry-run")[1]
     monkeypatch.chdir("..")
     assert "fig05 (run/figures/fig05.png was changed after it was made)" in run("export", "out.zip")[1]
+
+
+def test_a_submission_of_a_figure_that_failed_is_tried_again_by_its_name(run):
+    for name, comment in (("a", "figure beyond+affine 0123"), ("b", "figure"), ("c", "counts  0123")):
+        path = slurm.LOGS / "rule_figure" / name / slurm.FAILURE
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"job": "7", "comment": comment, "reason": "timeout", "log": ""}))
+    (found,) = json.loads(run("status", "--json")[1])["failures"]
+    assert (found["what"], found["reason"]) == ("beyond/affine", "timeout")
+    assert found["retry"].endswith(" beyond/affine")
 
 
 def test_prune_says_what_it_did(run, monkeypatch):

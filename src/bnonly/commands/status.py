@@ -212,7 +212,7 @@ def _failed_submissions(
     """Yield jobs that ended before their commands could report a reason."""
     for record in slurm.failures():
         rule, cells = queue.job_of(record["comment"])
-        what = record["comment"].split(" ")[1]
+        what = record["comment"].partition(" ")[2].rpartition(" ")[0].replace("+", "/")  # of a figure: beyond/affine
         target = {"batch": "figures/all", "counts": "results/counts.csv"}.get(rule, what)
         if cells:
             lost = [k for k in cells if k in by_key and by_key[k].state in ("missing", "paused", "stale")]
