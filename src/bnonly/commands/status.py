@@ -212,12 +212,11 @@ def _failed_submissions(
     """Yield jobs that ended before their commands could report a reason."""
     for record in slurm.failures():
         rule, cells = queue.job_of(record["comment"])
-        what = record["comment"].partition(" ")[2].rpartition(" ")[0].replace("+", "/")  # of a figure: beyond/affine
-        target = {"batch": "figures/all", "counts": "results/counts.csv"}.get(rule, what)
+        wildcards = record["comment"].partition(" ")[2].rpartition(" ")[0]
+        what = target = wildcards.replace("+", "/")  # of a figure: beyond/affine
         if cells:
             lost = [k for k in cells if k in by_key and by_key[k].state in ("missing", "paused", "stale")]
-            targets = [str(paths.metrics(k.folder)) for k in lost]
-            what, target = ", ".join(by_key[k].cell for k in lost), " ".join(targets)
+            what, target = ", ".join(by_key[k].cell for k in lost), " ".join(str(paths.metrics(k.folder)) for k in lost)
         elif rule not in ("figure", "table") or drawn.get(what, {}).get("state") == "drawn":
             what = ""
         if what and what not in known:
