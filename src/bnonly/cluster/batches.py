@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -32,6 +33,8 @@ PATTERN = rf"{NAME}\+{NAME}\+\d+a?(-\d+a?)*"
 TRIES = 3
 #: Exit status that asks for another submission of the batch.
 AGAIN = 75
+#: Signals that pause a training.
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 def name(cells: Sequence[Cell], analysed: Collection[Key] = ()) -> str:
@@ -95,24 +98,28 @@ def run(
     def remember(number: int, frame: FrameType | None) -> None:
         stopped.append(number)
         if child:
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(child, number)
-            except ProcessLookupError:
-                pass
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+    def run_in_child(work: Callable[[Cell], int], cell: Cell) -> int:
+        """Return a child's status as a shell does: 128 plus the signal's number if a signal ended it."""
+        nonlocal child
+        child = os.fork()
+        if child == 0:
+            _become(work, cell)
+        if stopped:  # a signal came during the fork
+            os.kill(child, stopped[-1])
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        child = 0
+        return code if code >= 0 else 128 - code
+
+    for number in _SIGNALS:
         signal.signal(number, remember)
 
     if together and len(cells) > 1 and not any(map(_is_held, cells)):
         for cell in cells[1:]:
             _write_log(cell, f"trains together with {cells[0]}, whose log is {cells[0].key.log('train')}\n")
-        child = os.fork()
-        if child == 0:
-            _become(lambda _: together(cells), cells[0])
-        if stopped:
-            os.kill(child, stopped[-1])
-        status = _wait(child)
-        child = 0
+        status = run_in_child(lambda _: together(cells), cells[0])
         if status and not stopped:
             _say(f"training together ended with status {status}; now one after another")
 
@@ -124,13 +131,7 @@ def run(
             ends[cell] = "held"
             continue
         began = time.monotonic()
-        child = os.fork()
-        if child == 0:
-            _become(train, cell)
-        if stopped:  # a signal came during the fork
-            os.kill(child, stopped[-1])
-        status = _wait(child)
-        child = 0
+        status = run_in_child(train, cell)
         seconds = time.monotonic() - began
         if status == 0:
             ends[cell] = "finished"
@@ -203,16 +204,6 @@ def forget_collected(grid: Grid) -> None:
                 marker.unlink(missing_ok=True)
 
 
-def _wait(child: int) -> int:
-    """Return a child's status as a shell does: 128 plus the signal's number if a signal ended it."""
-    while True:
-        try:
-            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            return code if code >= 0 else 128 - code
-        except InterruptedError:
-            continue
-
-
 def holder(keys: Iterable[Key]) -> str:
     """Return the process that trains any of the cells; "" if none, or if it was this SLURM job on a lost node."""
     for key in keys:
@@ -231,7 +222,7 @@ def _become(work: Callable[[Cell], int], cell: Cell) -> None:
     """Train a cell in the forked child, with its own log; does not return."""
     status = 1
     try:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         _write_log(cell, "")
         with cell.key.log("train").open("a") as stream:
