@@ -24,7 +24,8 @@ from bnonly.figures.tables import counts
 from bnonly.grid.cell import Cell, Key
 from bnonly.grid.resolve import Grid, resolve
 from bnonly.results import atomic, parquet
-from bnonly.results.archive import ABOUT, CITATION, FORMAT, MANIFEST, PREFIX, Archive, Writer, sha256
+from bnonly.results.archive import ABOUT, CITATION, FORMAT, MANIFEST, PREFIX, Archive, Writer
+from bnonly.results.cache import sha256
 from bnonly.results.state import FINISHED, state_of
 
 if TYPE_CHECKING:

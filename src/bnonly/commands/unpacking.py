@@ -22,7 +22,8 @@ from bnonly.figures import outputs
 from bnonly.grid.cell import Cell, Key, differences
 from bnonly.grid.resolve import Grid, resolve
 from bnonly.results import atomic, cache, parquet
-from bnonly.results.archive import ABOUT, CITATION, MANIFEST, PREFIX, SUMS, Archive, sha256
+from bnonly.results.archive import ABOUT, CITATION, MANIFEST, PREFIX, SUMS, Archive
+from bnonly.results.cache import sha256
 from bnonly.results.state import state_of
 
 #: A cell's files in the order of moving; the last one marks the cell as finished.

@@ -21,6 +21,7 @@ from bnonly import paths
 from bnonly.config.reader import NAME
 from bnonly.errors import UserError
 from bnonly.grid.cell import Key
+from bnonly.results.cache import sha256
 
 FORMAT = "bnonly-results-1"
 SUMS, MANIFEST, CITATION, ABOUT = "SHA256SUMS", "manifest.json", "CITATION.cff", "README.txt"
@@ -36,12 +37,6 @@ TIGHTEST = 200
 #: Levels of lists and mappings in a manifest; a configuration has six.
 DEEPEST = 30
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError)
-
-
-def sha256(path: Path) -> str:
-    """Return a file's SHA-256."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 class Writer:

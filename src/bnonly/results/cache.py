@@ -43,7 +43,7 @@ def keep(digest: str, files: Iterable[Path]) -> None:
         sums = _sums(digest)
         for file in files:
             _link(file, home / file.name)
-            sums[file.name] = _sha256(file)
+            sums[file.name] = sha256(file)
         atomic.replace(home / _SUMS, json.dumps(sums, indent=1).encode())
     except OSError as problem:
         raise UserError(f"{home}: cannot be written: {problem.strerror}") from None
@@ -64,7 +64,7 @@ def restore(digest: str, folder: Path, names: Collection[str] = tuple(paths.TRAI
         return False
     try:
         for name in names:
-            if _sha256(home / name) != sums[name]:
+            if sha256(home / name) != sums[name]:
                 forget(digest)
                 return False
         folder.mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,8 @@ def _sums(digest: str) -> dict[str, str]:
     return atomic.read_json(paths.finished(digest) / _SUMS)
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Return a file's SHA-256."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
