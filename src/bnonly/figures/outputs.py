@@ -26,9 +26,7 @@ def names() -> list[str]:
 
 def catalog_of(name: str) -> Catalog:
     """Return the catalog of a figure or table; raise `UserError` if there is none."""
-    if name in FIGURES.names():
-        return FIGURES
-    for catalog in (TABLES, BEYOND):
+    for catalog in (FIGURES, TABLES, BEYOND):
         if name in catalog.names():
             return catalog
     raise UserError(f"no figure or table is called {name}; {accepted(name, names())}")
@@ -68,7 +66,7 @@ def note(left_out: Iterable[str], command: str) -> str:
 
 
 def _about(grid: Grid) -> list[str]:
-    return [n for n in names() if n not in BEYOND.names() and _has_an_experiment(grid, n)]
+    return [n for n in (*FIGURES.names(), *TABLES.names()) if _has_an_experiment(grid, n)]
 
 
 def beyond() -> list[str]:

@@ -17,11 +17,6 @@ from bnonly.grid.resolve import Grid
 from bnonly.results import atomic, cache
 
 
-def code_digest(name: str) -> str:
-    """Return the SHA-256 of the code behind a figure or table."""
-    return str(catalog_of(name).code_digest(name))
-
-
 def verdict_code(*packages: str) -> str:
     """Return the SHA-256 of the code and the data of some rooms of the package, for the verdicts or the report."""
     folders = [Path(__file__).parents[1] / package for package in packages]
@@ -30,7 +25,8 @@ def verdict_code(*packages: str) -> str:
 
 def made_from(asked: Request) -> str:
     """Return a SHA-256 of the request and the code of a figure or table."""
-    return hashlib.sha256(f"{asked.to_json()} {code_digest(asked.name)}".encode()).hexdigest()
+    code = catalog_of(asked.name).code_digest(asked.name)
+    return hashlib.sha256(f"{asked.to_json()} {code}".encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
