@@ -154,9 +154,7 @@ def _wait(devices: Sequence[str], places: int, count: int, held: contextlib.Exit
     mine: list[str] = []
     said = False
     with open(folder / "gpu-queue", "w") as queue:
-        while True:
-            if _lock(queue.fileno()):
-                break
+        while not _lock(queue.fileno()):
             said = said or _say_waiting()
             time.sleep(PAUSE)
         while True:
