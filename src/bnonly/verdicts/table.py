@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -70,6 +71,8 @@ _IN_WORDS = {
     INCONSISTENT: ("is contradicted by the paper's own numbers", "are contradicted by the paper's own numbers"),
     EXTERNAL: ("is prior work, not to be rerun", "are prior work, not to be rerun"),
 }
+#: The columns that describe a claim, as `Claim` names them.
+_ABOUT = ("id", "page", "section", "kind", "says", "value", "rule")
 _FORMATS = {"md": layout.markdown, "tex": layout.latex, "csv": layout.comma_separated}
 
 
@@ -111,17 +114,13 @@ def write(decisions: Sequence[Decision], run: str, root: Path = Path(".")) -> li
 
 def row(decision: Decision) -> dict[str, object]:
     """Return a decision as a row of `SCHEMA`."""
-    claim = decision.claim
     return {
-        **{name: getattr(claim, name) for name in ("id", "page", "section", "kind", "says", "value", "rule")},
-        "figures": list(claim.figures),
+        **{name: getattr(decision.claim, name) for name in _ABOUT},
+        "figures": list(decision.claim.figures),
         "verdict": decision.verdict,
         "reason": decision.reason,
         "finding": decision.finding,
-        "evidence": [
-            {name: getattr(e, name) for name in ("what", "value", "sd", "n", "low", "high", "verdict")}
-            for e in decision.evidence
-        ],
+        "evidence": [asdict(e) for e in decision.evidence],
         "cells": list(decision.cells),
         "missing": [str(key) for key in decision.missing],
     }
@@ -194,35 +193,14 @@ def lay_out(decisions: Sequence[Decision], run: str) -> layout.Table:
             for d in decisions
         ],
         exact_columns=[
-            "id",
-            "page",
-            "section",
-            "kind",
-            "says",
-            "value",
-            "rule",
-            "figures",
-            "verdict",
-            "reason",
-            "finding",
-            "numbers",
-            "estimate",
-            "sd",
-            "n",
-            "low",
-            "high",
-            "cells",
-            "missing",
-        ],  # fmt: skip
+            *_ABOUT,
+            *("figures", "verdict", "reason", "finding"),
+            *("numbers", "estimate", "sd", "n", "low", "high"),
+            *("cells", "missing"),
+        ],
         exact_rows=[
             [
-                d.claim.id,
-                d.claim.page,
-                d.claim.section,
-                d.claim.kind,
-                d.claim.says,
-                d.claim.value,
-                d.claim.rule,
+                *(getattr(d.claim, name) for name in _ABOUT),
                 " ".join(d.claim.figures),
                 d.verdict,
                 d.reason,
