@@ -20,7 +20,7 @@ from bnonly import paths
 from bnonly.console import listed
 from bnonly.errors import UserError
 from bnonly.figures import outputs, staleness
-from bnonly.figures.catalog import BEYOND, FIGURES, TABLES, Catalog
+from bnonly.figures.catalog import BEYOND, TABLES
 from bnonly.grid.resolve import Grid
 from bnonly.report.claims import numbers
 from bnonly.verdicts import verdict
@@ -36,7 +36,7 @@ COLUMNS = "panel architecture label quantity x mean sd n runs diverged slope r p
 
 def figure(grid: Grid, name: str, decisions: Sequence[Decision], root: Path) -> dict[str, Any]:
     """Return a figure with its image and its numbers, or the reason why it is missing."""
-    doc = (_catalog(name).module(name).__doc__ or name).strip()
+    doc = (outputs.catalog_of(name).module(name).__doc__ or name).strip()
     number, _, caption = doc.splitlines()[0].partition(": ")
     out = _described(name, number, caption, decisions)
     out["more"] = " ".join(" ".join(doc.splitlines()[1:]).split())
@@ -105,7 +105,7 @@ def _check(grid: Grid, name: str, root: Path) -> None:
     UserError
         If they are missing, were changed, or were made from other results or by other code.
     """
-    if not any(n.experiment in grid.experiments for n in _catalog(name).needs(name)):
+    if not any(n.experiment in grid.experiments for n in outputs.catalog_of(name).needs(name)):
         raise UserError("This run has none of its experiments.")
     fault = staleness.fault_of(outputs.ask(grid, name), root)
     if fault:
@@ -113,14 +113,10 @@ def _check(grid: Grid, name: str, root: Path) -> None:
 
 
 def _not_made(name: str, why: str) -> UserError:
-    catalog = _catalog(name)
+    catalog = outputs.catalog_of(name)
     made, verb = ("Not made", "Make") if catalog is TABLES else ("Not drawn", "Draw")
     target = "figures/beyond" if catalog is BEYOND else name
     return UserError(f"{made}{': ' if why else ''}{why}. {verb} it with: snakemake {target}")
-
-
-def _catalog(name: str) -> Catalog:
-    return next(c for c in (FIGURES, TABLES, BEYOND) if name in c.names())
 
 
 def _alt(grid: Grid, name: str, caption: str) -> str:
