@@ -43,55 +43,19 @@ def build(data: Results, pairs: Iterable[Pair], comparisons: Sequence[Comparison
                     continue
                 values, bases = mine.get((key, regime), {}), theirs.get((key, base), {})
                 differences = [values[seed] - bases[seed] for seed in values if seed in bases]
-                failed = _diverged(data, panel, architecture, regime), _diverged(data, other, architecture, base)
-                rows.append(
-                    [
-                        architecture.label,
-                        data.labels[regime],
-                        _text(list(values.values()), failed[0]),
-                        data.labels[base],
-                        _text(list(bases.values()), failed[1]),
-                        _text(differences, 0, signed=True),
-                        statement,
-                    ]
-                )
-                exact.append(
-                    [
-                        panel.experiment,
-                        key,
-                        regime,
-                        len(values),
-                        *_moments(list(values.values())),
-                        failed[0],
-                        base,
-                        len(bases),
-                        *_moments(list(bases.values())),
-                        failed[1],
-                        len(differences),
-                        *_moments(differences),
-                    ]
-                )
+                one = list(values.values()), _diverged(data, panel, architecture, regime)
+                two = list(bases.values()), _diverged(data, other, architecture, base)
+                shown = [data.labels[regime], _text(*one), data.labels[base], _text(*two)]
+                rows.append([architecture.label, *shown, _text(differences, 0, signed=True), statement])
+                numbers = [regime, *_counted(*one), base, *_counted(*two), len(differences), *_moments(differences)]
+                exact.append([panel.experiment, key, *numbers])
+    mine_columns = ["regime", "n", "mean", "sd", "diverged"]
+    base_columns = ["reference", "reference_n", "reference_mean", "reference_sd", "reference_diverged"]
     return Table(
         title=title,
         columns=["Network", "Regime", "Accuracy", "Reference", "Its accuracy", "Difference", "The paper"],
         rows=rows,
-        exact_columns=[
-            "panel",
-            "architecture",
-            "regime",
-            "n",
-            "mean",
-            "sd",
-            "diverged",
-            "reference",
-            "reference_n",
-            "reference_mean",
-            "reference_sd",
-            "reference_diverged",
-            "pairs",
-            "difference",
-            "difference_sd",
-        ],
+        exact_columns=["panel", "architecture", *mine_columns, *base_columns, "pairs", "difference", "difference_sd"],
         exact_rows=exact,
         notes=(NOTE,),
     )
@@ -113,6 +77,10 @@ def _diverged(data: Results, panel: Panel, architecture: Architecture, regime: s
 def _moments(values: list[float]) -> tuple[float, float]:
     mean = statistics.fmean(values) if values else math.nan
     return mean, statistics.stdev(values) if len(values) > 1 else math.nan
+
+
+def _counted(values: list[float], diverged: int) -> tuple[float, ...]:
+    return len(values), *_moments(values), diverged
 
 
 def _text(values: list[float], diverged: int, signed: bool = False) -> str:
