@@ -50,7 +50,8 @@ def run_publish(options: argparse.Namespace) -> int:
                 "bnonly export"
             )
         where = os.path.relpath(archive, root)
-        shown = publish(run.grid, Published(where, ARCHIVE, size(done.size), done.sha256, len(done.left_out)), folder)
+        about = Published(where, ARCHIVE, size(done.size), done.sha256, len(done.left_out))
+        shown = publish(run.grid, about, folder, f"{setup.workflow(options)} figures/all")
         new.replace(archive)
     finally:
         new.unlink(missing_ok=True)

@@ -38,7 +38,7 @@ class Published:
     left_out: int
 
 
-def publish(grid: Grid, archive: Published, folder: Path) -> list[str]:
+def publish(grid: Grid, archive: Published, folder: Path, command: str) -> list[str]:
     """Write ``index.md``, and copy the figures and their numbers beside it.
 
     Parameters
@@ -49,6 +49,8 @@ def publish(grid: Grid, archive: Published, folder: Path) -> list[str]:
         The archive beside the page.
     folder : Path
         Receives the page.
+    command : str
+        Draws the figures, for the message.
 
     Returns
     -------
@@ -64,7 +66,7 @@ def publish(grid: Grid, archive: Published, folder: Path) -> list[str]:
     content = collect(grid, None, measured, decisions, Path())
     drawn = [f for f in [*content.main, *content.figures] if "src" in f]
     if not drawn:
-        raise UserError(f"{paths.FIGURES}: no figure of these results; draw them first: snakemake figures/all")
+        raise UserError(f"{paths.shown(paths.FIGURES)}: no figure of these results; draw them first: {command}")
     environment = Environment(
         loader=FileSystemLoader(HERE),
         undefined=StrictUndefined,
