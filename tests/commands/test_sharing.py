@@ -122,7 +122,7 @@ def test_analyses_of_another_configuration_are_not_exported(made, call):
         (lambda: shutil.rmtree("results"), ("out.zip",), "results: nothing of 'mini' is finished"),
         (lambda: None, ("out.tar",), "out.tar: the archive's name must end in .zip"),
         (lambda: Path("out.zip").touch(), ("out.zip",), "out.zip: already exists; delete it, or choose another name"),
-        (lambda: None, ("out.zip", "fig99"), "fig99: no figure, table or experiment is called so"),
+        (lambda: None, ("out.zip", "fig99"), "fig99: no such figure, table or experiment; "),
         (
             lambda: Path(TRAINED, "batchnorm.parquet").write_bytes(b"PAR1"),
             ("out.zip",),

@@ -359,7 +359,7 @@ def test_nothing_measured_is_said(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("fig99",), "fig99: no figure, table or experiment is called so"),
+        (("fig99",), "fig99: no such figure, table or experiment; "),
         (("--gpu", "h900"), "GPU h900: no such kind; did you mean 'h"),
         (("--engine", "quick"), "quick: is not known here; one of: reference, fast"),
     ],

@@ -45,10 +45,14 @@ def add(commands: Commands) -> None:
         type=setup.between(0, 100),
         default=0.5,
         metavar="POINTS",
-        help="of test accuracy in %% (default: 0.5)",
+        help="difference of test accuracy that counts as agreement, in percentage points (default: 0.5)",
     )
     parser.add_argument(
-        "--confidence", type=setup.between(0, 1), default=0.95, metavar="P", help="of the intervals (0.95)"
+        "--confidence",
+        type=setup.between(0, 1),
+        default=0.95,
+        metavar="P",
+        help="level of the intervals (default: 0.95)",
     )
     parser.add_argument("--strict", action="store_true", help="count undecided rows as differences")
     parser.add_argument(
@@ -57,7 +61,9 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--cells", action="append", default=[], metavar="PATTERN", help="only these: 'ResNet-14/*/seed0'"
     )
-    parser.add_argument("--format", choices=("text", "json", "csv"), default="text", help="of the output")
+    parser.add_argument(
+        "--format", choices=("text", "json", "csv"), default="text", help="output format (default: text)"
+    )
 
 
 def run_compare(options: argparse.Namespace) -> int:

@@ -22,7 +22,7 @@ def add(commands: Commands) -> None:
         type=int,
         nargs="+",
         metavar="N",
-        help="replicates to train side by side, in one launch a step on a GPU (instead of --seed)",
+        help="replicates to train side by side on one device (instead of --seed)",
     )
     parser.add_argument("--specs", metavar="JSON", help=argparse.SUPPRESS)
     parser.add_argument(

@@ -178,6 +178,6 @@ def select(grid: Grid, targets: Sequence[str]) -> list[Key]:
                 wanted.update(ask(grid, target).cells())
             else:
                 raise UserError(
-                    f"{target}: no figure, table or experiment is called so; {accepted(target, [*grid.experiments, *names()])}"
+                    f"{target}: no such figure, table or experiment; {accepted(target, [*grid.experiments, *names()])}"
                 )
     return [key for key in grid.cells if key in wanted]
