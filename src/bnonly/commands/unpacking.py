@@ -179,7 +179,7 @@ def _moves(archive: Archive, grid: Grid, staging: Path, keep: bool, done: Unpack
         for name in names:
             _check_file(archive, staging / folder / name, cell)
         if state_of(cell) == "running":
-            raise UserError(f"{folder}: is being trained; wait for it or stop it, then import again")
+            raise UserError(f"{paths.shown(folder)}: is being trained; wait for it or stop it, then import again")
         here = [n for n in names if (Path(folder) / n).exists()]
         other = [n for n in here if not _same(Path(folder) / n, staging / folder / n)]
         if other and keep:
@@ -187,7 +187,7 @@ def _moves(archive: Archive, grid: Grid, staging: Path, keep: bool, done: Unpack
             continue
         if other:
             raise UserError(
-                f"{folder}/{other[0]}: exists here with other results than the archive's; keep yours with --keep, import into another "
+                f"{paths.shown(Path(folder) / other[0])}: exists here with other results than the archive's; keep yours with --keep, import into another "
                 "folder with -C FOLDER, or move yours away (bnonly compare then shows the differences); nothing was unpacked"
             )
         done.present += len(here) == len(names)
