@@ -186,9 +186,9 @@ def collect(cell: Cell, marker: Path | None, analysis: bool = False) -> None:
     failed = failure.read(folder)
     log = cell.key.log("train")
     if failed and failed["digest"] == cell.digest():
-        raise UserError(
-            f"{cell}: {'analysis' if analysis else 'training'} failed {failed['times']} times in a row: {failed['reason']} (log: {log})"
-        )
+        what = "analysis" if analysis else "training"
+        often = f" {failed['times']} times in a row" if failed["times"] > 1 else ""
+        raise UserError(f"{cell}: {what} failed{often}: {failed['reason']} (log: {log})")
     where = paths.checkpoint(folder, cell.digest())
     if where.exists():
         raise UserError(f"{cell}: stopped before its end; the same command continues from {where} (log: {log})")

@@ -80,7 +80,8 @@ def failures(grid: Grid, measured: Measurements, root: Path) -> list[str]:
     for key, cell in grid.cells.items():
         known = failure.read(root / key.folder) if key not in measured.labels else None
         if known and known["digest"] == cell.digest():
-            out.append(f"{cell} failed ({known['times']} times): {known['reason']}.")
+            often = f" {known['times']} times in a row" if known["times"] > 1 else ""
+            out.append(f"{cell} failed{often}: {known['reason']}.")
     return out
 
 
