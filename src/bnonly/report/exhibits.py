@@ -116,7 +116,9 @@ def _not_made(name: str, why: str) -> UserError:
     catalog = outputs.catalog_of(name)
     made, verb = ("Not made", "Make") if catalog is TABLES else ("Not drawn", "Draw")
     target = "figures/beyond" if catalog is BEYOND else name
-    return UserError(f"{made}{': ' if why else ''}{why}. {verb} it with: snakemake {target}")
+    return UserError(
+        f"{made}{': ' if why else ''}{why}. {verb} it with: snakemake {target} (and the options of this run)"
+    )
 
 
 def _alt(grid: Grid, name: str, caption: str) -> str:
