@@ -155,7 +155,9 @@ class Executor(RemoteExecutor):
         with self._submitting:
             self._is_cancelled = True
         if self._numbers and not slurm.cancel(sorted(self._numbers)):
-            self.logger.error(f"SLURM's controller does not answer; once it does: scancel --me --name={self._name}")
+            self.logger.error(
+                f"SLURM's controller does not answer; once it does, run: scancel --me --name={self._name}"
+            )
 
     def shutdown(self) -> None:
         """End, and remove the notices for `status`."""
@@ -172,7 +174,7 @@ class Executor(RemoteExecutor):
             self._silent_since = self._silent_since or time.time()
             since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._silent_since))
             self._notice(
-                "controller", f"SLURM's controller does not answer, since {since}; waiting for it, jobs go on meanwhile"
+                "controller", f"SLURM's controller has not answered since {since}; waiting for it; jobs continue"
             )
             return
         if self._silent_since:
@@ -258,9 +260,7 @@ class Executor(RemoteExecutor):
         said = slurm.last_word(mine.file("log"))
         if said:
             return f"{state}{where}: {said}"
-        return (
-            f"{state}{where} before it said anything{f' ({entry.reason})' if entry.reason not in ('', 'None') else ''}"
-        )
+        return f"{state}{where} without output{f' ({entry.reason})' if entry.reason not in ('', 'None') else ''}"
 
     def _look_at(self, mine: Submission, entry: Entry) -> None:
         """Say that a job will never start, once for each reason."""
@@ -269,7 +269,7 @@ class Executor(RemoteExecutor):
             self._refused.add(stuck)
             self.logger.error(
                 f"SLURM job {mine.number} ({mine.what}) will not start: {stuck}; "
-                f"lower what it asks for (slurm/cluster.yaml), then scancel {mine.number}"
+                f"reduce the request in slurm/cluster.yaml, then run: scancel {mine.number}"
             )
 
     def _submitted(self, info: SubmittedJobInfo) -> bool:
@@ -283,7 +283,7 @@ class Executor(RemoteExecutor):
         if alive and alive.number not in self._numbers:
             self._numbers.add(alive.number)
             mine.number = alive.number
-            self.logger.warning(f"Job {info.job.jobid} is SLURM job {mine.number} of an earlier run, which goes on.")
+            self.logger.warning(f"Job {info.job.jobid} is SLURM job {mine.number} of an earlier run, which continues.")
             return True
         rule, cells = queue.job_of(mine.comment)
         holder = batches.holder(cells)
@@ -291,7 +291,7 @@ class Executor(RemoteExecutor):
             mine.holder = holder
             if holder:
                 self.logger.warning(
-                    f"Job {info.job.jobid} ({rule}) is submitted when {holder} ends, which trains its cells."
+                    f"Job {info.job.jobid} ({rule}) waits until {holder}, which trains its cells, ends."
                 )
         if holder:
             return True
@@ -310,9 +310,7 @@ class Executor(RemoteExecutor):
             if refused.is_final:
                 self._give_up(info, str(refused))
                 return False
-            self._notice(
-                "submission", f"SLURM takes no more jobs for now: {refused}; tried again, for as long as it takes"
-            )
+            self._notice("submission", f"SLURM accepts no more jobs for now: {refused}; Snakemake keeps trying")
             self._wait()
             return True
         self._pause = LEAST_PAUSE

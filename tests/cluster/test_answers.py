@@ -84,8 +84,8 @@ def test_limits_are_read_as_sacctmgr_prints_them(monkeypatch):
     ]
     assert found[1].most == {"mem": 8192, "gres/gpu": 4}
     assert list(limits.too_much(found, {"cpu": 4, "mem": 16_000, "gres/gpu": 2})) == [
-        "the job requests gres/gpu=2, but account lab allows 1; it would wait for ever",
-        "the job requests mem=16000, but QOS short allows 8192; it would wait for ever",
+        "the job requests gres/gpu=2, but account lab allows 1; it would never start",
+        "the job requests mem=16000, but QOS short allows 8192; it would never start",
     ]
 
 
@@ -121,7 +121,7 @@ def test_a_probe_without_srun_says_so(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", "")
     found = preflight._probe(resolve(mini() | {"cluster": {"gpu": "none"}}), tmp_path)
     assert [(f.is_problem, f.text) for f in found] == [
-        (True, "srun: No such file or directory; the probe needs it here")
+        (True, "srun: No such file or directory; --probe needs srun on this machine")
     ]
 
 

@@ -160,7 +160,7 @@ def test_settings_that_cannot_be(settings, message):
 def test_a_gpu_without_the_precision_is_refused_before_anything_is_submitted():
     low = {"engine": "fast", "precision": "bf16"}
     with pytest.raises(
-        UserError, match="cluster.gpu is 'v100', which has no bf16; set precision: fp32, or take Ampere"
+        UserError, match="cluster.gpu is 'v100', which has no bf16; set precision: fp32, or use an Ampere or later GPU"
     ):
         Requests(small(cluster={"gpu": "v100"}, **low))
     Requests(small(cluster={"gpu": "v100"}))  # in fp32
@@ -183,7 +183,10 @@ def test_preflight_without_slurm_and_on_a_full_disk(tmp_path, bnonly):
     config = write(tmp_path, mini(cluster={"gpu": "a100"}))
     bare = {**os.environ, "PATH": "/nonexistent"}
     done = bnonly("--config", config, "-C", tmp_path, "--set", "outputs=[fig05]", "preflight", env=bare)
-    assert done.returncode == 2 and "sbatch, squeue, sinfo, scancel: no such command" in done.stderr
+    assert (
+        done.returncode == 2
+        and "sbatch, squeue, sinfo, scancel: not found; run this on the cluster's login node" in done.stderr
+    )
     import resource
 
     limit = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))}

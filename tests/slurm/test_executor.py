@@ -120,8 +120,8 @@ def test_an_outage_of_the_controller_is_waited_out(cluster, flow, database):
         cluster.end("slurmdbd")
     cluster.end("slurmctld")
     try:
-        flow.until_said("SLURM's controller does not answer, since")
-        assert "does not answer" in (flow.folder / ".snakemake/slurm_logs/waits_for.txt").read_text()
+        flow.until_said("SLURM's controller has not answered since")
+        assert "has not answered" in (flow.folder / ".snakemake/slurm_logs/waits_for.txt").read_text()
         flow.go("ends")
         flow.until(lambda: list(flow.folder.glob(".snakemake/slurm_logs/rule_job/ends/*.exit")), "the job to end")
         assert flow.process.poll() is None
@@ -133,7 +133,7 @@ def test_an_outage_of_the_controller_is_waited_out(cluster, flow, database):
     flow.until_said("1 of 3 steps")
     flow.go("goes-on")
     assert flow.ends() == 0
-    assert flow.said().count("does not answer, since") == 1 and flow.submissions() == 2
+    assert flow.said().count("has not answered since") == 1 and flow.submissions() == 2
     assert len(flow.began("ends")) == len(flow.began("goes-on")) == 1
 
 
@@ -141,7 +141,7 @@ def test_submissions_during_an_outage_are_no_attempts(cluster, flow):
     cluster.end("slurmctld")
     try:
         flow.start("a", "b")
-        flow.until_said("SLURM's controller does not answer, since")
+        flow.until_said("SLURM's controller has not answered since")
         assert flow.process.poll() is None and flow.submissions() == 0
     finally:
         cluster.begin("slurmctld")
@@ -157,7 +157,7 @@ def test_a_limit_on_submissions_is_kept_to(cluster, flow):
     cluster.run("sacctmgr", "-i", "modify", "user", "alice", "set", "MaxSubmitJobs=2")
     try:
         flow.start(*"abcde")
-        flow.until_said("SLURM takes no more jobs for now: AssocMaxSubmitJobLimit")
+        flow.until_said("SLURM accepts no more jobs for now: AssocMaxSubmitJobLimit")
         flow.until(lambda: sum(bool(flow.began(n)) for n in "abcde") == 2, "two to begin")
         first = next(n for n in "abcde" if flow.began(n))
         flow.go(first)
@@ -226,7 +226,7 @@ def test_a_partition_that_is_removed_while_a_job_waits(cluster, flow):
     cluster.run("sacctmgr", "-i", "modify", "user", "alice", "set", "MaxSubmitJobs=1")
     try:
         flow.start("a", "b", options="--partition=fleeting --nodes=1 --gres=gpu:fake:1")
-        flow.until_said("SLURM takes no more jobs for now: AssocMaxSubmitJobLimit")
+        flow.until_said("SLURM accepts no more jobs for now: AssocMaxSubmitJobLimit")
         flow.until(lambda: flow.began("a") or flow.began("b"), "one to begin")
         done, waits = ("a", "b") if flow.began("a") else ("b", "a")
         cluster.run("sacctmgr", "-i", "modify", "user", "alice", "set", "MaxSubmitJobs=0")
@@ -293,7 +293,7 @@ def test_jobs_of_a_snakemake_that_was_killed_are_taken_over(cluster, flow):
     cluster.run(sys.executable, "-m", "snakemake", "--unlock", "--configfile", str(flow.folder / "config.json"), "-d", str(flow.folder), "-s", str(flow.folder / "Snakefile"), user="alice")  # fmt: skip
     flow.until(lambda: (flow.folder / "done/b").exists(), "b to end")
     flow.start("a", "b", log="again")
-    flow.until_said(f"is SLURM job {job} of an earlier run, which goes on")
+    flow.until_said(f"is SLURM job {job} of an earlier run, which continues")
     flow.go("a")
     assert flow.ends() == 0
     assert len(flow.began("a")) == 1 and flow.submissions() == 0

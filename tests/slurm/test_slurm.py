@@ -187,7 +187,10 @@ def told(cluster: Cluster, folder: Path) -> Run:
         run.configure(cluster={**CLUSTER, "attempts": 7})
         second = run.snakemake("second.log")
         processes.append(second)
-        until(lambda: f"(SLURM job {living}) ends, which trains" in run.said("second.log"), "the second to wait")
+        until(
+            lambda: f"(SLURM job {living}), which trains its cells, ends" in run.said("second.log"),
+            "the second to wait",
+        )
         (run.faults / "kept").touch()
         assert second.wait(240) == 0, run.said("second.log")[-4000:]
     finally:
@@ -336,11 +339,11 @@ def preflight(run: Run, *settings: str, options: tuple[str, ...] = ()) -> subpro
 
 
 WRONG = [
-    ("partition=gpuu", "cluster.partition is 'gpuu', which is no partition; did you mean 'gpu'?"),
+    ("partition=gpuu", "cluster.partition is 'gpuu', which is not a partition; did you mean 'gpu'?"),
     ("gpu=fakes", "cluster.gpu is 'fakes', which partition gpu does not have; did you mean 'fake'?"),
     ("gpu_kind=a1000", "cluster.gpu_kind is 'a1000', whose speed is unknown"),
     ("warning_seconds=900", "cluster.max_hours must be at least 0.26: a job needs warning_seconds and 30 seconds"),
-    ("max_hours=100", "cluster.max_hours is 100, but partition gpu ends jobs after 24 hours; give that at most"),
+    ("max_hours=100", "cluster.max_hours must be at most 24, the limit of partition gpu (got 100)"),
     ("cpus=64", "SLURM refuses a training (--partition=gpu"),
     ("constraint=moon", "Invalid feature specification"),
     ("memory=3", "unknown key cluster.memory; did you mean 'memory_gb'?"),
@@ -369,7 +372,7 @@ def check_the_workflow_stops_before_it_submits_anything(story):
     finally:
         story.configure()
     text = story.said("moon.log")
-    assert "cluster.partition is 'moon', which is no partition" in text and "has been submitted" not in text
+    assert "cluster.partition is 'moon', which is not a partition" in text and "has been submitted" not in text
 
 
 def check_what_nothing_asks_for_can_be_removed(story):

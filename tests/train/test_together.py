@@ -252,7 +252,7 @@ def test_a_batch_attempts_alone_what_together_did_not_finish(works, replicates, 
     finally:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
-    assert ("now one after another" in capsys.readouterr().err) != works
+    assert ("training one after another" in capsys.readouterr().err) != works
     for cell in replicates:
         batches.collect(cell, marker)
         assert sessions(cell) == [3 if works else 1]

@@ -121,7 +121,7 @@ def run(
             _write_log(cell, f"trains together with {cells[0]}, whose log is {cells[0].key.log('train')}\n")
         status = run_in_child(lambda _: together(cells), cells[0])
         if status and not stopped:
-            _say(f"training together ended with status {status}; now one after another")
+            _say(f"training side by side ended with status {status}; training one after another")
 
     ends: dict[Cell, str] = {}
     for cell in sorted(cells, key=_is_held):
@@ -144,7 +144,7 @@ def run(
                 failure.record(
                     cell,
                     cell.key.folder,
-                    f"ended by signal {status - 128}{' (memory?)' if status == 137 else ''}",
+                    f"ended by signal {status - 128}{' (out of memory?)' if status == 137 else ''}",
                 )
             ends[cell] = "failed"
         _say(f"{cell} {ends[cell]} after {seconds:.1f} s")

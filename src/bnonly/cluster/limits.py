@@ -58,7 +58,7 @@ def too_much(limits: list[Limits], asked: Mapping[str, float]) -> Iterator[str]:
     for limit in limits:
         for name, most in limit.most.items():
             if asked.get(name, 0) > most:
-                yield f"the job requests {name}={asked[name]:g}, but {limit.whose} allows {most:g}; it would wait for ever"
+                yield f"the job requests {name}={asked[name]:g}, but {limit.whose} allows {most:g}; it would never start"
 
 
 def seconds(limit: str) -> float:

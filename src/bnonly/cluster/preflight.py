@@ -69,11 +69,7 @@ def check(grid: Grid, data: Path) -> list[Finding]:
     found += (Finding(True, text) for text in _folder_problems(cells))
     missing = [p for p in ("sbatch", "squeue", "sinfo", "scancel") if not shutil.which(p)]
     if missing:
-        found.append(
-            Finding(
-                True, f"{', '.join(missing)}: no such command; run this where your cluster's jobs are submitted from"
-            )
-        )
+        found.append(Finding(True, f"{', '.join(missing)}: not found; run this on the cluster's login node"))
     else:
         gpus = max((c.recipe.gpus for c in cells), default=1)
         asked = {
@@ -96,7 +92,7 @@ def wait_for_controller() -> None:
     if not slurm.is_away():
         return
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    print(f"bnonly: SLURM's controller does not answer, since {since}; waiting for it", file=sys.stderr, flush=True)
+    print(f"bnonly: SLURM's controller has not answered since {since}; waiting for it", file=sys.stderr, flush=True)
     while slurm.is_away() or re.search(
         r"unk|(idle|mix|alloc)\*", slurm.call("sinfo", "--noheader", "--format=%t") or ""
     ):
@@ -118,7 +114,7 @@ def preflight(grid: Grid, data: Path, probe: bool, command: str) -> int:
         )
     if any(f.is_problem for f in found):
         return 2
-    print(f"ready: {command} figures/all" + ("" if probe else "   (--probe also looks from a compute node)"))
+    print(f"ready: {command} figures/all" + ("" if probe else "   (--probe also checks a compute node)"))
     return 0
 
 
@@ -129,14 +125,14 @@ def _wanted(grid: Grid) -> set[Key]:
 def _partition_problems(grid: Grid, cluster: Cluster, asked: Mapping[str, float]) -> Iterator[str]:
     text = slurm.call("sinfo", "--noheader", "--format=%P|%l|%G|%a")
     if text is None:
-        yield "sinfo: does not answer; is SLURM's controller up?"
+        yield "sinfo does not answer; is SLURM's controller running?"
         return
     rows = [line.strip().split("|") for line in text.splitlines()]
     known = {name.rstrip("*"): limits.seconds(limit) for name, limit, _, _ in rows}
     default = next((r[0].rstrip("*") for r in rows if r[0].endswith("*")), "")
     for key, name in (("partition", cluster.partition), ("cpu_partition", cluster.cpu_partition or cluster.partition)):
         if name and name not in known:
-            yield f"{setting(grid, key)} is '{name}', which is no partition; {accepted(name, known)}"
+            yield f"{setting(grid, key)} is '{name}', which is not a partition; {accepted(name, known)}"
             return
         if not name and not default:
             yield f"{setting(grid, key)} is empty, and this cluster has no default partition; {accepted('', known)}"
@@ -145,14 +141,14 @@ def _partition_problems(grid: Grid, cluster: Cluster, asked: Mapping[str, float]
     allowed = limits.find(cluster.account, cluster.qos, name)
     hours, whose = min([(known[name] / 3600, f"partition {name}"), *((a.hours, a.whose) for a in allowed)])
     if hours < cluster.max_hours - 1 / 3600:
-        yield f"{setting(grid, 'max_hours')} is {cluster.max_hours:g}, but {whose} ends jobs after {hours:.3g} hours; give that at most"
+        yield f"{setting(grid, 'max_hours')} must be at most {hours:.3g}, the limit of {whose} (got {cluster.max_hours:g})"
     yield from (f"{grid.source}: a training is too large: {text}" for text in limits.too_much(allowed, asked))
     there = [row[2] for row in rows if row[0].rstrip("*") == name]
     types = {t for text in there for t in re.findall(r"\bgpu:([^:(,]+):\d+", text)}
     if cluster.gpu != "none" and not any("gpu:" in text for text in there):
         with_gpu = sorted({r[0].rstrip("*") for r in rows if "gpu" in r[2]})
         yield (
-            f"{grid.source}: partition {name} has no GPUs; name one that has in cluster.partition ({', '.join(with_gpu) or 'none has'}), "
+            f"{grid.source}: partition {name} has no GPUs; name a partition with GPUs in cluster.partition ({', '.join(with_gpu) or 'there is none'}), "
             "or set cluster.gpu to none"
         )
     elif cluster.gpu not in ("any", "none") and cluster.gpu not in types:
@@ -165,7 +161,7 @@ def _account_problems(grid: Grid, cluster: Cluster) -> Iterator[str]:
     )
     accounts = sorted(set((text or "").split()))
     if cluster.account and accounts and cluster.account.lower() not in map(str.lower, accounts):
-        yield f"{setting(grid, 'account')} is '{cluster.account}', which is not yours; {accepted(cluster.account, accounts)}"
+        yield f"{setting(grid, 'account')} is '{cluster.account}', which is not one of your accounts; {accepted(cluster.account, accounts)}"
 
 
 def _refusals(requests: Requests, cells: list[Cell]) -> Iterator[Finding]:
@@ -214,13 +210,13 @@ def _folder_problems(cells: list[Cell]) -> Iterator[str]:
             stream.flush()
             os.fsync(stream.fileno())
     except OSError as problem:
-        yield f"{here / paths.RESULTS}: cannot be written: {problem.strerror}; free some space, or run in a folder that has it (--directory)"
+        yield f"{here / paths.RESULTS}: cannot be written: {problem.strerror}; free some space, or run in a folder with more space (--directory)"
         return
     free = shutil.disk_usage(paths.RESULTS).free
     if free < needed + SPARE_BYTES:
         yield (
             f"{here / paths.RESULTS}: {free / 1e9:.1f} GB are free, {(needed + SPARE_BYTES) / 1e9:.1f} GB are needed for results and "
-            "checkpoints; free some space, or run in a folder that has it (--directory)"
+            "checkpoints; free some space, or run in a folder with more space (--directory)"
         )
 
 
@@ -229,7 +225,7 @@ def _not_shared() -> Iterator[Finding]:
     nodes = set((slurm.call("sinfo", "--noheader", "--Node", "--format=%N") or "").split())
     kind = _file_system(Path.cwd())
     if nodes - {os.uname().nodename.split(".")[0]} and kind and kind not in SHARED:
-        text = f"{Path.cwd()}: is on a file system of kind {kind}; if that is not exported to the other nodes, run in a folder that all share (--probe tells)"
+        text = f"{Path.cwd()}: is on a file system of type {kind}; if the other nodes do not see it, run in a folder that all nodes share (--probe checks this)"
         yield Finding(False, text)
 
 
@@ -251,11 +247,11 @@ def _notes(cluster: Cluster) -> Iterator[str]:
     running = queue.jobs()
     if running:
         names = ", ".join(j.number for j in running[:10])
-        yield f"{len(running)} jobs of an earlier run are still there ({names}{', ...' if len(running) > 10 else ''}); the workflow takes them over"
+        yield f"{len(running)} jobs of an earlier run are still in the queue ({names}{', ...' if len(running) > 10 else ''}); the workflow takes them over"
     allowed = limits.find(cluster.account, cluster.qos, cluster.partition)
     most = min((a.submissions for a in allowed if a.submissions is not None), default=None)
     if most is not None:
-        yield f"SLURM accepts {most} of your jobs at a time; Snakemake keeps the rest and tries again; --jobs {most} (in slurm/config.yaml) fits"
+        yield f"SLURM accepts {most} of your jobs at a time; Snakemake holds back the rest and tries again; to avoid this, use --jobs {most} (jobs in slurm/config.yaml)"
 
 
 def _data(cells: list[Cell], data: Path) -> Iterator[Finding]:
@@ -264,7 +260,7 @@ def _data(cells: list[Cell], data: Path) -> Iterator[Finding]:
             continue
         command = f"bnonly --data {data} prepare {name}" + ("" if name in DOWNLOADED else " --from ...")
         problem = name not in DOWNLOADED and not os.environ.get("BNONLY_SOURCES")
-        how = "is not prepared" if problem else "is not prepared; the workflow does it first, here"
+        how = "is not prepared" if problem else "is not prepared; the workflow will prepare it on this machine first"
         yield Finding(problem, f"{data / name}: {how}: {command}   (docs/data.md)")
 
 
@@ -300,9 +296,9 @@ def _probe(grid: Grid, data: Path) -> list[Finding]:
         try:
             done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=900, cwd="/")
         except subprocess.TimeoutExpired:
-            return [Finding(False, "the probe did not end within 15 minutes: the partition is busy")]
+            return [Finding(False, "the probe's job did not end within 15 minutes; the partition is probably busy")]
         except OSError as problem:
-            return [Finding(True, f"srun: {problem.strerror}; the probe needs it here")]
+            return [Finding(True, f"srun: {problem.strerror}; --probe needs srun on this machine")]
     if done.returncode:
         said = slurm.telling(done.stdout or done.stderr)
         own = said.startswith(("does not", "was given"))

@@ -49,13 +49,13 @@ def kind(cluster: Cluster, grid: Grid) -> cost.Gpu:
     except UserError as problem:
         raise UserError(
             f"{setting(grid, key)} is '{name}', whose speed is unknown ({problem}); "
-            "if that is SLURM's name for it, set cluster.gpu_kind to its model"
+            "if this is SLURM's own name for the GPU, set cluster.gpu_kind to its model"
         ) from None
     lacking = sorted({c.precision for c in grid.cells.values()} - {"fp32"})
     if found.name in kinds.OLD and lacking and cluster.gpu != "any":
         raise UserError(
             f"{setting(grid, key)} is '{name}', which has no {'/'.join(lacking)}; "
-            "set precision: fp32, or take Ampere or later"
+            "set precision: fp32, or use an Ampere or later GPU"
         )
     return found
 

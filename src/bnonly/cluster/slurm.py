@@ -48,7 +48,7 @@ _GENERAL = re.compile(
     r"srun:|WorkflowError:$|At least one job|Exiting because|\s*\(command exited|Error in rule|Removing output|Complete log|Shutting down"
 )
 #: What to do about a full disk of a node.
-_FULL_NODE = "the node's /tmp is full: export TMPDIR, a folder that all nodes share, and start again"
+_FULL_NODE = "the node's /tmp is full: set TMPDIR to a folder that all nodes share, and start again"
 #: Reasons of a pending job that only a person can fix.
 _STUCK = re.compile(
     r"Max\w*PerJob|MaxWallDuration|PartitionTimeLimit|PartitionNodeLimit|BadConstraints|InvalidAccount|InvalidQOS|AccountNotAllowed|QOSNotAllowed|"
