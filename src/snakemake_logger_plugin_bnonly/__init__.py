@@ -146,13 +146,13 @@ class LogHandler(LogHandlerBase):
             made = [_count(n, COUNTED[rule]) for rule, n in self._made.items() if rule in COUNTED]
             print(f"made in {duration(time.monotonic() - self._began)}: {listed(made) or 'the rest'}", file=sys.stderr)
             if look := self._look():
-                print(f"look at it: {look}", file=sys.stderr)
+                print(f"see: {look}", file=sys.stderr)
         for title, reason in self._failed.items():
             print(f"failed: {title}: {reason}", file=sys.stderr)
         if self._stopped:
-            print("stopped; the same command goes on where it stopped", file=sys.stderr)
+            print("stopped; the same command resumes the run", file=sys.stderr)
         elif self._failed:
-            print("the same command tries what failed again and keeps what is finished", file=sys.stderr)
+            print("the same command retries what failed and keeps what is finished", file=sys.stderr)
         self._made.clear()
         self._failed.clear()
         self._stopped = False
@@ -181,7 +181,7 @@ class LogHandler(LogHandlerBase):
         where = Path(os.path.relpath(self._folder, self._start))
         for rule, file in (("report", paths.REPORT), ("manifest", paths.FIGURES)):
             if self._made[rule]:
-                return f"open {where / file}"
+                return str(where / file)
         others = len(self._drawn) - NAMED
         return listed([str(where / file) for file in self._drawn[:NAMED]] + [f"{others} more"] * (others > 0))
 
@@ -309,7 +309,7 @@ def _identity(rule: str, wildcards: Mapping[str, str]) -> tuple[str, str]:
 def _short(reason: str) -> str:
     """Return why a job is to be done, without the names of files."""
     parts = [part.split(":")[0].strip() for part in reason.split(";")]
-    return ", ".join(dict.fromkeys(p[0].lower() + p[1:] for p in parts if p)) or "asked for"
+    return ", ".join(dict.fromkeys(p[0].lower() + p[1:] for p in parts if p)) or "requested"
 
 
 def _ours(text: str) -> str:

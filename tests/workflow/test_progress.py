@@ -66,7 +66,7 @@ def test_a_finished_cell_is_a_line_with_its_accuracy_and_the_end_says_where_to_l
     say(made, LogEvent.JOB_FINISHED, job_id=2)
     made.close()
     err = capsys.readouterr().err
-    assert "made in 0 s: 1 training\n" in err and "look at it: open run/report.html" in err and "\x1b" not in err
+    assert "made in 0 s: 1 training\n" in err and "see: run/report.html" in err and "\x1b" not in err
 
 
 def test_a_figure_asked_for_alone_is_named_at_the_end(handler, capsys):
@@ -75,7 +75,7 @@ def test_a_figure_asked_for_alone_is_named_at_the_end(handler, capsys):
         start(made, number, rule, f"Draw {name}", {"name": name})
         say(made, LogEvent.JOB_FINISHED, job_id=number)
     made.close()
-    assert "look at it: run/figures/fig02.png and run/tables/table1.md\n" in capsys.readouterr().err
+    assert "see: run/figures/fig02.png and run/tables/table1.md\n" in capsys.readouterr().err
 
 
 def test_only_some_of_many_figures_are_named_at_the_end(handler, capsys):
@@ -109,7 +109,7 @@ def test_a_failure_has_its_reason_its_log_and_its_remedy(handler, capsys):
     assert "log: run/logs/train/x.log" in err
     made.close()
     err = capsys.readouterr().err
-    assert "failed: Train ResNet-14 bn seed 0: the disk is full" in err and "the same command tries" in err
+    assert "failed: Train ResNet-14 bn seed 0: the disk is full" in err and "the same command retries" in err
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_run_that_its_user_stops_has_not_failed(handler, capsys, level, said):
     say(made, None, ERROR, "WorkflowError:\nAt least one job did not complete successfully.")
     made.close()
     err = capsys.readouterr().err
-    assert err.endswith("stopped; the same command goes on where it stopped\n") and "stopped  Train ResNet-14" in err
+    assert err.endswith("stopped; the same command resumes the run\n") and "stopped  Train ResNet-14" in err
     assert not {"Error", "FAILED", "failed"} & set(re.findall(r"\w+", err)) and "not complete" not in err
 
 

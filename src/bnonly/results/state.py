@@ -108,7 +108,7 @@ def look(cell: Cell, job: Job | None = None, whole: float | None = None) -> Cell
         said = failed.get("log") or log
         return CellStatus(name, "failed", epoch, epochs, left, failed.get("job"), failed["reason"], said)
     if paths.checkpoint(folder, digest).exists():
-        detail = f"{owner} ended without a word" if owner else ""
+        detail = f"{owner} ended without a message" if owner else ""
         return CellStatus(name, "paused", epoch, epochs, left, None, detail, log)
     return CellStatus(name, "stale" if outdated else "missing", seconds_left=whole)
 
