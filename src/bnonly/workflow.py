@@ -143,7 +143,7 @@ class Plan:
         self.data_files = os.path.relpath(self.data) if set("{}") & set(self.data) else self.data
         if set("{}") & set(self.data_files):
             raise UserError(
-                f"{self.data}: the data's folder must have no braces in its path; name another in BNONLY_DATA"
+                f"{self.data}: the path of the data folder must not have braces; set BNONLY_DATA to another folder"
             )
         self._requests: dict[str, needs.Request] = {}
         self.left_out = outputs.left_out(self.grid)

@@ -81,8 +81,8 @@ def test_the_same_training_in_two_folders_counts_once(runs, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--across", "lr"], "--across lr: no such value of a training; did you mean 'recipe.lr'?"),
-        (["--across", "seed"], "--across seed: no such value of a training; "),
+        (["--across", "lr"], "--across lr: trainings have no such value; did you mean 'recipe.lr'?"),
+        (["--across", "seed"], "--across seed: trainings have no such value; "),
         (["--across", "recipe.momentum"], "--across recipe.momentum: is 0.9 in every training; name runs that differ"),
         ([], "compare takes two folders (got 3); with --across KEY it takes one or more"),
         (["--across", "recipe.lr", "--cells", "VGG*"], "has no such results"),
@@ -114,4 +114,4 @@ def test_a_data_set_of_ones_own_is_a_difference(runs, tmp_path, capsys):
 def test_other_data_are_refused(runs, tmp_path, capsys):
     results(tmp_path / "d", regimes=["bn"], change=rate(3.0), data="1" * 64)
     err = call(capsys, *runs, str(tmp_path / "d"), "--across", "recipe.lr", status=2)
-    assert "were trained on different data called digits; compare runs on the same" in err
+    assert "were trained on different data called digits; compare runs on the same data" in err

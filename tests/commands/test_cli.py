@@ -177,7 +177,7 @@ def test_a_new_profile_trains_and_shows_a_question_of_ones_own(tmp_path, monkeyp
         f"results/ResNet-14/{regime}/seed{seed}" for regime in ("mine", "bn") for seed in (0, 1)
     ]
     monkeypatch.chdir(tmp_path)
-    for name, said in (("gammas", "already exists"), ("../x", "must be letters"), ("2024", "must be"), ("no", "must be"), ("vgg", "has this name")):  # fmt: skip
+    for name, said in (("gammas", "already exists"), ("../x", "must consist of letters"), ("2024", "must not be"), ("no", "must not be"), ("vgg", "has this name")):  # fmt: skip
         assert cli.main(["new", name]) == 2 and said in capsys.readouterr().err
     assert cli.main(["--profile", "gammas", "new", "betas"]) == 0
     # Beside the first, not in its run's folder, and over config.yaml, not over the first.

@@ -127,7 +127,7 @@ def test_engines_are_compared_only_on_demand(tmp_path, capsys):
     results(tmp_path / "a"), results(tmp_path / "b", change=fast)
     arguments = ["compare", str(tmp_path / "a"), str(tmp_path / "b")]
     assert cli.main(arguments) == 2
-    assert "is of engine reference fp32, " in (err := capsys.readouterr().err) and "--across-engines" in err
+    assert "used engine reference fp32, " in (err := capsys.readouterr().err) and "--across-engines" in err
     assert cli.main([*arguments, "--across-engines"]) == 0
     assert "The engines differ: A is reference fp32, B is fast bf16." in capsys.readouterr().out
 

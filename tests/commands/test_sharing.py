@@ -58,7 +58,7 @@ def test_an_import_restores_every_result_and_says_what_can_be_drawn(made, call, 
         "import", made / "all.zip", "--sha256", hashlib.sha256((made / "all.zip").read_bytes()).hexdigest()
     )
     assert (status, err) == (0, "")
-    assert "5 trainings imported, 0 were here already" in out and "can be drawn without training: " in out
+    assert "5 trainings imported, 0 already present" in out and "can be drawn without training: " in out
     assert "fig03, " in out and "left out of figures/all, for lack of" in out and " cannot" not in out
     assert "draw with: snakemake --directory" in out and out.endswith(" figures/all report\n")
     assert re.search(r": fig01, fig02, .*\(to see why: snakemake -n --directory \S+ fig01\)\n", out)
@@ -73,7 +73,7 @@ def test_an_import_restores_every_result_and_says_what_can_be_drawn(made, call, 
     assert [cache.holds(GRID.cell("ResNet-8-c4", r, 0).digest()) for r in ("bn", "all")] == [True, False]
     when = {p.name: p.stat().st_mtime for p in Path(TRAINED).iterdir()}
     assert max(when[n] for n in paths.TRAINED.values()) < min(when[n] for n in paths.ANALYSED.values())
-    assert "0 trainings imported, 5 were here already" in call("import", made / "all.zip")[1]
+    assert "0 trainings imported, 5 already present" in call("import", made / "all.zip")[1]
 
 
 def test_weights_over_the_limit_stay_out_and_can_come_later(made, call):
@@ -146,7 +146,7 @@ def test_another_configuration_is_refused_with_what_differs(made, call, tmp_path
     status, _, err = call("import", made / "all.zip", config=config / "config.yaml")
     assert (
         status == 2
-        and "recipe.lr is 0.3, the archive's is 0.1, and 4 cells more" in err
+        and "recipe.lr is 0.3, the archive's is 0.1, and 4 more cells" in err
         and "--own-configuration" in err
     )
     write(config, mini(**{"experiments__cifar-depth__architectures": ["ResNet-8-c4"]}))
@@ -184,7 +184,7 @@ def test_results_that_are_here_are_not_overwritten(made, call):
     assert status == 2 and f"{mine}: exists here with other results" in err and err.count("\n") == 1
     assert [p for p in Path().rglob("*") if p.is_file()] == [mine]
     status, out, _ = call("import", made / "all.zip", "--keep")
-    assert status == 0 and "4 trainings imported, 0 were here already, 1 kept as they were" in out
+    assert status == 0 and "4 trainings imported, 0 already present, 1 existing ones kept" in out
     assert mine.read_bytes() == before and not mine.with_name("clamping.parquet").exists()
 
 

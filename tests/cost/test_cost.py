@@ -63,7 +63,7 @@ def test_a_kind_is_found_by_every_name(name, kind):
     ("name", "near"), [("h300", "did you mean 'h"), ("NVIDIA H20", "h200"), ("", "one of: a100-40"), ("cpu:0", "cpu")]
 )
 def test_an_unknown_kind_is_refused_with_the_nearest(name, near):
-    with pytest.raises(UserError, match="no such kind") as problem:
+    with pytest.raises(UserError, match="unknown GPU") as problem:
         find_gpu(name)
     assert near in str(problem.value) and "gpus: in config.yaml" in str(problem.value)
 
@@ -232,8 +232,8 @@ def test_the_fast_engine_computes_in_bf16_on_a_gpu():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"engine": "fats"}, "fats: is not known here; did you mean 'fast'"),
-        ({"precision": "fp16"}, "fp16: is not known here; did you mean '"),
+        ({"engine": "fats"}, "unknown engine 'fats'; did you mean 'fast'"),
+        ({"precision": "fp16"}, "unknown precision 'fp16'; did you mean '"),
         ({"precision": "bf16"}, "bf16: the reference engine computes in fp32; others need --engine fast"),
     ],
 )
@@ -329,7 +329,7 @@ def test_damaged_results_do_not_stop_the_estimate(run, capsys):
 def test_what_is_missing(run, capsys):
     assert run("--missing", "--gpu", "t4", "--gpu", "cpu:2") == 0
     out = capsys.readouterr().out
-    assert out.startswith("3 trainings still missing of 'mini'") and "\nt4 " in out and "\ncpu:2 " in out
+    assert out.startswith("3 trainings missing from 'mini'") and "\nt4 " in out and "\ncpu:2 " in out
     assert run("fig05", "--missing", "--json") == 0
     assert json.loads(capsys.readouterr().out)["trainings"] == 1
 
@@ -353,15 +353,15 @@ def test_columns_of_large_numbers_stay_apart(tmp_path, capsys):
 def test_nothing_measured_is_said(tmp_path, capsys):
     assert cli.main(["--config", str(ROOT / "config.yaml"), "-C", str(tmp_path), "cost", "vgg", "--gpu", "A100"]) == 0
     out = capsys.readouterr().out
-    assert "120 trainings of 'paper'" in out and "1.2e+18" in out and "Nothing was measured yet" in out
+    assert "120 trainings of 'paper'" in out and "1.2e+18" in out and "Nothing has been measured yet" in out
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("fig99",), "fig99: no such figure, table or experiment; "),
-        (("--gpu", "h900"), "GPU h900: no such kind; did you mean 'h"),
-        (("--engine", "quick"), "quick: is not known here; one of: reference, fast"),
+        (("--gpu", "h900"), "unknown GPU 'h900'; did you mean 'h"),
+        (("--engine", "quick"), "unknown engine 'quick'; one of: reference, fast"),
     ],
 )
 def test_mistakes(run, capsys, arguments, message):

@@ -180,7 +180,7 @@ def test_braces_above_the_clone_and_in_the_data_s_path(plan, tmp_path, monkeypat
     monkeypatch.setenv("BNONLY_DATA", str(tmp_path / "x{y}/data"))
     assert plan().data_files == "../data"
     monkeypatch.setenv("BNONLY_DATA", str(tmp_path / "a{b}"))
-    with pytest.raises(UserError, match="must have no braces in its path; name another in BNONLY_DATA"):
+    with pytest.raises(UserError, match="must not have braces; set BNONLY_DATA to another folder"):
         plan()
 
 

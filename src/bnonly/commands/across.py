@@ -86,7 +86,7 @@ def across(sides: Sequence[Side], key: str, confidence: float = 0.95) -> Across:
     known = list(dict.fromkeys(k for values in flat.values() for k in values if k not in _NOT_COMPARED))
     if key not in known:
         spelt = next((k for k in known if k.endswith(f".{key}")), key)
-        raise UserError(f"--across {key}: no such value of a training; {accepted(spelt, known)}")
+        raise UserError(f"--across {key}: trainings have no such value; {accepted(spelt, known)}")
     groups: dict[str, dict[str, dict[int, Run]]] = {}
     for digest, values in flat.items():
         rest = json.dumps({k: v for k, v in values.items() if k not in (*_NOT_COMPARED, key)})
@@ -123,7 +123,7 @@ def _rows(by_value: Mapping[str, Mapping[int, Run]], key: str, confidence: float
     if key != "recipe.dataset" and len({run.data_sha256 for run in everything}) > 1:
         raise UserError(
             f"--across {key}: {everything[0].cell} and its counterparts were trained on different data called "
-            f"{everything[0].cell.recipe.dataset}; compare runs on the same"
+            f"{everything[0].cell.recipe.dataset}; compare runs on the same data"
         )
     architecture = _joined(run.cell.architecture.name for run in everything)
     regime = _joined(run.cell.regime.name for run in everything)

@@ -39,7 +39,7 @@ def add(commands: Commands) -> None:
         commands,
         "show",
         run_show,
-        "print a cell's epochs and where they come from (--json: everything)",
+        "print a cell's epochs and their provenance (--json: everything)",
         computes=False,
         tells=True,
     )

@@ -22,9 +22,9 @@ def add(commands: Commands) -> None:
     batch = setup.command(
         commands, "batch", run_batch, "train cells one after another, as a cluster's job does", listed=False
     )
-    batch.add_argument("--cells", metavar="JSON", required=True, help="a list of canonical specifications")
+    batch.add_argument("--cells", metavar="JSON", required=True, help="the cells' canonical specifications, as a list")
     batch.add_argument(
-        "--marker", type=Path, metavar="FILE", required=True, help="written when every cell was attempted"
+        "--marker", type=Path, metavar="FILE", required=True, help="file to write when every cell has been tried"
     )
     batch.add_argument("--kinds", metavar="JSON", default="{}", help="the configuration's kinds of GPU")
     batch.add_argument("--threads", type=setup.threads, default=1, help="CPU threads")
@@ -39,7 +39,7 @@ def add(commands: Commands) -> None:
     )
     collect.add_argument("--spec", metavar="JSON", required=True, help="the cell's canonical specification")
     collect.add_argument("--analysis", action="store_true", help="collect the files of its analysis")
-    collect.add_argument("--marker", type=Path, metavar="FILE", help="of its batch")
+    collect.add_argument("--marker", type=Path, metavar="FILE", help="the marker of its batch")
 
 
 def run_batch(options: argparse.Namespace) -> int:

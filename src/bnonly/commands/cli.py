@@ -55,24 +55,37 @@ def _general() -> argparse.ArgumentParser:
     """Return the options common to all commands, accepted before or after the command's name."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     add = parser.add_argument
-    add("--config", default="config.yaml", metavar="FILE", help="the configuration (default: config.yaml)")
+    add("--config", default="config.yaml", metavar="FILE", help="configuration file (default: config.yaml)")
     add(
         "--profile",
         metavar="NAME",
-        help="a profile of workflow/profiles, as Snakemake's --profile (default: $SNAKEMAKE_PROFILE): demo",
+        help="profile as for Snakemake: a folder, or a name in workflow/profiles such as demo (default: $SNAKEMAKE_PROFILE)",
     )
     add(
         "--configfile",
         action="append",
         default=[],
         metavar="FILE",
-        help="replaces the profile's files over the configuration; may be repeated",
+        help="configuration file to use instead of the profile's; may be repeated",
     )
-    add("--directory", "-C", metavar="FOLDER", help="folder of results/ and figures/ (default: here, or the profile's)")
     add(
-        "--data", metavar="FOLDER", help="prepared data sets (default: $BNONLY_DATA, or data/ beside the configuration)"
+        "--directory",
+        "-C",
+        metavar="FOLDER",
+        help="folder of results/ and figures/ (default: the profile's, or the current folder)",
     )
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="change a configuration value: scale=0.05")
+    add(
+        "--data",
+        metavar="FOLDER",
+        help="folder of prepared data sets (default: $BNONLY_DATA, or data/ beside the configuration)",
+    )
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a configuration value, for example scale=0.05",
+    )
     add("--resolved", metavar="FILE", help=argparse.SUPPRESS)
     add("--version", action="version", version=f"bnonly {__version__}")
     return parser

@@ -31,35 +31,43 @@ def add(commands: Commands) -> None:
         "compare two folders of results cell by cell, or trainings that differ in one value",
         tells=True,
     )
-    parser.epilog = "Exit status: 0 if the two folders agree, 1 if they differ, 2 if they are not comparable."
+    parser.epilog = "Exit status: 0 if nothing differs, 1 if something differs (with --strict, also if undecided), 2 if not comparable."
     parser.add_argument(
-        "folder", type=Path, nargs="+", metavar="FOLDER", help="a run's folder, or its results; two without --across"
+        "folder",
+        type=Path,
+        nargs="+",
+        metavar="FOLDER",
+        help="a run's folder, or the results folder in it; exactly two without --across",
     )
     parser.add_argument(
         "--across",
         metavar="KEY",
-        help="instead, compare trainings in these folders that differ in this value alone, for example recipe.lr",
+        help="instead, compare trainings in these folders that differ only in this value, for example recipe.lr",
     )
     parser.add_argument(
         "--tolerance",
         type=setup.between(0, 100),
         default=0.5,
         metavar="POINTS",
-        help="difference of test accuracy that counts as agreement, in percentage points (default: 0.5)",
+        help="largest difference of test accuracy that counts as agreement, in points (default: 0.5)",
     )
     parser.add_argument(
         "--confidence",
         type=setup.between(0, 1),
         default=0.95,
         metavar="P",
-        help="level of the intervals (default: 0.95)",
+        help="confidence level of the intervals (default: 0.95)",
     )
     parser.add_argument("--strict", action="store_true", help="count undecided rows as differences")
     parser.add_argument(
         "--across-engines", action="store_true", help="allow A and B to have different engines or precisions"
     )
     parser.add_argument(
-        "--cells", action="append", default=[], metavar="PATTERN", help="only these: 'ResNet-14/*/seed0'"
+        "--cells",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="compare only matching cells, for example 'ResNet-14/*/seed0'; may be repeated",
     )
     parser.add_argument(
         "--format", choices=("text", "json", "csv"), default="text", help="output format (default: text)"
@@ -162,7 +170,7 @@ def as_text(found: Comparison, strict: bool = False) -> str:
     lines += [
         "",
         f"Test accuracy in %, differences in points, intervals from Student's t over pairs with the same seed. Within {100 * found.tolerance:g} points: "
-        f"{count['agrees']} of {len(found.rows)} agree, {count['differs']} differ, {count['undecided']} undecided (too few pairs or too wide).",
+        f"{count['agrees']} of {len(found.rows)} agree, {count['differs']} differ, {count['undecided']} undecided (too few pairs, or an interval that is too wide).",
         "'differs' means that the interval, corrected for the number of rows, lies outside the tolerance; 'same' are pairs equal to the bit.",
     ]
     if found.a.engine != found.b.engine:

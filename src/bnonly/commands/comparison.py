@@ -191,7 +191,7 @@ def compare(
     """
     if a.engine != b.engine and not across_engines:
         raise UserError(
-            f"{a.folder} is of engine {a.engine}, {b.folder} of {b.engine}; to compare engines, say so with --across-engines"
+            f"{a.folder} used engine {a.engine}, {b.folder} used {b.engine}; to compare engines, add --across-engines"
         )
     keys = [k for k in a.runs if k in b.runs]
     if not keys:
@@ -221,7 +221,7 @@ def _check_pair(a: Side, b: Side, one: Run, other: Run) -> None:
         )
     if one.data_sha256 != other.data_sha256:
         raise UserError(
-            f"{where} was trained on different data called {one.cell.recipe.dataset}; compare runs on the same"
+            f"{where} was trained on different data called {one.cell.recipe.dataset}; compare runs on the same data"
         )
     if _plain(one.cell) != _plain(other.cell):
         what = differences(_plain(one.cell), _plain(other.cell), f"{b.folder}'s")

@@ -29,8 +29,10 @@ def add(commands: Commands) -> None:
     cost.add_argument(
         "--gpus", type=setup.count, default=1, metavar="N", help="number of devices, for the wall time (default: 1)"
     )
-    cost.add_argument("--engine", help="engine to assume: reference, fast (default: the configuration's)")
-    cost.add_argument("--precision", help="fp32, tf32, bf16 (default: the configuration's, or the engine's own)")
+    cost.add_argument("--engine", help="engine to assume: reference, fast or triton (default: the configuration's)")
+    cost.add_argument(
+        "--precision", help="fp32, tf32 or bf16 (default: the configuration's; with --engine, that engine's default)"
+    )
     cost.add_argument(
         "--cores",
         type=setup.count,
@@ -63,7 +65,7 @@ def run_cost(options: argparse.Namespace) -> int:
 
 def text(cost: dict[str, Any], missing: bool = False) -> str:
     """Return a cost as tables for a terminal."""
-    what = "still missing of" if missing else "of"
+    what = "missing from" if missing else "of"
     lines = [f"{cost['trainings']:,} trainings {what} '{cost['run']}', engine {cost['engine'] or '-'}"]
     if not cost["trainings"]:
         return lines[0] + ": nothing to compute"
@@ -79,12 +81,12 @@ def text(cost: dict[str, Any], missing: bool = False) -> str:
     rows = [["device", "precision", "hours", "kWh", f"on {cost['gpus']}", "longest", "from", "off by", ""]]
     for kind in cost["kinds"]:
         share = kind["measured_share"]
-        source = "model" if not share else "measured" if share > 0.99 else f"{100 * share:.0f}% meas."
+        source = "model" if not share else "measured" if share > 0.99 else f"{100 * share:.0f}% measured"
         error = f"x{kind['error_factor']:.2f}" if kind["error_factor"] else "unknown"
         large = f"{len(kind['too_large'])} of {cost['networks']} do not fit its memory" if kind["too_large"] else ""
         device = [kind["kind"], "/".join(kind["precision"])]
         if kind["unsupported"]:
-            lacks = f"has no {'/'.join(kind['unsupported'])}: --precision fp32"
+            lacks = f"has no {'/'.join(kind['unsupported'])}: use --precision fp32"
             rows.append([*device, "-", "-", "-", "-", "-", "-", lacks])
             continue
         amounts = [two_digits(kind["seconds"] / 3600), two_digits(kind["joules"] / 3.6e6)]
@@ -98,15 +100,17 @@ def _notes(cost: dict[str, Any]) -> list[str]:
     notes = [
         "hours: all trainings one after another on one device, with start-up and evaluations; kWh: at full board power, an upper bound;",
         f"on {cost['gpus']}: wall time with as many devices of one kind, {cost['gpu_jobs']} training{'s' if cost['gpu_jobs'] > 1 else ''} at a time on each GPU (gpu_jobs),",
-        "the longest first; a training that several experiments share counts in the first of them; off by: typical factor in measured runs;",
-        "do not fit: architectures times regimes that need more memory than one device has; the hours include them.",
+        "the longest first; off by: typical factor in measured runs; do not fit: pairs of architecture and regime that need more memory",
+        "than one device has (the hours include them). A training that several experiments share counts in the first of them.",
     ]
     if not cost["model"]:
         return [
             *notes,
-            "Nothing was measured yet: all of this is a model of kernels and data sheets (docs/cost.md); expect a factor of 2.",
+            "Nothing has been measured yet: all numbers come from a model of kernels and data sheets (docs/cost.md) and may be off by a factor of 2.",
         ]
-    notes.append("Measured against the model, and how far off a corrected estimate is when that cell is left out:")
+    notes.append(
+        'Measured runs compared with the model; "off by" is the error of the corrected estimate for a cell that was left out:'
+    )
     for g in cost["model"]:
         correction = g["correction"]
         error = f"x{correction['error']:.2f}" if correction["error"] else "one cell only"

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the commands."""
     figure = setup.command(commands, "figure", run_figure, "draw a figure, or write a table, from trained cells")
-    figure.add_argument("name", help="fig01 ... fig25, table1, table_b, table_c1, table_c2, text_ends, text_only")
+    figure.add_argument(
+        "name", help="fig01 ... fig25, table1, table_b, table_c1, table_c2, text_ends, text_only, or beyond/NAME"
+    )
     setup.command(
         commands, "counts", run_counts, "count every architecture's parameters by building it (Table 1)", listed=False
     )

@@ -60,7 +60,7 @@ def run_new(options: argparse.Namespace) -> int:
     """Write a profile."""
     name = options.name
     if not re.fullmatch(NAME, name) or parse_value(name, name) != name:
-        text = "must be letters, digits, '.', '_' and '-', and no word that YAML reads as a number, a date or a truth value"
+        text = "must consist of letters, digits, '.', '_' and '-', and must not be a word that YAML reads as a number, a date or a truth value"
         raise UserError(f"{name}: a profile's name {text}")
     folder = Path(name)
     if folder.exists() or folder.is_symlink():

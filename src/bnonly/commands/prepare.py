@@ -23,7 +23,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument(
         "name",
-        help=f"{', '.join(n for n, info in DATASETS.items() if info.layout != 'installed')}, or one of datasets in the configuration",
+        help=f"{', '.join(n for n, info in DATASETS.items() if info.layout != 'installed')}, or a name under datasets in the configuration",
     )
     parser.add_argument(
         "--from",
@@ -36,9 +36,9 @@ def add(commands: Commands) -> None:
         "--skip-unreadable", action="store_true", help="leave out images that cannot be read; the manifest lists them"
     )
     parser.add_argument(
-        "--workers", type=setup.threads, default=0, metavar="N", help="threads that decode (default: one per CPU)"
+        "--workers", type=setup.threads, default=0, metavar="N", help="decoding threads (default: one per CPU)"
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("--quiet", action="store_true", help="print no progress")
 
 
 def run_prepare(options: argparse.Namespace) -> int:

@@ -27,7 +27,7 @@ def add(commands: Commands) -> None:
     parser = setup.command(
         commands, "publish", run_publish, "write a page with figures, claims and cost, and the archive that redraws it"
     )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="receives the page, for example docs/results")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder for the page, for example docs/results")
 
 
 def run_publish(options: argparse.Namespace) -> int:

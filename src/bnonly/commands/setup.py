@@ -94,7 +94,7 @@ def cell_command(
         parser.add_argument(
             "--device",
             choices=("auto", "cpu", "cuda"),
-            help="device that computes (default: the configuration's; auto is a GPU if there is one)",
+            help="device to compute on (default: the configuration's; auto: a GPU if there is one)",
         )
         parser.add_argument("--threads", type=threads, help="CPU threads (default: the configuration's)")
     return parser
@@ -325,7 +325,7 @@ def cells(options: argparse.Namespace, specs: list[str], seeds: list[int]) -> tu
     """Return cells, given by specification or by names and seeds, and the folder of prepared data."""
     if specs:
         if options.architecture or options.profile:
-            raise UserError("--spec describes the whole cell; leave out its names and --profile")
+            raise UserError("--spec describes the whole cell; leave out the architecture, the regime and --profile")
         data = data_folder(options)
         enter(options.directory)
         _by_default(options, 1, os.environ.get(gpus.DEVICE, "auto"))

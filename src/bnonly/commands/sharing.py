@@ -67,13 +67,13 @@ def add(commands: Commands) -> None:
     parser = setup.command(
         commands, "import", run_import, "check an archive of bnonly export and copy its results into the run's folder"
     )
-    parser.add_argument("archive", type=Path, metavar="ARCHIVE", help="the archive")
-    parser.add_argument("--sha256", metavar="HEX", help="its checksum, as published")
+    parser.add_argument("archive", type=Path, metavar="ARCHIVE", help="archive made by bnonly export")
+    parser.add_argument("--sha256", metavar="HEX", help="the archive's published checksum")
     parser.add_argument("--keep", action="store_true", help="keep existing results that differ from the archive's")
     parser.add_argument(
         "--own-configuration",
         action="store_true",
-        help="use the archive's configuration, in a folder of its own (-C)",
+        help="use the archive's configuration, in a separate folder (-C)",
     )
 
 
@@ -91,7 +91,7 @@ def run_export(options: argparse.Namespace) -> int:
             "networks needs them; --weights-up-to includes them"
         )
     if done.skipped:
-        print("not finished and left out: " + ", ".join(f"{n} {state}" for state, n in done.skipped.items()))
+        print("left out, because not finished: " + ", ".join(f"{n} {state}" for state, n in done.skipped.items()))
     for name, reason in done.outdated.items():
         print(f"left out, because it does not match these results: {name} ({reason})")
     _tell_drawable(done, run.grid, setup.workflow(options, "-n"))
@@ -120,7 +120,7 @@ def run_import(options: argparse.Namespace) -> int:
         done = unpack(archive, grid, options.keep)
     else:
         if options.profile or options.set:
-            raise UserError("--own-configuration: the archive has its own; leave out --profile and --set")
+            raise UserError("--own-configuration uses the archive's configuration; leave out --profile and --set")
         if not options.directory:
             raise UserError("--own-configuration: name a folder for that run: bnonly -C FOLDER import ...")
         base = read_yaml(options.config)
@@ -130,7 +130,7 @@ def run_import(options: argparse.Namespace) -> int:
         profile = Path(options.directory) / write_profile(archive, base, options.directory)
         how = f"snakemake --profile {shlex.quote(str(profile))}"
         dry_run = f"{how} -n"
-    print(f"{done.new} trainings imported, {done.present} were here already, {done.kept} kept as they were")
+    print(f"{done.new} trainings imported, {done.present} already present, {done.kept} existing ones kept")
     if done.left_out:
         print(f"{done.left_out} large weights files were not in the archive; drawing does not need them")
     _tell_drawable(done, grid, dry_run)

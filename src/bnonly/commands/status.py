@@ -35,10 +35,10 @@ def add(commands: Commands) -> None:
         commands,
         "status",
         run_status,
-        "list what is done, running, waiting, failed or outdated, and how to retry",
+        "list the state of cells, figures and tables, and the commands that retry failures",
         tells=True,
     )
-    status.add_argument("--outputs", action="store_true", help="list every figure and table in a line of its own")
+    status.add_argument("--outputs", action="store_true", help="print one line for each figure and table")
     cells = setup.command(commands, "cells", run_cells, "list the cells of the grid with their digests", tells=True)
     cells.add_argument("--figure", metavar="NAME", help="only the cells behind a figure or table, for example fig05")
     cells.add_argument("--all", action="store_true", help="include cells that are made on request only")

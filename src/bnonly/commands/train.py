@@ -32,15 +32,15 @@ def add(commands: Commands) -> None:
         metavar="S",
         help="longest time between checkpoints (default: 180)",
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress")
-    parser.add_argument("--wait", action="store_true", help="wait for another process that trains the cell")
+    parser.add_argument("--quiet", action="store_true", help="print no progress")
+    parser.add_argument("--wait", action="store_true", help="if another process is training the cell, wait for it")
     parser.add_argument("--store", action="store_true", help=argparse.SUPPRESS)
 
 
 def run_train(options: argparse.Namespace) -> int:
     """Train a cell, or replicates of one side by side."""
     if options.seeds and (options.seed is not None or options.spec or options.specs):
-        raise UserError("--seeds says which replicates; leave out --seed and --spec")
+        raise UserError("--seeds selects the replicates; leave out --seed and --spec")
     seeds = options.seeds or [options.seed or 0]
     if len(set(seeds)) < len(seeds):
         raise UserError(f"--seeds must list each seed once (got {' '.join(map(str, seeds))})")

@@ -64,9 +64,9 @@ def check_configuration(archive: Archive, grid: Grid) -> None:
             )
             wrong.append(f"{name}: {what}")
     if wrong:
-        more = f", and {len(wrong) - 1} cells more" if len(wrong) > 1 else ""
+        more = f", and {len(wrong) - 1} more cells" if len(wrong) > 1 else ""
         raise UserError(
-            f"{archive.path}: was made with another configuration ({wrong[0]}{more}); name that with --profile, --config or --set, "
+            f"{archive.path}: was made with another configuration ({wrong[0]}{more}); name that configuration with --profile, --config or --set, "
             "or take the archive's own: bnonly -C FOLDER import ARCHIVE --own-configuration"
         )
 

@@ -151,6 +151,4 @@ def find_gpu(name: str, more: Iterable[Gpu] = ()) -> Gpu:
         if any(re.fullmatch(a, asked) for a in kind.aliases):
             return kind
     names = [*(k.name for k in kinds), "cpu"]
-    raise UserError(
-        f"GPU {name}: no such kind; {accepted(asked, names)} (a kind of your own goes under gpus: in config.yaml)"
-    )
+    raise UserError(f"unknown GPU '{name}'; {accepted(asked, names)} (describe other kinds under gpus: in config.yaml)")

@@ -181,9 +181,9 @@ def costs(
 
 def _check(grid: Grid, keys: Sequence[Key], assumed: Assumptions) -> None:
     engine, precision = assumed.engine, assumed.precision
-    for word, known in ((engine, ENGINES), (precision, PRECISIONS)):
+    for what, word, known in (("engine", engine, ENGINES), ("precision", precision, PRECISIONS)):
         if word is not None and word not in known:
-            raise UserError(f"{word}: is not known here; {accepted(word, known)}")
+            raise UserError(f"unknown {what} '{word}'; {accepted(word, known)}")
     if precision not in (None, "fp32") and "reference" in (engine or {grid.cells[k].engine for k in keys}):
         raise UserError(f"{precision}: the reference engine computes in fp32; others need --engine fast")
 
