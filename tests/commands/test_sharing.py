@@ -59,7 +59,7 @@ def test_an_import_restores_every_result_and_says_what_can_be_drawn(made, call, 
     )
     assert (status, err) == (0, "")
     assert "5 trainings imported, 0 already present" in out and "can be drawn without training: " in out
-    assert "fig03, " in out and "left out of figures/all, for lack of" in out and " cannot" not in out
+    assert "fig03, " in out and "left out of figures/all, because the grid lacks" in out and " cannot" not in out
     assert "draw with: snakemake --directory" in out and out.endswith(" figures/all report\n")
     assert re.search(r": fig01, fig02, .*\(to see why: snakemake -n --directory \S+ fig01\)\n", out)
     got = files(Path.cwd())

@@ -295,8 +295,8 @@ def test_a_wrong_description(mistake, tmp_path):
     ("names", "words"),
     [
         ({"cifar100": SMALL}, "datasets.cifar100 must have another name, because a built-in data set has this one"),
-        ({"a/b": SMALL}, "datasets has the name 'a/b'; names have letters, digits"),
-        ({7: SMALL}, "datasets has the name 7; names have letters, digits"),
+        ({"a/b": SMALL}, "datasets has the name 'a/b'; names consist of letters, digits"),
+        ({7: SMALL}, "datasets has the name 7; names consist of letters, digits"),
         ([SMALL], "datasets must be a mapping"),
     ],
 )
@@ -314,7 +314,7 @@ def test_a_wrong_name(names, words, tmp_path):
         (PHOTOGRAPHS, {"augmentation": {"shift": 4}}, "augmentation.shift must be 0 for mine"),
         (SMALL, {"batch_size": 25}, "batch_size must be at most 24, the training images of mine"),
         (SMALL, {"dataset": "mien"}, "dataset is 'mien'; did you mean 'mine'?"),
-        (SMALL, {"own_data": {}}, "own_data must be left out; datasets describes a data set"),
+        (SMALL, {"own_data": {}}, "own_data must be left out; describe the data set under datasets"),
     ],
 )
 def test_a_recipe_that_does_not_fit_the_data(described, recipe, words, tmp_path):

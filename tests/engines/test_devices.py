@@ -63,7 +63,7 @@ def test_not_asked_for_a_line_says_why_the_cpu_computes(gpu, message, machine, c
     machine(**gpu)
     assert choose_device("auto").type == "cpu"
     said = capfd.readouterr().err
-    assert said.startswith("bnonly: warning: the CPU computes: ") and said.count("\n") == 1
+    assert said.startswith("bnonly: warning: using the CPU: ") and said.count("\n") == 1
 
 
 def test_a_machine_without_a_gpu_is_no_news(machine, monkeypatch, capfd):

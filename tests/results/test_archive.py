@@ -95,13 +95,23 @@ METRICS = f"{TRAINED}/metrics.parquet"
         ),
         (drop(""), [("published/folder/", b"")], True, "which could be unpacked elsewhere"),
         # Nothing is read before its size is known to be what such a file has.
-        (drop(""), [(packed("published/figures/fig06.csv"), bytes(30_000_000))], True, "which no file of a run does"),
-        (swap("manifest.json", packed("manifest.json", bytes(30_000_000))), (), True, "which no file of a run does"),
+        (
+            drop(""),
+            [(packed("published/figures/fig06.csv"), bytes(30_000_000))],
+            True,
+            "which is too large for a file of a run",
+        ),
+        (
+            swap("manifest.json", packed("manifest.json", bytes(30_000_000))),
+            (),
+            True,
+            "which is too large for a file of a run",
+        ),
         (
             drop("SHA256SUMS"),
             [(packed("published/figures/a.png"), bytes(30_000_000))],
             True,
-            "which no file of a run does",
+            "which is too large for a file of a run",
         ),
         (drop(""), [(packed("published/figures/a.csv", how=zipfile.ZIP_LZMA), b"x")], True, "cannot be read"),
         # What a manifest may hold.

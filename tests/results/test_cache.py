@@ -144,7 +144,7 @@ def test_a_deeper_network_asks_for_more():
     ("settings", "message"),
     [
         ({"partitoin": "gpu"}, "unknown key cluster.partitoin; did you mean 'partition'?"),
-        ({"partition": "a b"}, "cluster.partition must be a name as SLURM has it"),
+        ({"partition": "a b"}, "cluster.partition must be SLURM's name, without spaces or quotes"),
         ({"cpus": 0}, "cluster.cpus must be at least 1 (got 0)"),
         ({"max_hours": 0.05}, "cluster.max_hours must be at least 0.058: a job needs"),
         ({"gpu": "a1000"}, "cluster.gpu is 'a1000', whose speed is unknown"),

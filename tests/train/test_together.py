@@ -204,10 +204,10 @@ def test_a_checkpoint_holds_no_other_replicates_values():
 
 def test_only_replicates_train_together(replicates, tmp_path, monkeypatch):
     other = dataclasses.replace(replicates[1], precision="bf16")
-    with pytest.raises(UserError, match="only replicates, which differ in nothing but their seeds, train together"):
+    with pytest.raises(UserError, match="only replicates, which differ only in their seeds, can train together"):
         train_together([replicates[0], other], Options(tmp_path, "cpu", quiet=True))
     slow = [dataclasses.replace(c, engine="reference") for c in replicates]
-    with pytest.raises(UserError, match="only engine: fast or triton on one GPU trains replicates together"):
+    with pytest.raises(UserError, match="replicates can train together only with engine: fast or triton on one GPU"):
         train_together(slow, Options(tmp_path, "cpu", quiet=True))
     monkeypatch.setattr(memory, "size", lambda device: 2.5 * memory.needed(replicates[0]))
     with pytest.raises(UserError, match="3 replicates together need about .* GB, and the device has .*; 2 would fit"):

@@ -370,7 +370,7 @@ def test_a_figure_that_the_grid_cannot_make(tmp_path):
     done = snakemake(tmp_path, "--dry-run", "--configfile", overlay(tmp_path), "--", "figures/fig17.pdf")
     text = done.stdout + done.stderr
     assert done.returncode != 0 and "Traceback" not in text
-    assert "fig17 needs experiments.cifar-width, which is not there" in text
+    assert "fig17 needs experiments.cifar-width, which is not defined" in text
 
 
 def test_a_failed_cell_names_its_reason_and_costs_the_others_nothing(made, tmp_path):

@@ -193,7 +193,7 @@ class Node:
                 f"{self.file(key)}: unknown key {shown(self.at(*key), plain=True)}; {accepted(shown(key[-1], plain=True), known)}"
             )
         if is_key or any(not isinstance(k, str | int) or isinstance(k, bool) for k in key):
-            text = f"{self.at(*key[:-2])} has the name {shown(key[-2])}; names have letters, digits, '-', '_' and '.', a letter or digit first"
+            text = f"{self.at(*key[:-2])} has the name {shown(key[-2])}; names consist of letters, digits, '-', '_' and '.', and begin with a letter or digit"
             raise UserError(f"{self.file(key[:-2])}: {text}")
         beside = (*key, context["beside"]) if context.get("beside") else ()
         key += tuple(context.get("key", ()))
@@ -218,7 +218,7 @@ _MUST_BE = {
     "less_than_equal": "be at most {le:.10g}",
     "finite_number": "be a finite number",
     "too_short": "list at least one item",
-    "string_pattern_mismatch": "have letters, digits, '-', '_' and '.', a letter or digit first",
+    "string_pattern_mismatch": "consist of letters, digits, '-', '_' and '.', and begin with a letter or digit",
 }
 _KINDS = {
     "float": "be a number",

@@ -269,7 +269,7 @@ def _decode(content: bytes, what: str, path: Path, info: DatasetInfo, unreadable
         if kind == "JPEG":
             remedy = "prepare them as cifar10-jpeg" if info.name == "cifar10" else "fetch files of PNG images"
             raise UserError(f"{path}: holds JPEG images, which have lost detail; {remedy}")
-        raise UserError(f"{path}: holds {kind} images, and {info.name} is of JPEG images; prepare them as cifar10")
+        raise UserError(f"{path}: holds {kind} images, but {info.name} needs JPEG images; prepare them as cifar10")
     try:
         pixels = np.asarray(read_rgb(content)[0])
     except Exception as problem:  # decoders raise many types on damaged bytes

@@ -128,7 +128,7 @@ def _plan(layout: str, source: Path, entries: Iterable[_Entry], aside: list[str]
         empty = sorted(name for name, images in classes.items() if not images)
         if empty:
             why = next(
-                (f"; {a} is no {', '.join(SUFFIXES)} file" for a in aside if a.startswith(f"{part}/{empty[0]}/")), ""
+                (f"; {a} is not a {', '.join(SUFFIXES)} file" for a in aside if a.startswith(f"{part}/{empty[0]}/")), ""
             )
             raise UserError(
                 f"{source}: {part}/{empty[0]} has no images ({len(empty)} such folders){why}; put its images there, or "

@@ -113,7 +113,7 @@ def columns(path: Path, file: pq.ParquetFile) -> Columns:
             if part.total_uncompressed_size > MOST_EXPANSION * part.total_compressed_size + (1 << 24):
                 raise UserError(
                     f"{path}: column {part.path_in_schema} expands from {part.total_compressed_size:,} to "
-                    f"{part.total_uncompressed_size:,} bytes, which images do not; fetch the file again"
+                    f"{part.total_uncompressed_size:,} bytes, which is too much for images; fetch the file again"
                 )
     return Columns(image, label, _class_names(schema, label))
 

@@ -41,7 +41,7 @@ def choose_device(name: str) -> torch.device:
     if any(os.environ.get(variable, "0") not in ("", "0") for variable in GRANTED):
         raise UserError(f"this job has a GPU, but {problem}; or use --device cpu, in a job without a GPU")
     if NO_DRIVER not in problem and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1"):
-        print(f"bnonly: warning: the CPU computes: {problem}", file=sys.stderr, flush=True)
+        print(f"bnonly: warning: using the CPU: {problem}", file=sys.stderr, flush=True)
     return torch.device("cpu")
 
 

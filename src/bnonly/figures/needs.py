@@ -250,7 +250,7 @@ def _panel(grid: Grid, name: str, need: Need) -> Panel:
 def _experiment(grid: Grid, name: str, experiment: str) -> Experiment:
     if experiment not in grid.experiments:
         raise UserError(
-            f"{grid.source}: {name} needs experiments.{experiment}, which is not there; "
+            f"{grid.source}: {name} needs experiments.{experiment}, which is not defined; "
             f"{accepted(experiment, grid.experiments)}"
         )
     return grid.experiments[experiment]

@@ -62,7 +62,7 @@ def left_out(grid: Grid) -> dict[str, str]:
 
 def note(left_out: Iterable[str], command: str) -> str:
     """Return one line about the figures and tables of `left_out`, with the command that says why."""
-    return f"left out of figures/all, for lack of something in the grid: {', '.join(left_out)} (to see why: {command})"
+    return f"left out of figures/all, because the grid lacks something that they need: {', '.join(left_out)} (to see why: {command})"
 
 
 def _about(grid: Grid) -> list[str]:

@@ -115,9 +115,9 @@ class Grid:
             )
         regimes = {k.regime for k in self.cells if k.architecture == name}
         if regime not in regimes:
-            raise UserError(
-                f"{self.source}: no experiment has regime '{regime}' of {name}; {accepted(regime, sorted(regimes))}"
-            )
+            defined = regime in self.regime_labels
+            remedy = "add it to regimes or also of an experiment" if defined else accepted(regime, sorted(regimes))
+            raise UserError(f"{self.source}: regime '{regime}' is in no experiment with {name}; {remedy}")
         seeds = sorted(k.seed for k in self.cells if k[:2] == (name, regime))
         raise UserError(f"{self.source}: {name}/{regime} has seeds {seeds}, not {seed}")
 
@@ -152,7 +152,7 @@ def resolve(config: Mapping[str, Any], source: str | Layers = "config.yaml") -> 
     top = Node(config, files)
     for path in files.idle():
         raise UserError(
-            f"{files}: {'.'.join(path)}: {{}} changes nothing, because mappings are merged; null takes a key out of one"
+            f"{files}: {'.'.join(path)}: {{}} changes nothing, because mappings are merged; null removes a key"
         )
     read = top.read(Configuration)
     precision = _precision(read)
@@ -193,7 +193,7 @@ def resolve(config: Mapping[str, Any], source: str | Layers = "config.yaml") -> 
                         both = files.of(("experiments", name), ("experiments", made_by[cell.key]))
                         raise UserError(
                             f"{both}: experiments.{name} and experiments.{made_by[cell.key]} define {cell} differently; "
-                            "give both one recipe, or one of the two another architecture or regime name"
+                            "give both the same recipe, or use another architecture or regime name in one of them"
                         )
                     made_by.setdefault(cell.key, name)
         if len(datasets) > 1:

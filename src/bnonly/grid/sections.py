@@ -59,7 +59,7 @@ Override = Annotated[
 
 def _names_its_data(recipe: Any) -> Any:
     if isinstance(recipe, Mapping) and "own_data" in recipe:
-        raise must("be left out; datasets describes a data set, and dataset names it", "own_data")
+        raise must("be left out; describe the data set under datasets, and give its name in dataset", "own_data")
     return recipe
 
 
@@ -109,7 +109,7 @@ def _as_text(value: Any) -> Any:
 
 def _one_word(name: str) -> str:
     if re.search(r"[\s'\"]", name):
-        raise must("be a name as SLURM has it, without spaces and quotes, or '' for the cluster's default")
+        raise must("be SLURM's name, without spaces or quotes, or '' for the cluster's default")
     return name
 
 
@@ -174,7 +174,7 @@ class Training(_Section):
                 if getattr(self, key):
                     raise must("be left out where affine is 'disabled', which sets gamma to 1 and beta to 0", key)
         if ("random" in self.train) != bool(self.random):
-            raise must("be given, for example {k: 2, per: channel}, exactly where train lists random", "random")
+            raise must("be given if and only if train lists random, for example {k: 2, per: channel}", "random")
         if self.random and {"conv", "shortcut"} & set(self.train):
             raise must("not list conv or shortcut beside random, which chooses among frozen weights", "train")
         return self
@@ -310,7 +310,7 @@ class Cluster(_Section):
     gpu: Annotated[SlurmName, AfterValidator(lambda name: name or "any")] = "any"
     """SLURM's type of GPU, "any", or "none" for trainings on CPUs."""
     gpu_kind: SlurmName = ""
-    """Name of the same kind in `bnonly cost --gpus`, if SLURM's type differs."""
+    """Name of the same kind in `bnonly cost --gpu`, if SLURM's type differs."""
     cpus: Count = 4
     """CPU cores of a training."""
     memory_gb: Annotated[float, Field(ge=1, le=10**6), NO_FLAG] = 16.0
@@ -342,13 +342,13 @@ class Configuration(_Section):
     title: str = "paper"
     """Name of the run in figures and reports; "paper" for the paper itself."""
     scale: Positive = 1.0
-    """Factor of every length of every recipe."""
+    """Factor by which all lengths of all recipes are multiplied."""
     engine: Annotated[str, OneOf(ENGINES)] = "reference"
     """Engine: plain PyTorch, the fused network, or the fused network with Triton kernels."""
     precision: Annotated[str, OneOf((*PRECISIONS, "auto"))] = "fp32"
     """Precision of convolutions; everything else is in fp32.  "auto": bf16 if this machine computes in it, else fp32."""
     device: Annotated[str, OneOf(("auto", "cpu", "cuda"))] = "auto"
-    """What trains on this machine; "auto": the GPUs if there are any."""
+    """Device that trains on this machine; "auto": the GPUs if there are any."""
     threads: Annotated[int, Field(ge=1, le=4096), NO_FLAG] = 1
     """CPU threads of one training."""
     gpu_jobs: Annotated[int, Field(ge=1, le=64), NO_FLAG] = 1
@@ -384,7 +384,7 @@ class Configuration(_Section):
         for name, architecture in self.architectures.items():
             if isinstance(architecture, Alias):
                 if isinstance(self.architectures.get(architecture.same_as), Alias):
-                    raise must("name an architecture that is no alias itself", "architectures", name, "same_as")
+                    raise must("name an architecture that is not an alias itself", "architectures", name, "same_as")
                 OneOf(self.architectures).check(architecture.same_as, "architectures", name, "same_as")
         for name, experiment in self.experiments.items():
             at = "experiments", name
@@ -412,7 +412,7 @@ def read_recipe(node: Node, scale: float, own: Mapping[str, DatasetInfo]) -> Rec
             warmup_epochs=round(recipe.warmup_epochs * scale, 6),
         )
     except ValidationError:
-        node.fail("epochs", must=f"be longer: times scale, {scale:g}, nothing is left of some length")
+        node.fail("epochs", must=f"be longer: multiplied by scale, {scale:g}, a length of the recipe becomes too short")
 
 
 def check_fit(arch: Architecture, regime: Regime, recipe: Recipe, regime_node: Node, recipe_node: Node) -> None:
@@ -423,7 +423,7 @@ def check_fit(arch: Architecture, regime: Regime, recipe: Recipe, regime_node: N
         regime_node.fail("random", "k", must=text)
     data = recipe.data
     if not data.classes:
-        text = f"be prepared, or datasets.{data.name} have classes, train_images and test_images"
+        text = f"be prepared, or datasets.{data.name} must give classes, train_images and test_images"
         recipe_node.fail("dataset", must=text)
     if recipe.input_size < family.min_image:
         text = (

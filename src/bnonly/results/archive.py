@@ -145,7 +145,7 @@ class Archive:
                 text and info.file_size > LARGEST_TEXT
             ):
                 raise UserError(
-                    f"{self.path}: {name} is {info.compress_size:,} bytes that unpack to {info.file_size:,}, which no file of a run does; "
+                    f"{self.path}: {name} is {info.compress_size:,} bytes that unpack to {info.file_size:,}, which is too large for a file of a run; "
                     "nothing was unpacked"
                 )
         packed = sum(info.compress_size for info in self.infos.values())

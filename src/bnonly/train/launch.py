@@ -51,7 +51,7 @@ def launch(reservation: Reservation, options: Options, device: torch.device) -> 
     cell, gpus = reservation.cell, reservation.cell.recipe.gpus
     if device.type == "cuda" and torch.cuda.device_count() < gpus:
         raise UserError(
-            f"{cell}: recipe.gpus is {gpus}, but this machine shows {torch.cuda.device_count()}; "
+            f"{cell}: recipe.gpus is {gpus}, but {torch.cuda.device_count()} can be used on this machine; "
             f"use a machine with {gpus}, or change gpus"
         )
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the single line below replaces its log

@@ -39,10 +39,10 @@ def train_together(cells: Sequence[Cell], options: Options) -> None:
     """
     if len({dataclasses.replace(c, seed=0) for c in cells}) > 1:
         raise UserError(
-            f"{', '.join(map(str, cells))}: only replicates, which differ in nothing but their seeds, train together"
+            f"{', '.join(map(str, cells))}: only replicates, which differ only in their seeds, can train together"
         )
     if cells[0].engine == "reference" or cells[0].recipe.gpus > 1:
-        raise UserError(f"{cells[0]}: only engine: fast or triton on one GPU trains replicates together")
+        raise UserError(f"{cells[0]}: replicates can train together only with engine: fast or triton on one GPU")
     device = choose_device(options.device)
     torch.set_num_threads(options.threads)
     be_reproducible(cells[0].precision)

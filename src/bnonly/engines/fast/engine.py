@@ -336,7 +336,7 @@ class _Graphs:
                 first_line = (str(problem).strip() or repr(problem)).splitlines()[0]
                 warnings.warn(
                     f"a {what} step of {images} images could not be captured as a CUDA graph ({first_line}); "
-                    "it runs without, several times slower",
+                    "it runs without one, several times slower",
                     stacklevel=2,
                 )
                 self._ready[key] = None
