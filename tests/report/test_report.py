@@ -112,8 +112,8 @@ def test_a_run_with_the_papers_data_says_how_much_holds(papers):
     seen = words(papers.read_text(encoding="utf-8"))
     assert re.search(r"\d+ of the \d+ claims that were run hold", seen)
     assert "fast engine, bf16; the paper’s framework trained in fp32 by default" in seen
-    assert re.search(r"\d+ values that the paper states of Figure 2", seen)
-    # In print, ours with its interval, the difference.
+    assert re.search(r"\d+ values that the paper states for Figure 2", seen)
+    # The paper's number, ours with its interval, the difference.
     assert re.search(r"R028 ResNet-110, training only BatchNorm, reaches 69.5 % 69.5 % [\d.]+ \[[\d.]+, [\d.]+\], n = 5 [−+][\d.]+", seen)  # fmt: skip
     assert "The 10 largest differences" in seen
 

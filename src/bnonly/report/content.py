@@ -20,9 +20,9 @@ MAIN = ("fig02", "fig03")
 CHOICES = (
     "“γ and β disabled” (Figures 1 and 8) means γ = 1, β = 0, not trained.",
     "Images are normalised per channel; the text says per pixel, the authors' public code does it per channel.",
-    "Accuracy is of the final weights, never of the best epoch; a run that diverges counts with what it had.",
+    "Accuracy is of the final weights, never of the best epoch; a diverged run counts with the accuracy it had.",
     "Clamping sets γ to zero in every BatchNorm layer, and keeps β and the running statistics.",
-    "Where BatchNorm is frozen but not disabled, γ and β stay at their random draw.",
+    "Where BatchNorm is frozen but not disabled, γ and β keep their random initial values.",
     "The grid of small ResNets (Figure 10) is ours: the paper does not list its own.",
 )
 

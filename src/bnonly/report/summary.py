@@ -24,9 +24,9 @@ SHORT = {
 }
 #: Meaning of each verdict, for the legend of the summary.
 MEANINGS = {
-    verdict.HOLDS: "every interval lies inside what the rule accepts",
-    verdict.FAILS: "an interval lies outside",
-    verdict.UNDECIDED: "an interval is too wide to say",
+    verdict.HOLDS: "every interval lies inside the region that the rule accepts",
+    verdict.FAILS: "an interval lies outside this region",
+    verdict.UNDECIDED: "an interval is too wide to decide",
     verdict.NOT_RUN: "trainings are missing",
     verdict.NOT_APPLICABLE: "the results are of other data, or of another protocol",
     verdict.INCONSISTENT: "the paper's own numbers contradict it",
@@ -55,8 +55,8 @@ def headline(grid: Grid, measured: Measurements, decisions: Sequence[Decision]) 
         headline = f"On {where}, {_split(own)}" if own else f"A run on {where}: it cannot reproduce the paper's numbers"
         lead.append(
             f"This run cannot reproduce the paper's numbers, and none of the {total} claims about training gets a verdict: "
-            f"the paper trained on {_papers_data()}. Comparisons (which of two is more) and trends (which way it goes) can "
-            "still be looked at."
+            f"the paper trained on {_papers_data()}. Comparisons (which of two values is larger) and trends (up or "
+            "down) can still be tested."
         )
         lead += _few_seeds(decisions)
     else:

@@ -175,10 +175,10 @@ def lay_out(decisions: Sequence[Decision], run: str) -> layout.Table:
     """Lay out the verdicts, one row for each claim."""
     notes = (
         f"Run: {run}. {summary(decisions)}.",
-        "Intervals are 95 % and over replicate seeds. docs/claims.md says how a claim is decided.",
+        "Intervals are 95 % intervals over replicate seeds. docs/claims.md says how a claim is decided.",
     )
     return layout.Table(
-        title="The paper's claims and what these results say of them.",
+        title="The paper's claims and what these results say about them.",
         columns=["Claim", "Page", "What the paper says", "In print", "Found", "Verdict", "Why"],
         rows=[
             [

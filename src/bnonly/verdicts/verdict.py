@@ -80,15 +80,15 @@ def reason_of(verdict: str, evidence: Sequence[Evidence]) -> str:
     several = len(evidence) > 1
     if verdict == HOLDS:
         return (
-            f"All {len(evidence)} intervals lie inside what the rule accepts."
+            f"All {len(evidence)} intervals lie inside the region that the rule accepts."
             if several
-            else "The interval lies inside."
+            else "The interval lies inside the region that the rule accepts."
         )
     bad = [e for e in evidence if e.verdict == FAILS]
     if verdict == FAILS:
         if not several:
-            return "The interval lies outside what the rule accepts."
-        return f"{len(bad)} of {len(evidence)} intervals outside what the rule accepts, {bad[0].what} first."
+            return "The interval lies outside the region that the rule accepts."
+        return f"Outside the region that the rule accepts: {len(bad)} of {len(evidence)} intervals; the first is {bad[0].what}."
     open_ = [e for e in evidence if e.verdict == UNDECIDED]
     if any(math.isnan(e.value) for e in open_):
         return "Too few networks for the rule's statistic."
@@ -96,6 +96,4 @@ def reason_of(verdict: str, evidence: Sequence[Evidence]) -> str:
         return "A single run has no interval; two or more are needed."
     if not several:
         return "The interval is too wide: it crosses the rule's bound."
-    return (
-        f"{len(open_)} of {len(evidence)} intervals are too wide: they cross the rule's bound, {open_[0].what} first."
-    )
+    return f"Too wide, because they cross the rule's bound: {len(open_)} of {len(evidence)} intervals; the first is {open_[0].what}."
