@@ -327,8 +327,8 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, help="folder for the prepared data (default: a temporary one)")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--rounds", type=int, default=3, help="medians are over so many")
-    parser.add_argument("--device", default="cpu", help="where the batches are wanted")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds; results are their medians")
+    parser.add_argument("--device", default="cpu", help="device that receives the batches (default: cpu)")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:

@@ -530,7 +530,7 @@ def main() -> int:
     parser.add_argument("--compile", type=int, metavar="CAPABILITY", help="no GPU: build for one, such as 90 or 80")
     parser.add_argument("--dtype", choices=("bf16", "fp16", "fp32"), default="bf16", help="activations")
     parser.add_argument("--only", default="", metavar="EXPRESSION", help="cases whose name has this")
-    parser.add_argument("--replays", type=int, default=30, help="medians are over so many")
+    parser.add_argument("--replays", type=int, default=30, help="number of replays; results are their medians")
     parser.add_argument(
         "--no-compiled", action="store_true", help="leave torch.compile out, which takes a minute to build"
     )

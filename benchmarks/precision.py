@@ -89,7 +89,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     if options.seeds < 2:
-        parser.error("--seeds: 2 or more are wanted for an interval")
+        parser.error("--seeds: an interval needs at least 2")
     from bnonly.engines.devices import choose_device
     from bnonly.errors import UserError
 

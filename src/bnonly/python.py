@@ -149,7 +149,7 @@ def _prepared(path: Path, cell: Cell, label: dict[str, Any], root: Path) -> Inpu
 
     from bnonly.data import open_source
 
-    lacking = f"{path}: was written by a version that stored no class names, mean and deviation"
+    lacking = f"{path}: was written by a version that did not store class names, mean and deviation"
     try:
         source = open_source(cell.recipe, root, torch.device("cpu"))
     except UserError as problem:

@@ -173,7 +173,7 @@ def test_a_webp_is_an_image_and_other_files_are_named_where_images_lack(tmp_path
     prepare("imagenet", source, tmp_path / "data", quiet=True)
     (source / "train" / "n02" / "x.avif").write_bytes(b"")
     first.with_suffix(".webp").unlink()
-    with pytest.raises(UserError, match=r"11 training images \(left aside: train/n02/x.avif\), imagenet has 12"):
+    with pytest.raises(UserError, match=r"11 training images \(ignored: train/n02/x.avif\), imagenet has 12"):
         prepare("imagenet", source, tmp_path / "other", quiet=True)
 
 

@@ -143,7 +143,7 @@ def test_an_older_weights_file_takes_them_from_the_data(run, tmp_path, monkeypat
     other = digits.load()
     other.train_labels[0] = (other.train_labels[0] + 1) % 10
     monkeypatch.setattr("bnonly.data.digits.load", lambda *_: other)
-    with pytest.raises(UserError, match="stored no class names, mean and deviation; the digits data in data are not"):
+    with pytest.raises(UserError, match="did not store class names, mean and deviation; the digits data"):
         bnonly.network(tmp_path / FOLDER)
 
 
@@ -154,7 +154,7 @@ def test_an_older_weights_file_without_its_data_says_what_is_missing(tmp_path):
     weights.save(path, cell, inputs, "0" * 64, regimes.make(cell, 10))
     assert weights.load(path)[1]["inputs"] == inputs
     forget_inputs(path)
-    with pytest.raises(UserError, match="stored no class names.*; name the folder of prepared data with data= "):
+    with pytest.raises(UserError, match="did not store class names.*; name the folder of prepared data with data= "):
         bnonly.network(tmp_path, data=tmp_path / "none")
 
 

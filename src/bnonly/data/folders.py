@@ -69,7 +69,7 @@ class Plan:
         """Return a short list of the files left aside; "" if there are none."""
         named = self.left_aside[:3]
         more = f" and {len(self.left_aside) - 3:,} more" if len(self.left_aside) > 3 else ""
-        return f"left aside: {', '.join(named)}{more}" if named else ""
+        return f"ignored: {', '.join(named)}{more}" if named else ""
 
 
 #: Largest size of a file in the development kit; its largest has 2 MB.
