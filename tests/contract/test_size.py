@@ -29,7 +29,6 @@ LONG = {
     "benchmarks/kernels.py": "a case a kernel",
     "tests/data/test_bad_input.py": "to be split",
     "tests/engines/test_fast.py": "to be split",
-    "tests/train/test_training.py": "to be split",
 }
 
 

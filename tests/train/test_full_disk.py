@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from tests.mini import mini, write
-from tests.train.test_training import results
+from tests.train.runs import results
 
 from bnonly import paths
 from bnonly.commands import cli
