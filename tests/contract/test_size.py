@@ -28,7 +28,6 @@ LONG = {
     "src/bnonly/engines/triton/convolution.py": "kernels of one pass each, with their launchers",
     "benchmarks/kernels.py": "a case a kernel",
     "tests/data/test_bad_input.py": "to be split",
-    "tests/engines/test_fast.py": "to be split",
 }
 
 

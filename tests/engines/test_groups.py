@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.engines.test_fast import CPU, RECIPE, cells
+from tests.engines.cells import CPU, RECIPE, cells
 from tests.mini import mini
 from torch import nn
 from torch.nn import functional

@@ -8,13 +8,12 @@ import sys
 
 import pytest
 import torch
-from tests.engines.test_fast import CPU, FAMILIES, PAPER, RECIPE, ROOT, cells, check_same, distance, saved_bytes
+from tests.engines.cells import CPU, FAMILIES, PAPER, RECIPE, ROOT, cells, check_same, distance, saved_bytes
 from tests.mini import mini
 from torch import nn
 from torch.nn import functional
 
 from bnonly.analysis.run import verify_cell
-from bnonly.data import open_source
 from bnonly.engines.fast import choice, fused, numba_batchnorm
 from bnonly.engines.fast.engine import FastEngine
 from bnonly.engines.fast.network import Network
@@ -28,11 +27,6 @@ from bnonly.train.run import train_cell
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 #: Images, channels, height, width: rows of one pixel and of many, one block and several, more channels than a row has.
 SHAPES = [(6, 3, 1, 1), (7, 5, 3, 3), (64, 16, 8, 8), (33, 16, 32, 32), (9, 64, 5, 7), (4, 600, 2, 2), (3, 1, 1, 2)]
-
-
-@pytest.fixture(scope="module")
-def source():
-    return open_source(RECIPE, ROOT, CPU)
 
 
 @pytest.fixture
@@ -213,7 +207,7 @@ def test_with_a_numba_that_does_not_work_training_stops_in_one_line(problem, alw
 TWO_STEPS = """
 import resource, sys, warnings
 from pathlib import Path
-from tests.engines.test_fast import CPU, cells
+from tests.engines.cells import CPU, cells
 from bnonly.data import open_source
 from bnonly.engines.fast import choice
 from bnonly.engines.fast.engine import FastEngine

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 import torch
-from tests.engines.test_fast import CPU, RECIPE, ROOT, Replayed, cells
+from tests.engines.cells import CPU, RECIPE, ROOT, Replayed, cells
 from tests.mini import mini, write
 
 from bnonly import paths
