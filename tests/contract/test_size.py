@@ -27,7 +27,6 @@ LONG = {
     "src/bnonly/engines/triton/batchnorm.py": "kernels of one pass each, with their launchers",
     "src/bnonly/engines/triton/convolution.py": "kernels of one pass each, with their launchers",
     "benchmarks/kernels.py": "a case a kernel",
-    "tests/data/test_bad_input.py": "to be split",
 }
 
 
