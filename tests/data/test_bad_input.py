@@ -119,6 +119,15 @@ def test_parquet_with_a_label_of_64_bits(tmp_path):
     check_refused("cifar10", source, tmp_path / "data", f"label {2**64 - 1} of image 49", "0 to 9")
 
 
+@pytest.mark.parametrize("column", ["label", "fine_label"])
+def test_parquet_with_labels_that_are_text(column, tmp_path):
+    source = sets.parquet(tmp_path / "set", "PNG")
+    table = pq.read_table(source / "train.parquet")
+    pq.write_table(table.set_column(1, column, table["label"].cast(pa.string())), source / "train.parquet")
+    words = f"column {column} must hold whole numbers (holds string)"
+    check_refused("cifar10", source, tmp_path / "data", source / "train.parquet", words)
+
+
 def test_parquet_whose_pages_do_not_have_their_checksum(tmp_path):
     source = sets.parquet(tmp_path / "set", "BMP")
     path = source / "train.parquet"

@@ -106,7 +106,7 @@ def columns(path: Path, file: pq.ParquetFile) -> Columns:
             f"{path}: must have columns img or image (with bytes) and label (has {', '.join(schema.names)})"
         )
     if not pa.types.is_integer(schema.field(label).type):
-        raise UserError(f"{path}: column {label} must hold whole numbers (holds {schema.field('label').type})")
+        raise UserError(f"{path}: column {label} must hold whole numbers (holds {schema.field(label).type})")
     for group in range(file.metadata.num_row_groups):
         for number in range(file.metadata.num_columns):
             part = file.metadata.row_group(group).column(number)
