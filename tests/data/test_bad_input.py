@@ -288,6 +288,15 @@ def test_unreadable_photographs_are_named_and_counted_until_they_are_replaced(tm
     assert open_source(sets.recipe("imagenet"), tmp_path / "data", CPU).train_images == 12
 
 
+def test_unreadable_photographs_may_be_left_out_beside_files_that_are_none(tmp_path):
+    """The images that are missing are the unreadable ones; a note among them was never counted."""
+    source = sets.folder_set(tmp_path / "set")
+    min((source / "train" / "n03").iterdir()).write_bytes(b"<html>")
+    (source / "train" / "n03" / "notes.txt").write_text("taken in May")
+    prepare("imagenet", source, tmp_path / "data", skip_unreadable=True, quiet=True)
+    assert open_source(sets.recipe("imagenet"), tmp_path / "data", CPU).train_images == 11
+
+
 def test_class_of_which_no_validation_image_can_be_read(tmp_path):
     source = sets.folder_set(tmp_path / "set")
     for image in (source / "val" / "n02").iterdir():

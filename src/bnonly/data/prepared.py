@@ -21,6 +21,7 @@ import numpy as np
 
 from bnonly.console import Meter
 from bnonly.data import archives
+from bnonly.data.unreadable import ASIDE
 from bnonly.errors import UserError
 from bnonly.grid.datasets import DATASETS, DatasetInfo
 from bnonly.results import atomic, lock
@@ -59,7 +60,7 @@ class Manifest:
     stored : str
         How the images are stored, in words.
     left_out : list of str
-        Unreadable images that were left out on request.
+        Unreadable images that were left out on request, and files that are not images of the data set.
     versions : dict of str to str
         Versions of the software that wrote it.
     format : int
@@ -254,9 +255,10 @@ def check_counts(manifest: Manifest, info: DatasetInfo, where: str, remedy: str)
             bare = manifest.class_names[numbers.index(0)]
             raise UserError(f"{where}: class {bare} has no {part} images; {remedy}")
     missing = sum(wanted - found for what, (found, wanted) in counts.items() if what != "classes")
+    unreadable = sum(not text.endswith(ASIDE) for text in manifest.left_out)
     for what, (found, wanted) in counts.items():
         # Images left out on request may be missing.
-        if found > wanted or (found < wanted and (what == "classes" or missing != len(manifest.left_out))):
+        if found > wanted or (found < wanted and (what == "classes" or missing != unreadable)):
             raise UserError(f"{where}: {found:,} {what}, {manifest.dataset} has {wanted:,}; {remedy}")
 
 

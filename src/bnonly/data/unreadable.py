@@ -12,6 +12,8 @@ from bnonly.errors import UserError
 
 #: Folders beside the prepared files: unfinished files, and downloads.
 PARTIAL, DOWNLOAD = ".partial", ".download"
+#: Remark of a manifest on a file that was left out because it is not an image of the data set.
+ASIDE = " (not an image of a class)"
 
 
 def cpus() -> int:
@@ -34,7 +36,7 @@ def reason(problem: Exception) -> str:
 
 def left_out(unreadable: list[str], aside: list[str]) -> list[str]:
     """Return what a manifest lists as left out: unreadable images, and files that are not images of the data set."""
-    return [*unreadable, *(f"{path} (not an image of a class)" for path in aside)]
+    return [*unreadable, *(path + ASIDE for path in aside)]
 
 
 def refuse_unreadable(unreadable: list[str], source: Path, skip: bool) -> None:
