@@ -102,6 +102,14 @@ def test_every_source_is_prepared_and_counted(way, described, tmp_path):
     assert manifest["train_per_class"] == [TRAIN] * 4 and manifest["test_per_class"] == [TEST] * 4
 
 
+def test_counts_left_empty_are_those_found(tmp_path):
+    """``classes:`` with nothing behind it is null, the default."""
+    empty = {**SMALL, "classes": None, "train_images": None}
+    with pytest.raises(UserError, match="datasets.mine is not prepared"):
+        resolved(empty, tmp_path / "data")
+    assert made(SMALL, tmp_path / "data", tmp_path) == cell_of(empty, tmp_path / "data")
+
+
 def test_preparing_again_names_both_sources_and_what_to_delete(tmp_path):
     info = DatasetInfo("mine", SMALL["kind"], 0, 0, 0, SMALL["image_size"])
     data, other = tmp_path / "data", tmp_path / "other"

@@ -143,13 +143,13 @@ def with_counts(config: Mapping[str, Any], files: Layers, root: Path) -> dict[st
             continue  # the configuration's model refuses it
         found = _found(root / name / "manifest.json")
         for key in COUNTS:
-            if found and given.get(key, found[key]) != found[key]:
+            if found and given.get(key) not in (None, found[key]):
                 raise UserError(
                     f"{files.of(('datasets', name, key))}: datasets.{name}.{key} must be {found[key]}, as in "
                     f"{root / name / 'manifest.json'} (got {given[key]})"
                 )
-        filled[name] = {**found, **given}
-        if name in used and name not in DATASETS and not filled[name].keys() >= set(COUNTS):
+        filled[name] = {**found, **{k: v for k, v in given.items() if v is not None or k not in found}}
+        if name in used and name not in DATASETS and None in map(filled[name].get, COUNTS):
             file = files.of(("datasets", name))
             over = f" --configfile {file}" if Path(file).suffix in (".yaml", ".yml", ".json") else ""
             raise UserError(
