@@ -82,6 +82,25 @@ def test_too_little_memory_says_what_would_fit(source, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("changes", "fits", "least"),
+    [
+        ({"batch_size": 96, "batchnorm_images": 24}, 48, 24),
+        ({"batch_size": 96, "gpus": 2, "batchnorm_images": 12}, 48, 24),
+        ({"batch_size": 96, "gpus": 3}, 48, 6),
+    ],
+)
+def test_the_batch_that_would_fit_is_one_that_trains(changes, fits, least, monkeypatch):
+    """Whole groups of BatchNorm's statistics on every device."""
+    _, cell = cells("cifar-resnet", "bn")
+    cell = dataclasses.replace(cell, recipe=dataclasses.replace(cell.recipe, **changes))
+    need = memory.needed(cell)
+    for size, message in ((need - 1, f"a batch of {fits} would"), (1000, f"not even a batch of {least} would fit")):
+        monkeypatch.setattr(memory, "size", lambda device, size=size: size)
+        with pytest.raises(UserError, match=f"a batch of 96 needs about .*; {message}"):
+            memory.check(cell, CPU)
+
+
+@pytest.mark.parametrize(
     ("exhaust", "message"),
     [
         (lambda: torch.empty(2**55), "a batch of 64 does not fit the .* GB that the device has left, though about .*"),

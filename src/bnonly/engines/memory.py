@@ -98,7 +98,8 @@ def check(cell: Cell, device: torch.device, replicates: int = 1) -> None:
     Raises
     ------
     UserError
-        With the largest power of two, or number of replicates, that fits.
+        With a batch, or the number of replicates, that fits: the largest power of two images (or groups of
+        `batchnorm_images`) on each device.
     """
     has = size(device)
     if needed(cell) > has:
@@ -113,25 +114,25 @@ def check(cell: Cell, device: torch.device, replicates: int = 1) -> None:
 def too_little(cell: Cell, has: int) -> UserError:
     """Return the error for a cell that does not fit a device with `has` bytes."""
     recipe = cell.recipe
-    batch = 1 << (recipe.batch_size.bit_length() - 1)
+    group = recipe.batchnorm_images or 1  # each device has whole groups
+    share, least = recipe.batch_size // recipe.gpus, max(2, group)
 
     def fits(images: int) -> bool:
-        return (
-            needed(dataclasses.replace(cell, recipe=dataclasses.replace(recipe, batch_size=images * recipe.gpus)))
-            <= 0.9 * has
-        )
+        smaller = dataclasses.replace(recipe, batch_size=images * recipe.gpus)
+        return needed(dataclasses.replace(cell, recipe=smaller)) <= 0.9 * has
 
-    batch //= recipe.gpus
-    while batch > 1 and (not fits(batch) or batch * recipe.gpus >= recipe.batch_size):
-        batch //= 2
+    images = group << (share // group).bit_length()
+    while images >= least and (images >= share or not fits(images)):
+        images //= 2
     need, foreseen = f"about {needed(cell) / 1e9:.1f} GB", needed(cell) > has
     what = (
         f"needs {need}, and the device has {has / 1e9:.1f}"
         if foreseen
         else f"does not fit the {has / 1e9:.1f} GB that the device has left, though {need} were estimated"
     )
-    smaller = f"a batch of {batch * recipe.gpus} would fit" if foreseen else f"try a batch of {batch * recipe.gpus}"
-    remedy = f"{smaller}, or" if batch > 1 else "not even a batch of 2 would fit; take"
+    batch = images * recipe.gpus
+    smaller = f"a batch of {batch} would fit" if foreseen else f"try a batch of {batch}"
+    remedy = f"{smaller}, or" if images >= least else f"not even a batch of {least * recipe.gpus} would fit; take"
     return UserError(
         f"{cell}: a batch of {recipe.batch_size} {what}; {remedy} more memory, or more GPUs (gpus in its recipe)"
     )
