@@ -17,6 +17,7 @@ from bnonly.engines.fast import choice, fused
 from bnonly.engines.fast.engine import FastEngine
 from bnonly.engines.reference import GroupedBatchNorm, ReferenceEngine
 from bnonly.errors import UserError
+from bnonly.grid import compatibility
 from bnonly.grid.resolve import resolve
 from bnonly.networks import regimes
 
@@ -127,5 +128,11 @@ def test_groups_that_do_not_fit_are_refused(changes, message):
 def test_a_last_batch_too_small_for_all_groups_is_refused():
     _, cell = cells("cifar-resnet", "bn")
     recipe = dataclasses.replace(cell.recipe, batch_size=8, batchnorm_images=2)  # 1,437 = 179 x 8 + 5
-    with pytest.raises(UserError, match="each of 4 groups needs 2 or more"):
+    with pytest.raises(UserError, match="each of 4 groups needs 2 or more; take another batchnorm_images"):
         make_engine(dataclasses.replace(cell, recipe=recipe), open_source(recipe, Path(), CPU), CPU)
+
+
+def test_the_batch_proposed_instead_has_whole_groups():
+    recipe = dataclasses.replace(RECIPE, batch_size=28, batchnorm_images=4)  # 1,437 = 51 x 28 + 9
+    assert str(compatibility.batches(recipe, 1437)).endswith("each of 7 groups needs 2 or more; take 24 (got 28)")
+    assert compatibility.batches(dataclasses.replace(recipe, batch_size=24), 1437) is None

@@ -57,17 +57,26 @@ def augmentation(recipe: Recipe) -> Misfit | None:
 
 def batches(recipe: Recipe, images: int) -> Misfit | None:
     """Return the conflict between a recipe's batches and its number of training images, if any."""
-    batch, parts = recipe.batch_size, recipe.gpus * recipe.batchnorm_groups
-    least = 2 * parts
+    batch, group = recipe.batch_size, recipe.batchnorm_images
+
+    def parts(size: int) -> int:
+        """Return the groups of images with statistics of their own in a batch of a size."""
+        return size // group if group else recipe.gpus
+
+    def leaves_too_few(size: int) -> bool:
+        return 0 < images % size < 2 * parts(size)
+
     if batch > images:
         text = f"be at most {images}, the training images of {recipe.dataset}"
     elif batch == 1:
         text = "be at least 2: BatchNorm cannot normalise a single image"
-    elif 0 < images % batch < least:
-        fitting = (b for b in range(least, images + 1, parts) if not 0 < images % b < least)
-        near = min(fitting, key=lambda b: abs(b - batch), default="another")
-        kind = "groups" if recipe.batchnorm_images else "GPUs"
-        each = f"each of {parts} {kind}" if parts > 1 else "BatchNorm"
+    elif leaves_too_few(batch):
+        sizes = range(recipe.gpus * (group or 2), images + 1, recipe.gpus * (group or 1))
+        fitting = (size for size in sizes if not leaves_too_few(size))
+        other = "another batchnorm_images" if group else "another"
+        near = min(fitting, key=lambda size: abs(size - batch), default=other)
+        count = parts(batch)
+        each = f"each of {count} {'groups' if group else 'GPUs'}" if count > 1 else "BatchNorm"
         text = (
             f"not leave {images % batch} of the {images} training images of {recipe.dataset} for a last batch, "
             f"because {each} needs 2 or more; take {near}"
