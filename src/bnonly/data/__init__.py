@@ -11,7 +11,7 @@ from bnonly.errors import UserError
 from bnonly.grid import compatibility
 from bnonly.grid.cell import Recipe
 
-__all__ = ["Source", "open_source"]
+__all__ = ["Batches", "open_source"]
 
 
 def open_source(recipe: Recipe, root: Path, device: torch.device) -> Batches:
