@@ -35,7 +35,7 @@ def _open(
     source = open_source(found.recipe, data_root, device)
     if source.checksum != label["data_sha256"]:
         raise UserError(
-            f"{path}: was trained on other {found.recipe.dataset} data than those in {data_root}; restore the data, or train again"
+            f"{paths.shown(path)}: was trained on other {found.recipe.dataset} data than those in {data_root}; restore the data, or train again"
         )
     return model.to(device), found, source, device
 

@@ -141,7 +141,7 @@ def _other_format(label: Mapping[str, Any]) -> str:
     if not {"format", "digest"} <= label.keys():
         return f"is not a weights file of this version ({FORMAT}); delete it and train the cell again"
     # Otherwise the old files would come back from the cache.
-    kept = paths.finished(label["digest"])
+    kept = paths.shown(paths.finished(label["digest"]))
     return (
         f"is of format {label['format']!r}, this version reads {FORMAT}; delete it and {kept}, and train the cell again"
     )
@@ -178,7 +178,7 @@ def rebuild(path: Path, cell: Cell | None = None) -> tuple[nn.Module, Cell, dict
     if regimes.frozen_checksum(model) != label["frozen_sha256"]:
         raise UserError(
             f"{paths.shown(path)}: the seed gives other frozen weights on this machine than on the original; use the NumPy (and, for orthogonal "
-            f"weights, the kind of CPU) recorded in {path.with_name('metrics.parquet')}"
+            f"weights, the kind of CPU) recorded in {paths.shown(path.with_name('metrics.parquet'))}"
         )
     fresh = _tensors(model)
     if {n: (t.shape, t.dtype) for n, t in fresh.items()} != {n: (t.shape, t.dtype) for n, t in tensors.items()}:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from bnonly import paths
 from bnonly.errors import UserError
 from bnonly.grid.cell import Cell
 from bnonly.results import atomic
@@ -47,14 +48,14 @@ def load(path: Path, cell: Cell) -> dict[str, Any] | None:
     """
     if not path.exists():
         return None
-    remedy = "delete it to train the cell from the start"
+    where, remedy = paths.shown(path), "delete it to train the cell from the start"
     try:
         whole = atomic.read(path, largest=1 << 40)
     except OSError as problem:
-        raise UserError(f"{path}: cannot be read: {problem.strerror}") from None
+        raise UserError(f"{where}: cannot be read: {problem.strerror}") from None
     checksum, body = whole[:32], whole[32:]
     if hashlib.sha256(body).digest() != checksum:
-        raise UserError(f"{path}: damaged or half-written checkpoint; {remedy}")
+        raise UserError(f"{where}: damaged or half-written checkpoint; {remedy}")
     try:
         content = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     except (
@@ -67,7 +68,7 @@ def load(path: Path, cell: Cell) -> dict[str, Any] | None:
         zipfile.BadZipFile,
     ) as problem:
         first = str(problem).strip().splitlines()[0][:120] if str(problem).strip() else type(problem).__name__
-        raise UserError(f"{path}: damaged or half-written checkpoint ({first}); {remedy}") from None
+        raise UserError(f"{where}: damaged or half-written checkpoint ({first}); {remedy}") from None
     if not isinstance(content, dict) or content.get("digest") != cell.digest() or not content.keys() >= KEYS:
-        raise UserError(f"{path}: not a checkpoint of {cell} in this configuration; {remedy}")
+        raise UserError(f"{where}: not a checkpoint of {cell} in this configuration; {remedy}")
     return content

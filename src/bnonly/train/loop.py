@@ -139,14 +139,13 @@ class Run:
         self.clock = self.saved = time.monotonic()
 
     def _resume(self, content: dict[str, Any], here: dict[str, Any]) -> None:
+        where = paths.shown(self.checkpoint_path)
         if content["data_sha256"] != self.source.checksum:
-            raise UserError(
-                f"{self.checkpoint_path}: was made with other {self.cell.recipe.dataset} data; restore them, or delete it"
-            )
+            raise UserError(f"{where}: was made with other {self.cell.recipe.dataset} data; restore them, or delete it")
         then, now = (provenance.backend(session) for session in (content["history"]["sessions"][-1], here))
         if then != now:
             raise UserError(
-                f"{self.checkpoint_path}: was computed on {then}, and this process computes on {now}, which rounds "
+                f"{where}: was computed on {then}, and this process computes on {now}, which rounds "
                 "differently; continue where it began, or delete it to train the cell from the start"
             )
         self.engine.load_state(content["state"])

@@ -87,7 +87,8 @@ def _restored(cell: Cell, folder: Path) -> bool:
     except UserError as problem:
         for name in paths.TRAINED.values():  # else the message's remedy, deleting the cached files, would not be enough
             (folder / name).unlink(missing_ok=True)
-        kept, why = paths.finished(cell.digest()), str(problem).removeprefix(f"{folder}/").partition(";")[0]
+        kept = paths.shown(paths.finished(cell.digest()))
+        why = str(problem).removeprefix(f"{paths.shown(folder)}/").partition(";")[0]
         raise UserError(
             f"{kept}: this version cannot read the cached files ({why}); use the bnonly that wrote them, "
             "or delete that folder and run the same command again"
