@@ -112,11 +112,13 @@ def start(folder, config):
         [sys.executable, "-m", "bnonly", "--config", config, "-C", folder, *command],
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # nohup, which may run these tests, ignores it
     )
 
 
 @pytest.mark.slow
-def test_asked_to_stop_all_stop_and_go_on(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_asked_to_stop_all_stop_and_go_on(number, tmp_path):
     config = mini(**SLOW, recipes__digits__gpus=2, recipes__digits__epochs=5, recipes__digits__milestones=[3])
     path = write(tmp_path, config)
     cell = resolve(config).cell("ResNet-8-c4", "bn", 0)
@@ -126,9 +128,9 @@ def test_asked_to_stop_all_stop_and_go_on(tmp_path):
     while not paths.checkpoint(folder, cell.digest()).exists() and time.monotonic() < deadline:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     said = process.communicate(timeout=120)[1]
-    assert process.returncode == 128 + signal.SIGTERM, said
+    assert process.returncode == 128 + number, said
     assert "stopped by a signal, checkpoint saved" in said and "Traceback" not in said
     assert not paths.metrics(folder).exists()
     process = start(tmp_path / "run", path)

@@ -22,7 +22,7 @@ from bnonly.results.lock import Held, owner_of
 from bnonly.train.loop import train_share
 from bnonly.train.options import Options
 from bnonly.train.reservation import Reservation
-from bnonly.train.stop import Stopped
+from bnonly.train.stop import Stopped, stopping
 
 
 def launch(reservation: Reservation, options: Options, device: torch.device) -> None:
@@ -56,7 +56,8 @@ def launch(reservation: Reservation, options: Options, device: torch.device) -> 
         )
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the single line below replaces its log
     # The launcher forwards these signals to its processes, which write a checkpoint as a single process does.
-    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGTERM,SIGINT,SIGUSR1"
+    old = {s: signal.getsignal(s) for s in stopping()}
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = ",".join(s.name for s in old)
     # Seconds before the launcher kills them.
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "150")
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
@@ -72,7 +73,6 @@ def launch(reservation: Reservation, options: Options, device: torch.device) -> 
             max_restarts=0,
             monitor_interval=0.2,
         )
-        old = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
         number = 0
         try:
             task = _task(reservation, options, device, messages)

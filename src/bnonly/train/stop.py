@@ -16,8 +16,16 @@ class Stopped(Exception):
         self.number = number
 
 
+def stopping() -> list[signal.Signals]:
+    """Return the signals that stop a training: SIGTERM, SIGINT, SIGUSR1 (SLURM's warning), SIGHUP (a closed terminal)."""
+    found = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup: the training outlives its terminal
+        found.append(signal.SIGHUP)
+    return found
+
+
 class Signals:
-    """Remembers SIGTERM, SIGINT, SIGHUP (a closed terminal) and SIGUSR1 (SLURM's warning) instead of ending the process.
+    """Remembers the signals of `stopping` instead of ending the process.
 
     Attributes
     ----------
@@ -35,10 +43,7 @@ class Signals:
         def remember(number: int, frame: FrameType | None) -> None:
             self.received = number
 
-        watched = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup: the training outlives its terminal
-            watched.append(signal.SIGHUP)
-        old = {s: signal.signal(s, remember) for s in watched}
+        old = {s: signal.signal(s, remember) for s in stopping()}
         try:
             yield
         finally:
