@@ -54,7 +54,9 @@ def launch(reservation: Reservation, options: Options, device: torch.device) -> 
             f"{cell}: recipe.gpus is {gpus}, but {torch.cuda.device_count()} can be used on this machine; "
             f"use a machine with {gpus}, or change gpus"
         )
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the single line below replaces its log
+    # The single line below replaces torch's log; the second logger has a level of its own.
+    for logger in ("torch.distributed", "torch.distributed.elastic.agent.server.api"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     # The launcher forwards these signals to its processes, which write a checkpoint as a single process does.
     old = {s: signal.getsignal(s) for s in stopping()}
     os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = ",".join(s.name for s in old)
