@@ -13,8 +13,7 @@ from bnonly.data import Batches
 class _Counter:
     """Counts zeros per channel, separately for each application of a ReLU: torchvision's blocks apply one module twice."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self) -> None:
         self.zeros: dict[tuple[str, int], torch.Tensor] = {}
         self.values: dict[tuple[str, int], int] = {}
         self._calls: dict[str, int] = {}
@@ -35,7 +34,7 @@ class _Counter:
 
 
 @torch.no_grad()
-def activations(model: nn.Module, source: Batches, batch_size: int, device: torch.device) -> dict[str, list[Any]]:
+def activations(model: nn.Module, source: Batches, batch_size: int) -> dict[str, list[Any]]:
     """Measure Pr[activation = 0] of every ReLU channel over all test images and pixels, in evaluation mode.
 
     Returns
@@ -44,7 +43,7 @@ def activations(model: nn.Module, source: Batches, batch_size: int, device: torc
         The columns of schema ``activations``; later applications of one ReLU module are named ``name#1``, ``name#2``.
     """
     model.eval()
-    counter = _Counter(device)
+    counter = _Counter()
     hooks = [m.register_forward_hook(counter.hook(n)) for n, m in model.named_modules() if isinstance(m, nn.ReLU)]
     try:
         for images, _ in source.test_batches(batch_size):

@@ -57,7 +57,7 @@ def analyse_cell(folder: Path, cell: Cell | None, data_root: Path, device_name: 
     model, found, source, device = _open(folder, cell, data_root, device_name, threads)
     batch = found.recipe.batch_size
     parquet.write(paths.clamping(folder), "clamping", clamping(model, source, batch, device), found)
-    parquet.write(paths.activations(folder), "activations", activations(model, source, batch, device), found)
+    parquet.write(paths.activations(folder), "activations", activations(model, source, batch), found)
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,21 @@ def _once(name: str) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
     return pairs
 
 
-def _parse(text: str, name: str) -> Any:
-    """Read YAML or JSON; unlike YAML, JSON may be indented with tabs."""
+def parse_value(text: str, name: str) -> Any:
+    """Read YAML or JSON; unlike YAML, JSON may be indented with tabs.
+
+    Parameters
+    ----------
+    text : str
+        A value or a whole file.
+    name : str
+        Its name for messages.
+
+    Raises
+    ------
+    UserError
+        If it is neither, gives a key twice, or is too large.
+    """
     try:
         try:
             found = json.loads(text, object_pairs_hook=_once(name))
@@ -115,21 +128,10 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         raise UserError(f"{path}: not YAML: {problem}") from None
     except OSError as problem:
         raise UserError(f"{path}: {problem.strerror or problem}") from None
-    node = _parse(text, str(path))
+    node = parse_value(text, str(path))
     if not isinstance(node, dict):
         raise UserError(f"{path}: must be a mapping (got a {type(node).__name__})")
     return node
-
-
-def parse_value(text: str, where: str) -> Any:
-    """Read one value as YAML.
-
-    Raises
-    ------
-    UserError
-        If it is not YAML.
-    """
-    return _parse(text, where)
 
 
 def as_yaml(config: Mapping[str, Any]) -> str:

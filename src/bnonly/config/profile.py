@@ -56,9 +56,7 @@ def read(name: str, root: Path) -> Profile:
     UserError
         If there is no such profile, or it uses a setting that only Snakemake understands.
     """
-    found: dict[str, tuple[Path, Any]] = {}
-    for file in [_find(name)] if name else []:
-        found |= _settings(file)
+    found = _settings(_find(name)) if name else {}
     if default := _file_in(root / DEFAULT):
         found |= _settings(default)
     config = (_name(found["config"][0]), _config(*found["config"])) if "config" in found else None

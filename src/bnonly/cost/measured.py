@@ -11,6 +11,7 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -186,16 +187,10 @@ def scan(kinds: Iterable[Gpu] = ()) -> Measured | None:
         if entry:
             entries[str(path)] = entry
     if entries != known:
-        _keep(entries)
-    return load(kinds) if entries else None
-
-
-def _keep(entries: dict[str, Any]) -> None:
-    try:
-        with atomic.writing(paths.throughputs()) as stream:
+        # Read-only results of another user cannot keep them: the next call scans them again.
+        with suppress(UserError), atomic.writing(paths.throughputs()) as stream:
             stream.write(json.dumps({"runs": entries}, indent=0, sort_keys=True).encode())
-    except UserError:
-        pass  # read-only results of another user: the next call scans them again
+    return load(kinds) if entries else None
 
 
 def _read(path: Path, kinds: tuple[Gpu, ...], mark: list[int]) -> dict[str, Any] | None:

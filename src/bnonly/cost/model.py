@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from bnonly.cost.gpus import Gpu
 from bnonly.cost.step import ITEMSIZE, Pass, step_of
 from bnonly.cost.training import count_training
 from bnonly.grid.cell import Cell
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

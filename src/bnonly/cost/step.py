@@ -211,9 +211,6 @@ class _Counting:
         if elements:
             where[Pass("pointwise", elements, 0, 0, 0, kernels)] += 1
 
-    def _keep(self, number: int) -> None:
-        self.saved.add(number)
-
     def _image(self, op: Op, number: int, own: int, before: bool) -> None:
         pass
 
@@ -237,12 +234,12 @@ class _Counting:
         self._product(op, own, before)
         # Unlike the fast engine, stock autograd keeps a convolution's input even if the weight is frozen.
         if self.requires[number] and (own or self.traffic.name == "reference"):
-            self._keep(op.inputs[0])
+            self.saved.add(op.inputs[0])
 
     def _linear(self, op: Op, number: int, own: int, before: bool) -> None:
         self._product(op, own, before)
         if own and self.traffic.name == "reference":
-            self._keep(op.inputs[0])
+            self.saved.add(op.inputs[0])
         elif own:
             self.saved_bytes += 4 * self.ops[op.inputs[0]].elements  # fp32 in every precision
 
@@ -250,7 +247,7 @@ class _Counting:
         self._pointwise(self.forward, self.traffic.bn[0] * op.elements, self.traffic.bn_kernels)
         if self.requires[number]:
             self._pointwise(self.backward, self.traffic.bn[1] * op.elements, self.traffic.bn_kernels)
-            self._keep(op.inputs[0])
+            self.saved.add(op.inputs[0])
             self.saved_fixed += 2 * 4 * op.channels
 
     def _relu(self, op: Op, number: int, own: int, before: bool) -> None:
@@ -258,7 +255,7 @@ class _Counting:
         if before:
             self._pointwise(self.backward, self.traffic.relu[1] * op.elements, self.traffic.pointwise_kernels)
             if self.traffic.name == "reference":
-                self._keep(number)
+                self.saved.add(number)
             elif number not in self.kept:
                 # One byte per element.  Without a shortcut, an fp32 mask follows from the tensors that BatchNorm keeps.
                 if self.ops[op.inputs[0]].kind == "add":
@@ -271,14 +268,14 @@ class _Counting:
         if before:
             self._pointwise(self.backward, self.traffic.add[1] * op.elements, self.traffic.pointwise_kernels)
             if self.traffic.name != "reference":  # fused with the BatchNorm, whose input is kept for either gradient
-                self._keep(self.ops[op.inputs[0]].inputs[0])
+                self.saved.add(self.ops[op.inputs[0]].inputs[0])
 
     def _pool(self, op: Op, number: int, own: int, before: bool) -> None:
         inside = self.ops[op.inputs[0]].elements
         self._pointwise(self.forward, inside + op.elements)
         if before:
             self._pointwise(self.backward, inside + op.elements)
-            self._keep(op.inputs[0])
+            self.saved.add(op.inputs[0])
             self.saved_bytes += 8 * op.elements
 
     def _mean(self, op: Op, number: int, own: int, before: bool) -> None:

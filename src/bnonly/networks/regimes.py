@@ -40,7 +40,8 @@ def find_groups(model: nn.Module) -> Groups:
     TypeError
         If a module with parameters has an unknown type.
     """
-    inside = {m for block in model.modules() for m in _modules_of(getattr(block, "downsample", None))}
+    shortcuts = [getattr(block, "downsample", None) for block in model.modules()]
+    inside = {m for shortcut in shortcuts if isinstance(shortcut, nn.Module) for m in shortcut.modules()}
     groups = Groups([], [], [], [])
     for name, module in model.named_modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -54,10 +55,6 @@ def find_groups(model: nn.Module) -> Groups:
         elif next(module.parameters(recurse=False), None) is not None:
             raise TypeError(f"{name} is a {type(module).__name__}, which belongs to no parameter group")
     return groups
-
-
-def _modules_of(module: object) -> list[nn.Module]:
-    return list(module.modules()) if isinstance(module, nn.Module) else []
 
 
 class ScatteredWeight(nn.Module):

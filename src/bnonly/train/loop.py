@@ -77,13 +77,8 @@ class Run:
     def __init__(
         self, reservation: Reservation, source: Batches, device: torch.device, options: Options, team: Team = ALONE
     ) -> None:
-        self.cell, self.reservation, self.source, self.device, self.team = (
-            reservation.cell,
-            reservation,
-            source,
-            device,
-            team,
-        )
+        self.cell, self.reservation = reservation.cell, reservation
+        self.source, self.device, self.team = source, device, team
         began = time.monotonic()
         self.engine = make_engine(self.cell, source, device, team)
         self.seconds_to_build = time.monotonic() - began

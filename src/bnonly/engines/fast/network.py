@@ -78,17 +78,14 @@ class Network:
         self._recompute = recompute and statistics.together is None and statistics.groups == 1
         self._weights, self._dtype, self._statistics = weights, dtype, statistics
         self._steps = self._along_the_plan(model)
-        self._model, self._products, self._fused = model, products, False
+        self._model, self._products = model, products
+        #: Whether `Replicas` can train this network together with others.
+        self.fuses = False
         if statistics.backend == "triton":
             from bnonly.engines.triton import fuses
 
-            self._fused = fuses(model)
+            self.fuses = fuses(model)
         (self._output,) = (m for m in model.modules() if isinstance(m, nn.Linear))
-
-    @property
-    def fuses(self) -> bool:
-        """Whether `Replicas` can train this network together with others."""
-        return self._fused
 
     @cached_property
     def _own_blocks(self) -> _Map:
@@ -132,7 +129,7 @@ class Network:
 
     def train(self, x: torch.Tensor) -> torch.Tensor:
         """Map images to logits (n, classes), float32, with the batch's statistics; update the running ones."""
-        if self._fused:
+        if self.fuses:
             return _through([self], self._own_blocks, [x])[0]
         x = x.to(self._dtype)
         around = x  # for the shortcut: the same activation
@@ -200,7 +197,7 @@ class Network:
     def _finish(self, x: torch.Tensor) -> torch.Tensor:
         mean = x.mean(dim=(2, 3), dtype=torch.float32)
         weight, bias = self._output.weight, self._output.bias
-        if self._fused:
+        if self.fuses:
             # With replicates side by side a bias may start at any address, and cuBLAS chooses its algorithm by alignment.
             return functional.linear(mean, weight) + bias
         return functional.linear(mean, weight, bias)
