@@ -115,7 +115,6 @@ def test_without_a_gpu_one_line_says_so(command):
 
 
 def test_kernels_are_not_for_cpus():
-    assert not triton.available(torch.device("cpu"))
     assert "not a CUDA device" in triton.why_not(torch.device("cpu"))
 
 

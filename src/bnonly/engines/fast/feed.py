@@ -77,7 +77,7 @@ class _Epoch:
 
 
 class _Drawn:
-    """An epoch's random draws, from which one launch of `bnonly.engines.triton.augment` makes a batch."""
+    """An epoch's random draws, from which one launch of `bnonly.engines.triton.augmentation.augment` makes a batch."""
 
     def __init__(self, cell: Cell, source: ArraySource, device: torch.device, dtype: torch.dtype) -> None:
         self._cell, self._source, self._dtype = cell, source, dtype
@@ -96,7 +96,7 @@ class _Drawn:
 
     def batch(self, place: torch.Tensor, images: int) -> Batch:
         """See `Feed`."""
-        from bnonly.engines.triton import augment
+        from bnonly.engines.triton.augmentation import augment
 
         data, labels, mean, std = self._source.stored()
         order, flip, down, right = self._draws

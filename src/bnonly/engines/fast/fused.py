@@ -314,7 +314,7 @@ def norm_act(
         pair: tuple[torch.Tensor, torch.Tensor] = NormAct.apply(x, gamma, beta, residual, norm, relu)
         return pair
     if statistics.backend == "triton":
-        from bnonly.engines.triton import bn_relu
+        from bnonly.engines.triton.batchnorm import bn_relu
 
         y = bn_relu(x, gamma, beta, norm.running_mean, norm.running_var, norm.momentum or 0.0, norm.eps, residual, relu)
         return y, y

@@ -82,9 +82,9 @@ class Network:
         #: Whether `Replicas` can train this network together with others.
         self.fuses = False
         if statistics.backend == "triton":
-            from bnonly.engines.triton import fuses
+            from bnonly.engines.triton.resnet import supported
 
-            self.fuses = fuses(model)
+            self.fuses = supported(model)
         (self._output,) = (m for m in model.modules() if isinstance(m, nn.Linear))
 
     @cached_property
@@ -221,12 +221,12 @@ class Replicas:
 
 
 def _fused_blocks(networks: Sequence[Network]) -> _Map:
-    from bnonly.engines.triton import fused_blocks
+    from bnonly.engines.triton.resnet import FusedBlocks
 
     first = networks[0]
     weights = {c: n._weights(c)[0] for n in networks for c in n._model.modules() if isinstance(c, nn.Conv2d)}
-    made: _Map = fused_blocks([n._model for n in networks], weights.__getitem__, first._dtype, first._products)
-    return made
+    models: list[Any] = [n._model for n in networks]
+    return FusedBlocks(models, weights.__getitem__, first._dtype, first._products)
 
 
 def _through(networks: Sequence[Network], blocks: _Map, images: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -28,7 +28,7 @@ class Parameters:
     dtype : torch.dtype
         Precision of the convolutions.
     backend : str
-        "triton": a step is one launch of `bnonly.engines.triton.sgd_step`.
+        "triton": a step is one launch of `bnonly.engines.triton.optimiser.sgd_step`.
 
     Attributes
     ----------
@@ -170,7 +170,7 @@ class Parameters:
             No Nesterov, no dampening.
         """
         if self._backend == "triton" and not isinstance(lr, float):
-            from bnonly.engines.triton import sgd_step
+            from bnonly.engines.triton.optimiser import sgd_step
 
             low = self._low if self._low is not None and self._low.numel() else None
             sgd_step(self.values, gradient, self.momentum, lr, momentum, weight_decay, low)

@@ -1,6 +1,6 @@
 """Triton kernels of the fast engine on CUDA: fused BatchNorm, convolutions of narrow networks, optimiser, augmentation.
 
-Only the fast engine imports this package, after `available` has allowed it.  The modules here import Triton at the top;
+Only the fast engine imports this package, after `why_not` has allowed it.  The modules here import Triton at the top;
 this one does not.  benchmarks/kernel_checks.py compares every kernel with torch, on a GPU or in Triton's interpreter.
 
 Two rules hold everywhere.  First, grids and blocks follow from shapes alone, and sums have a fixed order: each program
@@ -12,14 +12,8 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from typing import Any
 
 import torch
-
-
-def available(device: torch.device) -> bool:
-    """Whether the kernels run on a device."""
-    return why_not(device) is None
 
 
 @functools.cache
@@ -47,38 +41,3 @@ def why_not(device: torch.device) -> str | None:
         # Triton needs the machine's C compiler and Python headers; any failure means that the kernels are unavailable.
         return f"a Triton kernel could not be built or run ({(str(problem).strip() or repr(problem)).splitlines()[0]})"
     return f"a kernel's result differs from torch's ({wrong[0]})" if wrong else None
-
-
-def bn_relu(*arguments: Any) -> torch.Tensor:
-    """See `bnonly.engines.triton.batchnorm.bn_relu`."""
-    from bnonly.engines.triton import batchnorm
-
-    return batchnorm.bn_relu(*arguments)
-
-
-def fuses(model: torch.nn.Module) -> bool:
-    """Whether kernels exist for all blocks of a network; see `bnonly.engines.triton.resnet.supported`."""
-    from bnonly.engines.triton import resnet
-
-    return resnet.supported(model)
-
-
-def fused_blocks(*arguments: Any) -> Any:
-    """Return `bnonly.engines.triton.resnet.FusedBlocks`."""
-    from bnonly.engines.triton import resnet
-
-    return resnet.FusedBlocks(*arguments)
-
-
-def sgd_step(*arguments: Any) -> None:
-    """See `bnonly.engines.triton.optimiser.sgd_step`."""
-    from bnonly.engines.triton import optimiser
-
-    optimiser.sgd_step(*arguments)
-
-
-def augment(*arguments: Any) -> None:
-    """See `bnonly.engines.triton.augmentation.augment`."""
-    from bnonly.engines.triton import augmentation
-
-    augmentation.augment(*arguments)
