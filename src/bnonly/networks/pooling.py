@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -9,6 +11,17 @@ from torch import nn
 from torch.nn import functional
 
 _aten = torch.ops.aten
+
+
+@contextmanager
+def known_order() -> Iterator[None]:
+    """Allow an operation that torch lists as nondeterministic, where its use here has only one result."""
+    mode = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("default")
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(mode)
 
 
 class _MaxPool(torch.autograd.Function):
@@ -26,14 +39,9 @@ class _MaxPool(torch.autograd.Function):
         size, stride, padding = ([v, v] for v in ctx.how)
         # The backward function uses only the shape and layout of the input, so this memory is never read.
         x = torch.empty(ctx.shape, dtype=dy.dtype, device=dy.device, memory_format=torch.channels_last)
-        # On a GPU each pixel sums, in a fixed order, over the windows whose maximum it is.  Yet torch lists this
-        # operation as nondeterministic and would reject it.
-        mode = torch.get_deterministic_debug_mode()
-        torch.set_deterministic_debug_mode("default")
-        try:
+        # On a GPU each pixel sums, in a fixed order, over the windows whose maximum it is.
+        with known_order():
             dx = _aten.max_pool2d_with_indices_backward(dy, x, size, stride, padding, [1, 1], False, where)
-        finally:
-            torch.set_deterministic_debug_mode(mode)
         return dx, None, None, None
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from bnonly.networks import regimes
+from bnonly.networks.pooling import known_order
 
 _T = TypeVar("_T")
 
@@ -139,10 +140,8 @@ class Parameters:
         """Write the trainable random weights into the weights that convolutions use."""
         if self._index is not None:
             # Positions are unique, so the order does not matter; deterministic torch would sort them at every call.
-            mode = torch.get_deterministic_debug_mode()
-            torch.set_deterministic_debug_mode("default")
-            self._whole.index_copy_(0, self._index, self._random.to(self._dtype))
-            torch.set_deterministic_debug_mode(mode)
+            with known_order():
+                self._whole.index_copy_(0, self._index, self._random.to(self._dtype))
 
     @torch.no_grad()
     def gather(self, gradients: tuple[torch.Tensor, ...]) -> torch.Tensor:
