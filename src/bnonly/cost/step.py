@@ -165,21 +165,21 @@ class _Counting:
         kernels = sum(p.kernels * n for p, n in passes) + STEP_KERNELS
         kernels += OPTIMISER_KERNELS * -(-self.tensors // OPTIMISER_TENSORS)
         return Step(
-            tuple(self.forward.items()),
-            tuple(self.backward.items()),
-            flops["forward"],
-            flops["dgrad"],
-            flops["wgrad"],
-            sum(self.ops[i].elements for i in self.saved),
-            self.saved_bytes,
-            self.saved_masks,
-            self.saved_fixed,
-            max(op.elements for op in self.ops),
-            self.parameters,
-            self.trainable,
-            self.features,
-            self.tensors,
-            kernels,
+            forward=tuple(self.forward.items()),
+            backward=tuple(self.backward.items()),
+            forward_flops=flops["forward"],
+            dgrad_flops=flops["dgrad"],
+            wgrad_flops=flops["wgrad"],
+            saved_elements=sum(self.ops[i].elements for i in self.saved),
+            saved_bytes=self.saved_bytes,
+            saved_masks=self.saved_masks,
+            saved_fixed=self.saved_fixed,
+            largest=max(op.elements for op in self.ops),
+            parameters=self.parameters,
+            trainable=self.trainable,
+            features=self.features,
+            tensors=self.tensors,
+            kernels=kernels,
         )
 
     def _trains(self, op: Op) -> int:

@@ -184,14 +184,14 @@ class Training(_Section):
         gamma = (0.0, 1.0) if self.affine == "drawn" else (1.0, 1.0)
         k, per = (self.random.k, self.random.per) if self.random else (0, "channel")
         return Regime(
-            name,
-            self.train,
-            k,
-            per,
-            self.affine,
-            self.gamma_init or gamma,
-            self.beta_init or (0.0, 0.0),
-            self.weight_init,
+            name=name,
+            train=self.train,
+            random_k=k,
+            random_per=per,
+            affine=self.affine,
+            gamma_init=self.gamma_init or gamma,
+            beta_init=self.beta_init or (0.0, 0.0),
+            weight_init=self.weight_init,
         )
 
 

@@ -77,15 +77,7 @@ def stated(claims: Catalog, figure: str) -> list[Stated]:
                     for architecture in selector.architectures.split("+"):
                         for regime in selector.regimes:
                             threshold = test.thresholds[0] if test.thresholds else 0.0
-                            found.append(
-                                Stated(
-                                    claim.id,
-                                    selector.experiment,
-                                    architecture,
-                                    regime,
-                                    test.metric,
-                                    threshold,
-                                    float(test.expected),
-                                )
-                            )
+                            value = float(test.expected)
+                            place = selector.experiment, architecture, regime
+                            found.append(Stated(claim.id, *place, test.metric, threshold, value))
     return found

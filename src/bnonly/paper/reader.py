@@ -139,13 +139,13 @@ class _Reader:
         for figure in figures:
             self.check_figure(name, figure)
         return Claim(
-            name,
-            body["page"],
-            str(body["section"]),
-            figures,
-            str(body["says"]),
-            str(body["value"]),
-            self.tests(name, body),
+            id=name,
+            page=body["page"],
+            section=str(body["section"]),
+            figures=figures,
+            says=str(body["says"]),
+            value=str(body["value"]),
+            tests=self.tests(name, body),
             named=kind,
             same_as=str(body.get("same_as", "")),
             **{key: str(body.get(key, "")) for key in _WORDS},
@@ -256,21 +256,21 @@ class _Reader:
         if not (isinstance(bounds, list) and len(bounds) == 2 and all(isinstance(b, int | float) for b in bounds)):
             raise self.fail(name, "bounds", bounds, "must be two numbers")
         return Test(
-            rule,
-            metric,
-            of,
-            minus,
-            over,
-            reduce,
-            low,
-            high,
-            strict,
-            str(body.get("direction", "")),
-            thresholds,
-            (float(bounds[0]), float(bounds[1])),
-            str(body.get("key", body.get("fact", ""))),
-            _plain(body.get("to")),
-            in_words(rule, metric, body, low, high),
+            rule=rule,
+            metric=metric,
+            of=of,
+            minus=minus,
+            over=over,
+            reduce=reduce,
+            low=low,
+            high=high,
+            strict=strict,
+            direction=str(body.get("direction", "")),
+            thresholds=thresholds,
+            bounds=(float(bounds[0]), float(bounds[1])),
+            key=str(body.get("key", body.get("fact", ""))),
+            expected=_plain(body.get("to")),
+            words=in_words(rule, metric, body, low, high),
         )
 
     def over(self, name: str, body: Any) -> Test:
