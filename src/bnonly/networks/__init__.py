@@ -7,9 +7,8 @@ from typing import cast
 
 from torch import nn
 
-from bnonly.errors import UserError, accepted
 from bnonly.grid.cell import Architecture
-from bnonly.grid.families import FAMILIES
+from bnonly.grid.families import family_of
 
 
 def build(architecture: Architecture, classes: int) -> nn.Module:
@@ -32,12 +31,9 @@ def build(architecture: Architecture, classes: int) -> nn.Module:
     UserError
         If the family is unknown.
     """
-    family = architecture.family.replace("-", "_")
-    if architecture.family not in FAMILIES:
-        raise UserError(
-            f"{architecture.name}: no family '{architecture.family}'; {accepted(architecture.family, FAMILIES)}"
-        )
+    family_of(architecture)  # refuses an unknown one
     # Imported here so that a CIFAR cell does not pay for torchvision (about two seconds).
-    made = import_module(f"bnonly.networks.{family}").build(architecture.depth, architecture.channels, classes)
+    family = import_module(f"bnonly.networks.{architecture.family.replace('-', '_')}")
+    made = family.build(architecture.depth, architecture.channels, classes)
     made.architecture = architecture
     return cast(nn.Module, made)

@@ -106,7 +106,7 @@ class Network:
                 "set engine: reference"
             )
         architecture = model.architecture
-        plan = families.network(architecture, 1, families.FAMILIES[architecture.family].min_image)
+        plan = families.network(architecture, 1, families.family_of(architecture).min_image)
         convs, norms, pools = (
             iter([m for m in model.modules() if isinstance(m, kind)])
             for kind in (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d)

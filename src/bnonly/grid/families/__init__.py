@@ -19,6 +19,21 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+def family_of(architecture: Architecture) -> Family:
+    """Return an architecture's family.
+
+    Raises
+    ------
+    UserError
+        If it is unknown.
+    """
+    if architecture.family not in FAMILIES:
+        raise UserError(
+            f"{architecture.name}: no family '{architecture.family}'; {accepted(architecture.family, FAMILIES)}"
+        )
+    return FAMILIES[architecture.family]
+
+
 @lru_cache(maxsize=256)
 def network(architecture: Architecture, classes: int, image: int) -> tuple[Op, ...]:
     """Enumerate the operations of a network.
@@ -42,17 +57,12 @@ def network(architecture: Architecture, classes: int, image: int) -> tuple[Op, .
     UserError
         If the family is unknown.
     """
-    family = FAMILIES.get(architecture.family)
-    if not family:
-        raise UserError(
-            f"{architecture.name}: no family '{architecture.family}'; {accepted(architecture.family, FAMILIES)}"
-        )
     plan = Plan(image)
-    family.layers(plan, architecture.depth, architecture.channels)
+    family_of(architecture).layers(plan, architecture.depth, architecture.channels)
     return plan.head(classes)
 
 
 def min_fan_in(architecture: Architecture) -> int:
     """Return the smallest fan-in of any convolution, which bounds k in "k random weights per channel"."""
-    ops = network(architecture, 1, FAMILIES[architecture.family].min_image)
+    ops = network(architecture, 1, family_of(architecture).min_image)
     return min(ops[op.inputs[0]].channels * op.kernel**2 for op in ops if op.kind == "conv")
