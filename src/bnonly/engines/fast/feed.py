@@ -42,7 +42,7 @@ def make_feed(cell: Cell, source: Batches, device: torch.device, dtype: torch.dt
     if not isinstance(source, ArraySource):
         return _Streamed(cell, source)
     if backend == "triton":
-        return _Drawn(cell, source, device, dtype)
+        return _Drawn(cell, source, dtype)
     return _Epoch(cell, source, device, dtype)
 
 
@@ -79,7 +79,7 @@ class _Epoch:
 class _Drawn:
     """An epoch's random draws, from which one launch of `bnonly.engines.triton.augmentation.augment` makes a batch."""
 
-    def __init__(self, cell: Cell, source: ArraySource, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, cell: Cell, source: ArraySource, dtype: torch.dtype) -> None:
         self._cell, self._source, self._dtype = cell, source, dtype
         self._draws: list[torch.Tensor] = []
 
