@@ -140,15 +140,10 @@ def main() -> int:
     task = json.loads(sys.argv[1])
     cell, folder = parse_cell(task["cell"]), Path(task["folder"])
     options = Options(**{**task["options"], "data": Path(task["options"]["data"])})
-    device = choose_device(options.device)
-    if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
-    team = Joined(device)
+    rank = int(os.environ["LOCAL_RANK"])
 
     def leave(message: dict[str, Any], status: int) -> int:
-        path = Path(task["messages"]) / f"rank{team.rank:03d}.json"
-        atomic.replace(path, json.dumps(message).encode())
+        atomic.replace(Path(task["messages"]) / f"rank{rank:03d}.json", json.dumps(message).encode())
         return status
 
     def check() -> None:
@@ -159,6 +154,11 @@ def main() -> int:
 
     reservation = Reservation(cell, folder, Path(task["results"]), task["token"], check)
     try:
+        device = choose_device(options.device)
+        if device.type == "cuda":
+            device = torch.device("cuda", rank)
+            torch.cuda.set_device(device)
+        team = Joined(device)
         train_share(reservation, options, device, team)
     except Stopped as stop:
         return leave({"stopped": stop.number, "where": str(stop)}, 128 + stop.number)
