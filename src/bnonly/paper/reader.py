@@ -217,35 +217,11 @@ class _Reader:
         for key in (*RULES[rule], "of"):
             if key not in body:
                 raise UserError(f"{self.where}: {name}: rule {rule} needs {key}")
-        metric = str(body.get("metric", ""))
-        if rule not in ("setting", "structure"):
-            self.check_metric(name, metric, {**RUN_METRICS, **COUNT_METRICS})
-        reduce = body.get("reduce", "each")
-        if reduce not in REDUCTIONS:
-            raise self.unknown(name, "reduce", reduce, REDUCTIONS)
-        counted = metric in COUNT_METRICS
-        usable = COUNT_REDUCTIONS if counted else [r for r in REDUCTIONS if r not in ("largest_ratio", "exponent")]
-        if reduce not in usable:
-            raise self.fail(name, "reduce", reduce, f"must be one of {', '.join(usable)} with {metric}")
-        if rule == "count" and metric != "failed":
-            raise self.fail(name, "metric", metric, "must be failed with rule count, which counts runs")
-        if rule == "setting" and body["key"] not in settings():
-            raise self.unknown(name, "setting", body["key"], settings())
-        if rule == "structure" and body["fact"] not in FACTS:
-            raise self.unknown(name, "fact", body["fact"], FACTS)
-        if rule in ("trend", "tendency") and body["direction"] not in ("rising", "falling"):
-            raise self.fail(name, "direction", body["direction"], "must be rising or falling")
-        minus = str(body.get("minus", ""))
+        metric, reduce, minus = str(body.get("metric", "")), body.get("reduce", "each"), str(body.get("minus", ""))
+        self.check_rule(name, rule, metric, body)
         if rule in ("greater", "smaller") and not minus and reduce == "each":
             raise UserError(f"{self.where}: {name}: rule {rule} needs minus: what it is compared with")
-        raw = body.get("threshold", ())
-        thresholds = tuple(raw) if isinstance(raw, list) else (raw,) if raw else ()
-        if (metric in WITH_THRESHOLD) != bool(thresholds):
-            must = f"must be given with {' and '.join(WITH_THRESHOLD)}, and only with them"
-            raise self.fail(name, "threshold", body.get("threshold"), must)
-        for threshold in thresholds:
-            if threshold not in SMALL:
-                raise self.fail(name, "threshold", threshold, f"must be one of {', '.join(map(str, SMALL))}")
+        thresholds = self.thresholds(name, metric, body)
         needs_regime = rule == "setting" or metric in RUN_METRICS or metric.startswith("trainable")
         of = self.selectors(name, body["of"], needs_regime)
         if minus:
@@ -272,6 +248,37 @@ class _Reader:
             expected=_plain(body.get("to")),
             words=in_words(rule, metric, body, low, high),
         )
+
+    def check_rule(self, name: str, rule: str, metric: str, body: Mapping[str, Any]) -> None:
+        """Refuse a metric, a reduction or a word that does not go with the rule."""
+        if rule not in ("setting", "structure"):
+            self.check_metric(name, metric, {**RUN_METRICS, **COUNT_METRICS})
+        reduce = body.get("reduce", "each")
+        if reduce not in REDUCTIONS:
+            raise self.unknown(name, "reduce", reduce, REDUCTIONS)
+        counted = metric in COUNT_METRICS
+        usable = COUNT_REDUCTIONS if counted else [r for r in REDUCTIONS if r not in ("largest_ratio", "exponent")]
+        if reduce not in usable:
+            raise self.fail(name, "reduce", reduce, f"must be one of {', '.join(usable)} with {metric}")
+        if rule == "count" and metric != "failed":
+            raise self.fail(name, "metric", metric, "must be failed with rule count, which counts runs")
+        if rule == "setting" and body["key"] not in settings():
+            raise self.unknown(name, "setting", body["key"], settings())
+        if rule == "structure" and body["fact"] not in FACTS:
+            raise self.unknown(name, "fact", body["fact"], FACTS)
+        if rule in ("trend", "tendency") and body["direction"] not in ("rising", "falling"):
+            raise self.fail(name, "direction", body["direction"], "must be rising or falling")
+
+    def thresholds(self, name: str, metric: str, body: Mapping[str, Any]) -> tuple[float, ...]:
+        raw = body.get("threshold", ())
+        found = tuple(raw) if isinstance(raw, list) else (raw,) if raw else ()
+        if (metric in WITH_THRESHOLD) != bool(found):
+            must = f"must be given with {' and '.join(WITH_THRESHOLD)}, and only with them"
+            raise self.fail(name, "threshold", body.get("threshold"), must)
+        for threshold in found:
+            if threshold not in SMALL:
+                raise self.fail(name, "threshold", threshold, f"must be one of {', '.join(map(str, SMALL))}")
+        return found
 
     def over(self, name: str, body: Any) -> Test:
         if not isinstance(body, dict):
