@@ -30,27 +30,36 @@ FIGURE_FORMATS = ("pdf", "png", "csv")
 TABLE_FORMATS = ("md", "tex", "csv")
 
 
-#: Where the user typed the command, if it has since entered the run's folder.
-_typed_in: Path | None = None
+#: Where the user typed the command, and the run's folder that it has since entered.
+_entered: tuple[Path, Path] | None = None
 
 
 def enter(folder: Path) -> None:
     """Make the run's folder the current one: every path of this module is relative to it."""
-    global _typed_in
-    _typed_in = Path.cwd()
+    global _entered
+    typed_in = Path.cwd()
     os.chdir(folder)
+    _entered = typed_in, Path.cwd()
+
+
+def _typed_in() -> Path | None:
+    """Return where the user typed the command; None unless the current folder is the one that `enter` entered."""
+    try:
+        return _entered[0] if _entered and _entered[1] == Path.cwd() else None
+    except OSError:  # the current folder was deleted
+        return None
 
 
 def typed(path: str | Path) -> Path:
     """Return a path that the user typed, as seen from the current folder."""
-    return (_typed_in or Path()) / path
+    return (_typed_in() or Path()) / path
 
 
 def shown(path: str | Path) -> str:
     """Return a path for a message: as seen from where the user typed the command."""
-    if _typed_in is None or Path(path).is_absolute():
+    if Path(path).is_absolute() or not (start := _typed_in()):
         return str(path)
-    seen = os.path.relpath(path, _typed_in)
+    seen = os.path.relpath(path, start)
     return os.path.abspath(path) if seen.startswith("..") else seen
 
 

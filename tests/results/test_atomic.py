@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bnonly import paths
 from bnonly.errors import UserError
 from bnonly.results import atomic
 
@@ -15,6 +16,15 @@ def umask(request):
     before = os.umask(request.param)
     yield request.param
     os.umask(before)
+
+
+@pytest.fixture
+def entered(tmp_path, monkeypatch):
+    """A run's folder that a command entered from the folder above."""
+    monkeypatch.setattr(paths, "_entered", None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    paths.enter(Path("run"))
 
 
 def mode(path: Path) -> int:
@@ -77,3 +87,9 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path):
         stream.truncate(atomic.LARGEST + 1)
     with pytest.raises(OSError, match="larger than"):
         atomic.read(tmp_path / "state")
+
+
+def test_a_path_is_shown_from_where_the_command_was_typed_only_in_the_folder_entered(entered, tmp_path, monkeypatch):
+    assert (paths.shown("x"), paths.typed("y")) == ("run/x", tmp_path / "y")
+    monkeypatch.chdir(tmp_path)
+    assert (paths.shown("x"), paths.typed("y")) == ("x", Path("y"))
