@@ -8,7 +8,7 @@ import pytest
 
 from bnonly import paths
 from bnonly.errors import UserError
-from bnonly.results import atomic
+from bnonly.results import atomic, cache, lock
 
 
 @pytest.fixture(params=[0o022, 0o077, 0o002], ids=["022", "077", "002"])
@@ -93,3 +93,31 @@ def test_a_path_is_shown_from_where_the_command_was_typed_only_in_the_folder_ent
     assert (paths.shown("x"), paths.typed("y")) == ("run/x", tmp_path / "y")
     monkeypatch.chdir(tmp_path)
     assert (paths.shown("x"), paths.typed("y")) == ("x", Path("y"))
+
+
+@pytest.mark.parametrize("module", [atomic, cache, lock])
+def test_what_cannot_be_written_is_named_as_seen_from_where_the_command_was_typed(module, entered):
+    paths.RESULTS.write_bytes(b"a file in place of the folder")
+    write = {
+        atomic: lambda: atomic.replace(paths.RESULTS / "x", b""),
+        cache: lambda: cache.keep("0" * 16, []),
+        lock: lambda: lock.hold(paths.RESULTS / "x", "x").__enter__(),
+    }[module]
+    with pytest.raises(UserError, match=r"^run/results/\S+: cannot be written: "):
+        write()
+
+
+def test_a_held_folder_is_named_as_seen_from_where_the_command_was_typed(entered):
+    with lock.hold(Path("cell"), "x") as held:
+        with pytest.raises(lock.Held, match=r"^run/cell: x is being trained by "), lock.hold(Path("cell"), "x"):
+            pass
+        paths.owner(Path("cell")).unlink()
+        with pytest.raises(lock.Held, match=r"^run/cell: x was taken over by "):
+            held.check()
+
+
+def test_results_on_other_data_are_named_with_their_copies_as_seen_from_there(entered):
+    text = str(cache.on_other_data("digits", (Path("a"), "0" * 16), (Path("b"), "1" * 16)))
+    assert (
+        text.startswith("run/a: ") and "(run/results/.finished/0000" in text and "or run/results/.finished/11" in text
+    )

@@ -93,7 +93,8 @@ def test_full_from_any_write_on(lacks, train, tmp_path):
         needed = [n for n in names[count : len(names) - len(kept)] if n != ".progress"]
         if needed:
             space = "cannot be written: No space left on device"
-            assert (status, said.count("\n")) == (2, 1) and f"bnonly: error: {FOLDER / needed[0]}: {space}" in said
+            assert (status, said.count("\n")) == (2, 1)
+            assert f"bnonly: error: {run / FOLDER / needed[0]}: {space}" in said
         else:  # the results are there, and only not kept a second time
             assert (status, said) == (0, "") and results(run / FOLDER) == whole
         left = {p.name for p in (run / FOLDER).iterdir()} - {".lock", ".progress", checkpoint, *trained}

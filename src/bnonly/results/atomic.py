@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from bnonly import paths
 from bnonly.errors import UserError
 
 #: Largest size in bytes of a small file.
@@ -49,7 +50,9 @@ def writing(path: Path, durable: bool = True) -> Iterator[IO[bytes]]:
         os.replace(temporary, path)
     except OSError as problem:  # the error for a full disk names no file
         _remove(temporary)
-        raise UserError(f"{path}: cannot be written: {problem.strerror or problem}; nothing was changed") from None
+        raise UserError(
+            f"{paths.shown(path)}: cannot be written: {problem.strerror or problem}; nothing was changed"
+        ) from None
     except BaseException:
         _remove(temporary)
         raise

@@ -46,7 +46,7 @@ def keep(digest: str, files: Iterable[Path]) -> None:
             sums[file.name] = sha256(file)
         atomic.replace(home / _SUMS, json.dumps(sums, indent=1).encode())
     except OSError as problem:
-        raise UserError(f"{home}: cannot be written: {problem.strerror}") from None
+        raise UserError(f"{paths.shown(home)}: cannot be written: {problem.strerror}") from None
 
 
 def restore(digest: str, folder: Path, names: Collection[str] = tuple(paths.TRAINED.values())) -> bool:
@@ -75,7 +75,7 @@ def restore(digest: str, folder: Path, names: Collection[str] = tuple(paths.TRAI
         forget(digest)
         return False
     except OSError as problem:
-        raise UserError(f"{folder}: cannot be written: {problem.strerror}") from None
+        raise UserError(f"{paths.shown(folder)}: cannot be written: {problem.strerror}") from None
     return True
 
 
@@ -124,9 +124,10 @@ def on_other_data(dataset: str, one: tuple[Path, str], other: tuple[Path, str]) 
     The remedy names the cached copies too, from which deleted results would come back.
     """
     (path, digest), (first, known) = one, other
+    copies = " or ".join(paths.shown(paths.finished(d)) for d in (digest, known))
     return UserError(
         f"{paths.shown(path)}: was trained on other {dataset} data than {paths.shown(first)}; delete the one made with the old data "
-        f"and its copy ({paths.finished(digest)} or {paths.finished(known)})"
+        f"and its copy ({copies})"
     )
 
 

@@ -119,7 +119,7 @@ class Hold:
         """
         found = owner_of(self._folder)
         if not found or found.token != self.owner.token:
-            raise Held(f"{self._folder}: {self._what} was taken over by {found or 'another process'}")
+            raise Held(f"{paths.shown(self._folder)}: {self._what} was taken over by {found or 'another process'}")
 
     def _touch(self, ended: threading.Event) -> None:
         while not ended.wait(BEAT):
@@ -161,7 +161,7 @@ def hold(folder: Path, what: str, wait: bool = False, poll: float = 2.0, doing: 
     with _opened(paths.lock(folder)) as handle:
         while other := _take(handle, folder, mine.owner):
             if not wait:
-                raise Held(f"{folder}: {what} is being trained by {other}; wait for it or stop it")
+                raise Held(f"{paths.shown(folder)}: {what} is being trained by {other}; wait for it or stop it")
             if not told:
                 print(f"{what}: waits for {other}, which {doing} it", file=sys.stderr, flush=True)
                 told = True
@@ -193,7 +193,8 @@ def _opened(path: Path) -> Iterator[int]:
 def _unwritable(path: Path, problem: OSError) -> UserError:
     remedy = "make its folder writable (for a group: chmod -R g+rwX, and umask 002 in every member's shell)"
     return UserError(
-        f"{path}: cannot be written: {problem.strerror}" + (f"; {remedy}" if problem.errno == errno.EACCES else "")
+        f"{paths.shown(path)}: cannot be written: {problem.strerror}"
+        + (f"; {remedy}" if problem.errno == errno.EACCES else "")
     )
 
 
@@ -206,7 +207,7 @@ def _take(handle: int, folder: Path, mine: Owner) -> str:
         return str(owner_of(folder) or "another process")
     except OSError as problem:
         if problem.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF):
-            raise UserError(f"{paths.lock(folder)}: cannot be locked: {problem.strerror}") from None
+            raise UserError(f"{paths.shown(paths.lock(folder))}: cannot be locked: {problem.strerror}") from None
         kernel = False
     for _ in range(10):
         try:
