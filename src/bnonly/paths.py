@@ -34,10 +34,13 @@ TABLE_FORMATS = ("md", "tex", "csv")
 _entered: tuple[Path, Path] | None = None
 
 
-def enter(folder: Path) -> None:
-    """Make the run's folder the current one: every path of this module is relative to it."""
+def enter(folder: Path, typed_in: Path | None = None) -> None:
+    """Make the run's folder the current one: every path of this module is relative to it.
+
+    The user typed the command in the current folder, or, if another process of the same command did this before, in `typed_in`.
+    """
     global _entered
-    typed_in = Path.cwd()
+    typed_in = typed_in or Path.cwd()
     os.chdir(folder)
     _entered = typed_in, Path.cwd()
 

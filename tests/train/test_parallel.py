@@ -21,7 +21,9 @@ from bnonly.grid.resolve import resolve
 from bnonly.grid.schedule import Schedule
 from bnonly.networks import regimes, weights
 from bnonly.results import parquet
+from bnonly.train import launch
 from bnonly.train.options import Options
+from bnonly.train.reservation import Reservation
 from bnonly.train.run import train_cell
 
 CPU = torch.device("cpu")
@@ -149,6 +151,28 @@ def test_what_is_wrong_is_one_line(tmp_path):
     said = process.communicate(timeout=120)[1].strip().splitlines()
     assert process.returncode == 2
     assert len(said) == 1 and said[0].startswith("bnonly: error:") and "cifar10" in said[0], said
+
+
+def test_a_process_names_files_as_its_launcher_does(tmp_path, monkeypatch):
+    """It starts in the run's folder, and would name them as seen from there."""
+
+    def refuse(reservation, *more):
+        raise UserError(paths.shown(reservation.folder))
+
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paths, "_entered", None)
+    paths.enter(Path("run"))
+    cell = cell_of(recipes__digits__gpus=2)
+    reservation = Reservation(cell, cell.key.folder, cell.key.folder, "token", lambda: None)
+    task = launch._task(reservation, Options(tmp_path, "cpu"), CPU, tmp_path)
+    monkeypatch.setattr(paths, "_entered", None)  # as in a new process
+    monkeypatch.setattr(sys, "argv", ["launch", task])
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setattr(launch, "Joined", lambda device: None)
+    monkeypatch.setattr(launch, "train_share", refuse)
+    assert launch.main() == 2
+    assert launch._message(tmp_path) == {"error": f"run/{cell.key.folder}"}
 
 
 @pytest.mark.parametrize(

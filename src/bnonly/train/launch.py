@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from bnonly import paths
 from bnonly.engines.devices import choose_device
 from bnonly.engines.team import Joined
 from bnonly.errors import UserError
@@ -112,6 +113,7 @@ def _task(reservation: Reservation, options: Options, device: torch.device, mess
             "results": str(reservation.results),
             "token": reservation.token,
             "launcher": os.getpid(),
+            "typed_in": os.path.abspath(paths.typed("")),
             "messages": str(messages),
             "options": {
                 "data": str(options.data),
@@ -141,6 +143,7 @@ def main() -> int:
     cell, folder = parse_cell(task["cell"]), Path(task["folder"])
     options = Options(**{**task["options"], "data": Path(task["options"]["data"])})
     rank = int(os.environ["LOCAL_RANK"])
+    paths.enter(Path(), Path(task["typed_in"]))  # messages name files as the launcher's do
 
     def leave(message: dict[str, Any], status: int) -> int:
         atomic.replace(Path(task["messages"]) / f"rank{rank:03d}.json", json.dumps(message).encode())
@@ -150,7 +153,7 @@ def main() -> int:
         """Check that the launcher is alive and still holds the lock."""
         owner = owner_of(folder)
         if os.getppid() != task["launcher"] or owner is None or owner.token != task["token"]:
-            raise Held(f"{folder}: the process that started the training of {cell} no longer holds it")
+            raise Held(f"{paths.shown(folder)}: the process that started the training of {cell} no longer holds it")
 
     reservation = Reservation(cell, folder, Path(task["results"]), task["token"], check)
     try:
