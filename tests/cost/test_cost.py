@@ -302,6 +302,19 @@ def test_runs_are_measured_and_kept(run, capsys, tmp_path):
     assert measured.load() is None and len(measured.scan().throughputs) == 2
 
 
+def test_a_result_that_is_deleted_during_the_scan_is_left_out(run, monkeypatch):
+    """Snakemake deletes the outputs of a job that it starts."""
+    listed = Path.glob
+
+    def glob(folder, pattern):
+        found = list(listed(folder, pattern))
+        paths.metrics(Key("ResNet-8-c4", "bn", 0).folder).unlink()
+        return found
+
+    monkeypatch.setattr(Path, "glob", glob)
+    assert len(measured.scan().throughputs) == 2
+
+
 @pytest.mark.parametrize(
     "changes", [{"device_name": "Some Card"}, {"sessions": [{"device_name": "Tesla T4"}, {"device_name": "L4"}]}]
 )

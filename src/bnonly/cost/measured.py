@@ -179,7 +179,10 @@ def scan(kinds: Iterable[Gpu] = ()) -> Measured | None:
     kinds = tuple(kinds)
     known, entries = _entries(kinds), {}
     for path in sorted(paths.RESULTS.glob("*/*/seed*/metrics.parquet")):
-        about = path.stat()
+        try:
+            about = path.stat()
+        except OSError:  # Snakemake has just deleted it
+            continue
         mark = [about.st_mtime_ns, about.st_size]
         entry = known.get(str(path))
         if entry is None or entry.get("mark") != mark:
