@@ -14,6 +14,7 @@ from tests.data.sets import CPU, recipe
 from bnonly.data import open_source, parquet
 from bnonly.data.prepare import prepare
 from bnonly.errors import UserError
+from bnonly.grid.datasets import DatasetInfo
 
 NAMES = ["tench", "goldfish", "great white shark"]
 
@@ -107,6 +108,17 @@ def test_photographs_in_parquet_without_a_label(tmp_path, known):
     pq.write_table(pa.Table.from_pylist(rows), path)
     with pytest.raises(UserError, match="row 3 must have a label of at least 0"):
         prepare("imagenet", source, tmp_path / "data", quiet=True)
+
+
+@pytest.mark.parametrize("parts", [("train",), ("validation",), ("train", "validation")])
+def test_parquet_without_rows(parts, tmp_path):
+    """Also of an own data set without counts, which any number of images would match."""
+    _, source = photographs(tmp_path)
+    for path in (p for part in parts for p in (source / "data").glob(f"{part}-*")):
+        pq.write_table(pq.read_table(path)[:0], path)
+    first, part = f"{parts[0]}-00000-of-00002.parquet", {"validation": "test"}.get(parts[0], parts[0])
+    with pytest.raises(UserError, match=f"{first} and 1 more: no images in the {part} part; fetch it again"):
+        prepare(DatasetInfo("mine", "small-images", 0, 0, 0, 32), source, tmp_path / "data", quiet=True)
 
 
 def test_a_file_whose_pages_expand_is_refused_before_it_is_read(tmp_path, known):

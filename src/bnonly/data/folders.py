@@ -249,6 +249,9 @@ def _in_parquet(files: dict[str, list[Path]]) -> Plan:
             rows = ((group, row) for group, count in enumerate(groups) for row in range(count))
             for number, (label, (group, row)) in enumerate(zip(labels, rows, strict=True)):
                 items.append(Item(int(label or 0), f"{path.name}/{number}", str(path), row, size, part, group))
+        if not items:
+            more = f" and {len(paths) - 1} more" if paths[1:] else ""
+            raise UserError(f"{paths[0]}{more}: no images in the {part} part; fetch it again")
     most = 1 + max((i.label for items in parts.values() for i in items), default=-1)
     names = classes if len(classes) >= most else [f"{number:04d}" for number in range(most)]
     return Plan("Parquet", names, parts["train"], parts["test"])
