@@ -98,6 +98,23 @@ def test_copying_shows_its_progress(made, scratch, monkeypatch, capsys):
     assert f"copying {data / name} to {scratch}: " in capsys.readouterr().err
 
 
+def test_a_source_that_cannot_be_read_is_told_from_a_disk_that_cannot_be_written(made, scratch, monkeypatch):
+    name, data = made
+
+    def unreadable(source, target):
+        raise PermissionError(13, "Permission denied", str(source))
+
+    def full(source, target):  # as shutil names both files
+        raise OSError(28, "No space left on device", str(source), None, str(target))
+
+    monkeypatch.setattr(prepared.shutil, "copyfile", unreadable)
+    with pytest.raises(UserError, match=rf"^{data / name}/\S+: cannot be read: Permission denied$"):
+        open_source(sets.recipe(name), data, CPU)
+    monkeypatch.setattr(prepared.shutil, "copyfile", full)
+    with pytest.raises(UserError, match=f"^{scratch}: cannot be written: No space left on device"):
+        open_source(sets.recipe(name), data, CPU)
+
+
 def test_no_room_and_no_folder(made, scratch, monkeypatch):
     name, data = made
     usage = prepared.shutil.disk_usage(scratch)

@@ -315,6 +315,8 @@ def _staged(manifest: Manifest, folder: Path, scratch: Path) -> Path:
                     meter.add(file["bytes"])
             partial.rename(target)
         except OSError as problem:
+            if Path(str(problem.filename)).parent == folder and problem.filename2 is None:
+                raise UserError(f"{problem.filename}: cannot be read: {problem.strerror}") from None
             raise UserError(
                 f"{scratch}: cannot be written: {problem.strerror or problem}; unset {SCRATCH} to read from {folder}"
             ) from None
