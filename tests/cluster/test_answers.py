@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from types import SimpleNamespace
 
 import pytest
 from tests.mini import mini
@@ -113,6 +114,15 @@ def test_a_bad_record_of_a_failure_is_left_out(tmp_path, monkeypatch):
         path.parent.mkdir(parents=True)
         path.write_text(content)
     assert slurm.failures() == [known]
+
+
+@pytest.mark.parametrize(("name", "more"), [("mine", ", with the --profile or --configfile of this run"), ("svhn", "")])
+def test_the_command_that_prepares_data_runs_as_it_is_printed(name, more, tmp_path):
+    data = tmp_path / "my data"
+    recipe = SimpleNamespace(dataset=name, data=SimpleNamespace(layout="small-images"))
+    (found,) = preflight._data([SimpleNamespace(recipe=recipe)], data)
+    source = "" if name == "svhn" else " --from ..."
+    assert f": bnonly --data '{data}' prepare {name}{source}{more}   (docs" in found.text
 
 
 def test_a_probe_without_srun_says_so(monkeypatch, tmp_path):

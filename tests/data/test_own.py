@@ -274,7 +274,7 @@ def test_data_prepared_in_another_way(changed, words, tmp_path):
     refused(
         lambda: open_source(cell.recipe, data, CPU),
         words,
-        f"delete {data / 'mine'} and run: bnonly --profile PROFILE prepare mine",
+        f"delete {data / 'mine'} and run: bnonly prepare mine --from PATH --data {data}, with the --profile or --configfile of",
     )
 
 

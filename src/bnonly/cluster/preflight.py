@@ -21,7 +21,7 @@ from bnonly.cost.training import count_training
 from bnonly.errors import UserError, accepted
 from bnonly.figures import outputs
 from bnonly.grid.cell import Cell, Key
-from bnonly.grid.datasets import DOWNLOADED
+from bnonly.grid.datasets import DATASETS, DOWNLOADED
 from bnonly.grid.resolve import Grid
 from bnonly.grid.sections import Cluster
 
@@ -258,7 +258,8 @@ def _data(cells: list[Cell], data: Path) -> Iterator[Finding]:
     for name, layout in sorted({(c.recipe.dataset, c.recipe.data.layout) for c in cells}):
         if layout == "installed" or (data / name / "manifest.json").exists():
             continue
-        command = f"bnonly --data {data} prepare {name}" + ("" if name in DOWNLOADED else " --from ...")
+        command = f"bnonly --data {shlex.quote(str(data))} prepare {name}{'' if name in DOWNLOADED else ' --from ...'}"
+        command += "" if name in DATASETS else ", with the --profile or --configfile of this run"
         problem = name not in DOWNLOADED and not os.environ.get("BNONLY_SOURCES")
         how = "is not prepared" if problem else "is not prepared; the workflow will prepare it on this machine first"
         yield Finding(problem, f"{data / name}: {how}: {command}   (docs/data.md)")

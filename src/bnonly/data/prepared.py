@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -197,9 +198,9 @@ def remedy(folder: Path, name: str, root: Path) -> str:
 
 
 def _command(name: str, root: Path) -> str:
-    profile = "" if name in DATASETS else "--profile PROFILE "
     source = "" if archives.downloads(name) else " --from PATH"
-    return f"bnonly {profile}prepare {name}{source} --data {root}"
+    options = "" if name in DATASETS else ", with the --profile or --configfile of this run"
+    return f"bnonly prepare {name}{source} --data {shlex.quote(str(root))}{options}"
 
 
 def _read_manifest(info: DatasetInfo, root: Path) -> Manifest:
