@@ -117,13 +117,27 @@ def test_files_are_named_as_seen_from_where_the_user_is(run, monkeypatch):
 
 
 def test_a_submission_of_a_figure_that_failed_is_tried_again_by_its_name(run):
-    for name, comment in (("a", "figure beyond+affine 0123"), ("b", "figure"), ("c", "counts  0123")):
+    for name, comment in (("a", "figure beyond+affine 0123"), ("b", "figure"), ("c", "manifest  0123")):
         path = slurm.LOGS / "rule_figure" / name / slurm.FAILURE
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps({"job": "7", "comment": comment, "reason": "timeout", "log": ""}))
     (found,) = json.loads(run("status", "--json")[1])["failures"]
     assert (found["what"], found["reason"]) == ("beyond/affine", "timeout")
     assert found["retry"].endswith(" beyond/affine")
+
+
+@pytest.mark.parametrize(
+    ("rule", "file"), [("counts", paths.counts()), ("claims", paths.CLAIMS), ("report", paths.REPORT)]
+)
+def test_a_submission_for_the_whole_run_that_failed_is_listed_until_its_file_is_there(run, rule, file):
+    file.unlink(missing_ok=True)
+    path = slurm.LOGS / f"rule_{rule}" / slurm.FAILURE  # without wildcards, no folder below
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"job": "7", "comment": f"{rule}  0123", "reason": "timeout", "log": ""}))
+    (found,) = json.loads(run("status", "--json")[1])["failures"]
+    assert (found["what"], found["reason"]) == (rule, "timeout") and found["retry"].endswith(f" {file}")
+    file.write_text("")
+    assert json.loads(run("status", "--json")[1])["failures"] == []
 
 
 def test_prune_says_what_it_did(run, monkeypatch):

@@ -166,7 +166,7 @@ def notices() -> list[str]:
 
 def failures() -> list[dict[str, str]]:
     """Return the last failure of each job in this run's folder without a later success: job, comment, reason, log."""
-    found = map(atomic.read_json, sorted(LOGS.glob(f"rule_*/*/{FAILURE}")))
+    found = map(atomic.read_json, sorted(LOGS.glob(f"rule_*/**/{FAILURE}")))
     return [f for f in found if all(isinstance(f.get(key), str) for key in ("job", "comment", "reason", "log"))]
 
 

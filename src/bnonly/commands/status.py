@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from bnonly.commands.setup import Commands
 
 
+#: The file of each rule that one submission runs for the whole run.
+_WHOLE_RUN = {"counts": paths.counts(), "claims": paths.CLAIMS, "report": paths.REPORT}
+
+
 def add(commands: Commands) -> None:
     """Add the commands."""
     status = setup.command(
@@ -217,6 +221,9 @@ def _failed_submissions(
         if cells:
             lost = [k for k in cells if k in by_key and by_key[k].state in ("missing", "paused", "stale")]
             what, target = ", ".join(by_key[k].cell for k in lost), " ".join(str(paths.metrics(k.folder)) for k in lost)
+        elif rule in _WHOLE_RUN:
+            target = str(_WHOLE_RUN[rule])
+            what = "" if Path(target).exists() else rule
         elif rule not in ("figure", "table") or drawn.get(what, {}).get("state") == "drawn":
             what = ""
         if what and what not in known:
