@@ -365,6 +365,13 @@ def test_threads_are_a_number(threads, capsys):
     assert done.value.code == 2 and "must be a whole number of at least 1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("seconds", ["nan", "-1", "often"])
+def test_seconds_between_checkpoints_are_a_number(seconds, capsys):
+    with pytest.raises(SystemExit) as done:
+        cli.main(["train", "a", "b", f"--checkpoint-seconds={seconds}"])
+    assert done.value.code == 2 and f"must be at least 0 and below 1e+09 (got {seconds})" in capsys.readouterr().err
+
+
 def test_a_specification_cannot_leave_the_results(call):
     cell = resolve(mini()).cell("ResNet-8-c4", "bn", 0).canonical()
     status, _, err = call("train", "--spec", cell.replace('"ResNet-8-c4"', '"../escaped"'))

@@ -27,7 +27,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--specs", metavar="JSON", help=argparse.SUPPRESS)
     parser.add_argument(
         "--checkpoint-seconds",
-        type=float,
+        type=setup.between(0, 1e9),
         default=180.0,
         metavar="S",
         help="longest time between checkpoints (default: 180)",
