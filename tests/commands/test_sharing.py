@@ -123,6 +123,7 @@ def test_analyses_of_another_configuration_are_not_exported(made, call):
         (lambda: None, ("out.tar",), "out.tar: the archive's name must end in .zip"),
         (lambda: Path("out.zip").touch(), ("out.zip",), "out.zip: already exists; delete it, or choose another name"),
         (lambda: None, ("out.zip", "fig99"), "fig99: no such figure, table or experiment; "),
+        (lambda: None, ("out.zip", "table1"), "table1: needs no training, so there is nothing to export"),
         (
             lambda: Path(TRAINED, "batchnorm.parquet").write_bytes(b"PAR1"),
             ("out.zip",),

@@ -82,6 +82,8 @@ def run_export(options: argparse.Namespace) -> int:
     archive = options.archive.absolute()  # before the run's folder becomes the current one
     run = setup.read(options)
     keys = outputs.select(run.grid, options.target) if options.target else list(run.grid.cells)
+    if options.target and not keys:
+        raise UserError(f"{', '.join(options.target)}: needs no training, so there is nothing to export")
     done = export(run.grid, run.configuration, archive, keys, int(options.weights_up_to * 1e6))
     print(f"{archive}: {done.cells} trainings, {size(done.size)}")
     print(f"SHA-256 {done.sha256}   (publish it beside the archive)")
