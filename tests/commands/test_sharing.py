@@ -172,9 +172,10 @@ def test_the_archives_own_configuration(made, call, tmp_path):
     assert "cifar-depth" in out and out.splitlines()[1].split()[1:3] == ["6", "5"]
 
 
-@pytest.mark.parametrize("arguments", [("--profile", "demo"), ("--set", "scale=1")])
+@pytest.mark.parametrize("arguments", [("--profile", "demo"), ("--configfile", "a.yaml"), ("--set", "scale=1")])
 def test_its_own_configuration_and_another_is_a_contradiction(made, call, arguments):
-    assert "leave out --profile and --set" in call(*arguments, "import", made / "all.zip", "--own-configuration")[2]
+    said = call(*arguments, "import", made / "all.zip", "--own-configuration")[2]
+    assert "leave out --profile, --configfile and --set" in said
 
 
 def test_results_that_are_here_are_not_overwritten(made, call):

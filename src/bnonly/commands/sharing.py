@@ -121,8 +121,10 @@ def run_import(options: argparse.Namespace) -> int:
         grid, how, dry_run = run.grid, setup.workflow(options), setup.workflow(options, "-n")
         done = unpack(archive, grid, options.keep)
     else:
-        if options.profile or options.set:
-            raise UserError("--own-configuration uses the archive's configuration; leave out --profile and --set")
+        if options.profile or options.configfile or options.set:
+            raise UserError(
+                "--own-configuration uses the archive's configuration; leave out --profile, --configfile and --set"
+            )
         if not options.directory:
             raise UserError("--own-configuration: name a folder for that run: bnonly -C FOLDER import ...")
         base = read_yaml(options.config)
