@@ -387,7 +387,8 @@ class Plan:
             last, _ = parquet.read(paths.metrics(folder), "metrics")
         except UserError:
             return ""
-        return f": test accuracy {100 * last.column('test_top1')[-1].as_py():.2f}%"
+        top1 = last.column("test_top1").to_pylist()
+        return f": test accuracy {100 * top1[-1]:.2f}%" if top1 else ""
 
     # Figures, tables and their manifest
 

@@ -15,6 +15,7 @@ from bnonly import machine, paths
 from bnonly.config.layers import merge, read_yaml
 from bnonly.errors import UserError
 from bnonly.grid.resolve import resolve
+from bnonly.results import parquet
 from bnonly.workflow import Call, Plan
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +60,15 @@ def test_a_cell_has_one_folder(plan):
     with pytest.raises(UserError, match=r"this cell's folder is results/ResNet-8-c4/bn/seed0"):
         made.cell(of("ResNet-8-c4/bn/seed00"))
     assert made.data_of(of("ResNet-8-c4/bn/seed00")).startswith("(bnonly: error: this cell's folder")
+
+
+@pytest.mark.parametrize(("scores", "said"), [([0.25, 0.5], ": test accuracy 50.00%"), ([], "")])
+def test_a_finished_training_s_line_has_its_accuracy_if_there_is_one(plan, scores, said):
+    made = plan()
+    cell = made.grid.cell("ResNet-8-c4", "bn", 0)
+    columns = {field.name: [0] * len(scores) for field in parquet.SCHEMAS["metrics"]} | {"test_top1": scores}
+    parquet.write(paths.metrics(cell.key.folder), "metrics", columns, cell)
+    assert made.result("train", {"arch": "ResNet-8-c4", "regime": "bn", "seed": "0"}) == said
 
 
 @pytest.mark.parametrize("name", ["a b", "plain"])
