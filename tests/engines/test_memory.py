@@ -71,13 +71,14 @@ def test_too_little_memory_says_what_would_fit(source, monkeypatch):
     make_engine(cell, source, CPU)
     monkeypatch.setattr(memory, "size", lambda device: need - 1)
     with pytest.raises(
-        UserError, match=r"a batch of 64 needs about .* GB, and the device has .*; a batch of 32 would fit"
+        UserError,
+        match=r"a batch of 64 needs about .* GB, and the device has .*; a batch of 32 would fit; otherwise use a device with",
     ):
         make_engine(cell, source, CPU)
     smaller = dataclasses.replace(cell, recipe=dataclasses.replace(cell.recipe, batch_size=32))
     make_engine(smaller, source, CPU)
     monkeypatch.setattr(memory, "size", lambda device: 1000)
-    with pytest.raises(UserError, match="not even a batch of 2 would fit"):
+    with pytest.raises(UserError, match="not even a batch of 2 would fit; use a device with more memory, or more GPUs"):
         make_engine(cell, source, CPU)
 
 

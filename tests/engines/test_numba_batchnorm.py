@@ -273,7 +273,7 @@ def test_a_run_continues_with_the_backend_that_it_began_with(tmp_path, monkeypat
     content = checkpoint.load(path, cell)
     content["history"]["sessions"][-1]["device"] = "cuda"
     checkpoint.save(path, cell, {k: v for k, v in content.items() if k not in ("digest", "cell")})
-    with pytest.raises(UserError, match="computed on cuda with backend torch, and .* on cpu .* delete it to train"):
+    with pytest.raises(UserError, match="on cpu .*; continue it on cuda with backend torch, or delete it to train"):
         train_cell(cell, tmp_path, Options(tmp_path, "cpu", quiet=True))
 
 

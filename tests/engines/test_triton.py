@@ -114,6 +114,11 @@ def test_without_a_gpu_one_line_says_so(command):
     assert done.stderr.count("\n") == 1
 
 
+def test_kernels_are_not_for_amd_gpus(monkeypatch):
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    assert triton.why_not.__wrapped__(torch.device("cuda")) == "the kernels are for NVIDIA GPUs only"
+
+
 def test_kernels_are_not_for_cpus():
     assert "not a CUDA device" in triton.why_not(torch.device("cpu"))
 

@@ -132,9 +132,9 @@ def too_little(cell: Cell, has: int) -> UserError:
     )
     batch = images * recipe.gpus
     smaller = f"a batch of {batch} would fit" if foreseen else f"try a batch of {batch}"
-    remedy = f"{smaller}, or" if images >= least else f"not even a batch of {least * recipe.gpus} would fit; take"
+    remedy = f"{smaller}; otherwise" if images >= least else f"not even a batch of {least * recipe.gpus} would fit;"
     return UserError(
-        f"{cell}: a batch of {recipe.batch_size} {what}; {remedy} more memory, or more GPUs (gpus in its recipe)"
+        f"{cell}: a batch of {recipe.batch_size} {what}; {remedy} use a device with more memory, or more GPUs (gpus in its recipe)"
     )
 
 

@@ -141,7 +141,7 @@ class Run:
         if then != now:
             raise UserError(
                 f"{where}: was computed on {then}, and this process computes on {now}, which rounds "
-                "differently; continue where it began, or delete it to train the cell from the start"
+                f"differently; continue it on {then}, or delete it to train the cell from the start"
             )
         self.engine.load_state(content["state"])
         self.iteration, self.sums = content["iteration"], content["partial"]

@@ -28,7 +28,7 @@ def why_not(device: torch.device) -> str | None:
     if device.type != "cuda":
         return f"device {device} is not a CUDA device"
     if torch.version.hip:
-        return "only NVIDIA GPUs were considered"
+        return "the kernels are for NVIDIA GPUs only"
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed"
     if torch.cuda.get_device_capability(device) < (8, 0):
