@@ -253,7 +253,7 @@ class _Reader:
         """Refuse a metric, a reduction or a word that does not go with the rule."""
         if rule not in ("setting", "structure"):
             self.check_metric(name, metric, {**RUN_METRICS, **COUNT_METRICS})
-        reduce = body.get("reduce", "each")
+        reduce = str(body.get("reduce", "each"))
         if reduce not in REDUCTIONS:
             raise self.unknown(name, "reduce", reduce, REDUCTIONS)
         counted = metric in COUNT_METRICS

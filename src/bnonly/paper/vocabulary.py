@@ -59,24 +59,24 @@ ORDERINGS = ("greater", "smaller", "trend", "tendency")
 FACTS = ("stem_channels", "blocks", "layers", "shortcut", "stride", "downsampling_sets", "decayed")
 #: Normalisation of every data set: by the mean and deviation of its own training images.
 NORMALISATION = "per channel"
-#: Reductions of several networks' values to one; "each": every network must pass by itself.
-REDUCTIONS = (
-    "each",
-    "mean",
-    "min",
-    "max",
-    "slope",
-    "r",
-    "r2",
-    "log10_p",
-    "last_residual",
-    "steeper",
-    "best_gap",
-    "mean_gap",
-    "stratum_gap",
-    "largest_ratio",
-    "exponent",
-)
+#: Reductions of several networks' values to one, with their words; "each": every network must pass by itself.
+REDUCTIONS: dict[str, str] = {
+    "each": "",
+    "mean": "mean over the networks of the ",
+    "min": "smallest ",
+    "max": "largest ",
+    "slope": "slope for a doubling of BatchNorm's parameters, of the ",
+    "r": "Pearson's r with the logarithm of BatchNorm's parameters, of the ",
+    "r2": "r² with the logarithm of BatchNorm's parameters, of the ",
+    "log10_p": "log10 of the regression's p, of the ",
+    "last_residual": "last network's residual from the regression line, of the ",
+    "steeper": "by how many percent depth's slope is steeper than width's, of the ",
+    "best_gap": "largest gap to the second line at the same count, in the ",
+    "mean_gap": "mean gap to the second line at the same count, in the ",
+    "stratum_gap": "mean gap between wider and narrowest networks at the same count, in the ",
+    "largest_ratio": "largest ratio of two networks' ",
+    "exponent": "power of the width that fits the ",
+}
 #: Reductions of counts.
 COUNT_REDUCTIONS = ("each", "mean", "min", "max", "largest_ratio", "exponent")
 PLACES = ("*", "first", "last", "lower", "upper", "but-last", "=")
@@ -119,23 +119,7 @@ def in_words(rule: str, metric: str, body: Mapping[str, Any], low: float, high: 
         what += f", below {_shown(body['threshold'])}"
     if body.get("bounds"):
         what += f" {body['bounds'][0]:g} to {body['bounds'][1]:g}"
-    reduce = {
-        "mean": "mean over the networks of the ",
-        "min": "smallest ",
-        "max": "largest ",
-        "slope": "slope for a doubling of BatchNorm's parameters, of the ",
-        "r": "Pearson's r with the logarithm of BatchNorm's parameters, of the ",
-        "r2": "r² with the logarithm of BatchNorm's parameters, of the ",
-        "log10_p": "log10 of the regression's p, of the ",
-        "last_residual": "last network's residual from the regression line, of the ",
-        "steeper": "by how many percent depth's slope is steeper than width's, of the ",
-        "best_gap": "largest gap to the second line at the same count, in the ",
-        "mean_gap": "mean gap to the second line at the same count, in the ",
-        "stratum_gap": "mean gap between wider and narrowest networks at the same count, in the ",
-        "largest_ratio": "largest ratio of two networks' ",
-        "exponent": "power of the width that fits the ",
-    }.get(body.get("reduce", "each"), "")
-    text = f"{reduce}{what}"
+    text = REDUCTIONS[body.get("reduce", "each")] + what
     if body.get("minus"):
         minus = str(body["minus"])
         text += f", minus that of {minus.replace('=', 'the same network')}"
