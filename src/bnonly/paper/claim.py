@@ -76,7 +76,6 @@ class Test:
     low: float = -inf
     high: float = inf
     strict: bool = False
-    direction: str = ""
     thresholds: tuple[float, ...] = ()
     bounds: tuple[float, float] = (-inf, inf)
     key: str = ""

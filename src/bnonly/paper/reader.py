@@ -241,7 +241,6 @@ class _Reader:
             low=low,
             high=high,
             strict=strict,
-            direction=str(body.get("direction", "")),
             thresholds=thresholds,
             bounds=(float(bounds[0]), float(bounds[1])),
             key=str(body.get("key", body.get("fact", ""))),
