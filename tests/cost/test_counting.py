@@ -211,13 +211,12 @@ def test_an_estimate_holds_its_parts():
     assert 0 < found.startup_seconds < found.seconds
     assert found.error_factor is None and not found.measured
     assert found.memory_bytes > 128 * 4 * step_of(cell).saved_elements
-    assert found.bound in ("FLOPs", "bytes", "launches")
 
 
 def test_photographs_wait_for_their_decoding():
     cell = PAPER.cell("ImageNet-ResNet-18", "out", 0)
     few, many = (estimate(cell, find_gpu("h200"), cores=c) for c in (1, 1000))
-    assert few.bound == "images" and many.bound != "images"
+    assert few.seconds > 4 * many.seconds
     assert few.seconds > 90 * DATASETS["imagenet"].train_images * 0.6e-3
 
 

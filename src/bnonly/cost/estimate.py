@@ -64,8 +64,6 @@ class Estimate:
     error_factor : float or None
         Typical error of such estimates against measurements: two out of three true times lie within
         ``seconds / error_factor`` to ``seconds * error_factor``.  None without measurements.
-    bound : str
-        The limit of a step: "FLOPs", "bytes", "launches" or "images" (their decoding).
     measured : bool
         Whether throughputs measured on this kind of device corrected it.
     """
@@ -74,7 +72,6 @@ class Estimate:
     memory_bytes: int
     startup_seconds: float
     error_factor: float | None
-    bound: str
     measured: bool
 
 
@@ -97,7 +94,7 @@ def estimate(
     warm : bool
         Whether the process has already imported torch (`bnonly.commands.fork_server`).
     """
-    steps, bound, evaluation, startup = model(cell, gpu, cores)
+    steps, evaluation, startup = model(cell, gpu, cores)
     if warm and gpu.is_cpu:
         startup = WARM_SECONDS
     correction = measured.correction(cell, gpu) if measured else None
@@ -108,6 +105,5 @@ def estimate(
         memory_bytes=training.memory_bytes + CONTEXT_BYTES[gpu.is_cpu],
         startup_seconds=startup,
         error_factor=correction.error if correction else None,
-        bound=bound,
         measured=correction is not None,
     )

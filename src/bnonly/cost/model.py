@@ -66,29 +66,25 @@ CORES = 8
 EXCHANGE_BYTES_PER_S = 50e9
 
 
-def kernels(
-    passes: tuple[tuple[Pass, int], ...], batch: int, gpu: Gpu, constants: Constants, precision: str
-) -> dict[str, float]:
-    """Return seconds on the device by their bound."""
+def kernels(passes: tuple[tuple[Pass, int], ...], batch: int, gpu: Gpu, constants: Constants, precision: str) -> float:
+    """Return seconds on the device: each kernel takes its FLOPs, its bytes or its launch, whichever is longest."""
     itemsize = ITEMSIZE[precision]
     bandwidth = gpu.copy_bytes_per_s * constants.copy
     rate = gpu.matrix_flops[precision] * constants.matrix
-    seconds = {"FLOPs": 0.0, "bytes": 0.0, "launches": 0.0}
+    seconds = 0.0
     for one, times in passes:
         share = min(1.0, one.width / constants.narrow) if one.flops else 1.0
-        parts = {
-            "FLOPs": batch * one.flops / (rate * share),
-            "bytes": (batch * one.elements + one.weights) * itemsize / bandwidth,
-            "launches": one.kernels * constants.kernel_seconds,
-        }
-        longest = max(parts, key=parts.__getitem__)
-        seconds[longest] += parts[longest] * times
+        seconds += times * max(
+            batch * one.flops / (rate * share),
+            (batch * one.elements + one.weights) * itemsize / bandwidth,
+            one.kernels * constants.kernel_seconds,
+        )
     return seconds
 
 
 @lru_cache(maxsize=4096)
-def model(cell: Cell, gpu: Gpu, cores: int) -> tuple[float, str, float, float]:
-    """Return the seconds of all steps, their bound, seconds of one evaluation, seconds of start-up."""
+def model(cell: Cell, gpu: Gpu, cores: int) -> tuple[float, float, float]:
+    """Return the seconds of all steps, seconds of one evaluation, seconds of start-up."""
     constants = CONSTANTS["fast" if cell.engine == "triton" else cell.engine, gpu.is_cpu]
     training, one, data, batch = (
         count_training(cell),
@@ -97,31 +93,21 @@ def model(cell: Cell, gpu: Gpu, cores: int) -> tuple[float, str, float, float]:
         cell.recipe.batch_size,
     )
     gpus = cell.recipe.gpus
-    by = kernels((*one.forward, *one.backward), batch // gpus, gpu, constants, cell.precision)
+    seconds = kernels((*one.forward, *one.backward), batch // gpus, gpu, constants, cell.precision)
     exchange = 2 * (gpus - 1) / gpus * 4 * one.trainable / EXCHANGE_BYTES_PER_S
     host = one.kernels * constants.launch_seconds
     # A GPU computes while the host launches; on a CPU the times add up.
-    parts = {
-        "FLOPs": sum(by.values()) * training.images / batch + exchange * training.iterations,
-        "launches": host * training.iterations,
-        "images": 0.0,
-    }
+    parts = [seconds * training.images / batch + exchange * training.iterations, host * training.iterations]
     if data.streamed:
-        parts["images"] = training.images / (DECODED_PER_CORE[data.shrink] * (gpu.cores or cores * gpus))
-    if gpu.is_cpu:
-        steps, bound = sum(parts.values()), "FLOPs"
-    else:
-        bound = max(parts, key=parts.__getitem__)
-        steps = parts[bound]
-    if bound == "FLOPs":
-        bound = max(by, key=by.__getitem__)
-    forward = sum(kernels(one.forward, batch, gpu, constants, cell.precision).values()) / batch
+        parts.append(training.images / (DECODED_PER_CORE[data.shrink] * (gpu.cores or cores * gpus)))
+    steps = sum(parts) if gpu.is_cpu else max(parts)
+    forward = kernels(one.forward, batch, gpu, constants, cell.precision) / batch
     launched = sum(p.kernels * n for p, n in one.forward) * constants.launch_seconds / batch
     evaluation = data.test_images * (forward + launched if gpu.is_cpu else max(forward, launched))
     if data.streamed:
         evaluation = max(evaluation, data.test_images / (DECODED_PER_CORE[data.shrink] * (gpu.cores or cores)))
     startup = constants.startup_seconds + constants.startup_per_kernel * one.kernels
-    return steps, bound, evaluation, startup
+    return steps, evaluation, startup
 
 
 def step_seconds_per_image(cell: Cell, gpu: Gpu, cores: int = CORES) -> float:
