@@ -114,5 +114,4 @@ def test_a_figure_imports_no_other_figure():
 def test_a_figure_has_needs_and_draw(path):
     tree = ast.parse(path.read_text())
     names = {t.id for n in tree.body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
-    assert "NEEDS" in names
-    assert "draw" in {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
+    assert names | {n.name for n in tree.body if isinstance(n, ast.FunctionDef)} == {"NEEDS", "draw"}

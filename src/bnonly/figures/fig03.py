@@ -4,17 +4,15 @@ Training only BatchNorm in CIFAR-type ResNets.  Each regression line uses the me
 count, Pearson's r, r² and p.  The paper's r² values agree with its p values only if they are r.
 """
 
+from functools import partial
+
 from bnonly.figures.drawing.scatter import DEPTH, WIDTH, regressions
-from bnonly.figures.drawing.sheet import Sheet
 from bnonly.figures.needs import Need
-from bnonly.figures.values import Results
 
 NEEDS = (
     Need("cifar-depth", ("bn",)),
     Need("cifar-width", ("bn",)),
 )
-
-
-def draw(sheet: Sheet, data: Results) -> None:
-    """Draw the figure."""
-    regressions(sheet, data, (DEPTH, WIDTH), "Thousands of BatchNorm Parameters (log scale)", limits=(45, 85))
+draw = partial(
+    regressions, series=(DEPTH, WIDTH), label="Thousands of BatchNorm Parameters (log scale)", limits=(45, 85)
+)

@@ -4,17 +4,13 @@ Pooled over replicates, with all parameters trainable and with BatchNorm alone. 
 has a spike at zero.
 """
 
+from functools import partial
+
 from bnonly.figures.drawing.densities import GAMMA, case_studies
-from bnonly.figures.drawing.sheet import Sheet
 from bnonly.figures.needs import Need
-from bnonly.figures.values import Results
 
 NEEDS = tuple(
     Need(experiment, ("all", "bn"), ("metrics", "batchnorm"), case_study=True)
     for experiment in ("cifar-depth", "imagenet")
 )
-
-
-def draw(sheet: Sheet, data: Results) -> None:
-    """Draw the figure."""
-    case_studies(sheet, data, GAMMA)
+draw = partial(case_studies, quantity=GAMMA)

@@ -4,17 +4,13 @@ Over all test images and pixels, with all parameters trainable and with BatchNor
 paper the latter disables about a third.
 """
 
+from functools import partial
+
 from bnonly.figures.drawing.lines import disabled
-from bnonly.figures.drawing.sheet import Sheet
 from bnonly.figures.needs import Need
-from bnonly.figures.values import Results
 
 NEEDS = tuple(
     Need(experiment, ("all", "bn"), ("metrics", "activations"))
     for experiment in ("cifar-depth", "cifar-width", "imagenet")
 )
-
-
-def draw(sheet: Sheet, data: Results) -> None:
-    """Draw the figure."""
-    disabled(sheet, data, "% of Activations Disabled", limits=(0, 45))
+draw = partial(disabled, label="% of Activations Disabled", limits=(0, 45))

@@ -4,16 +4,12 @@
 trainable, the alternate one makes many deep networks fail.
 """
 
+from functools import partial
+
 from bnonly.figures.drawing.lines import FOUR_VIEWS, accuracy
-from bnonly.figures.drawing.sheet import Sheet
 from bnonly.figures.needs import Need
-from bnonly.figures.values import Results
 
 NEEDS = tuple(
     Need(experiment, ("all", "all_alt", "bn", "bn_alt")) for experiment in ("cifar-depth", "cifar-width", "imagenet")
 )
-
-
-def draw(sheet: Sheet, data: Results) -> None:
-    """Draw the figure."""
-    accuracy(sheet, data, FOUR_VIEWS, columns=2)
+draw = partial(accuracy, views=FOUR_VIEWS, columns=2)

@@ -3,14 +3,10 @@
 Pooled over replicates, with all parameters trainable and with BatchNorm alone.
 """
 
+from functools import partial
+
 from bnonly.figures.drawing.densities import BETA, family
-from bnonly.figures.drawing.sheet import Sheet
 from bnonly.figures.needs import Need
-from bnonly.figures.values import Results
 
 NEEDS = (Need("imagenet", ("all", "bn"), ("metrics", "batchnorm")),)
-
-
-def draw(sheet: Sheet, data: Results) -> None:
-    """Draw the figure."""
-    family(sheet, data, BETA)
+draw = partial(family, quantity=BETA)

@@ -4,14 +4,10 @@ Over all test images and pixels, pooled over replicates.  In the paper, with Bat
 channels are always off or always on.
 """
 
+from functools import partial
+
 from bnonly.figures.drawing.densities import ZERO, family
-from bnonly.figures.drawing.sheet import Sheet
 from bnonly.figures.needs import Need
-from bnonly.figures.values import Results
 
 NEEDS = (Need("cifar-width", ("all", "bn"), ("metrics", "activations")),)
-
-
-def draw(sheet: Sheet, data: Results) -> None:
-    """Draw the figure."""
-    family(sheet, data, ZERO)
+draw = partial(family, quantity=ZERO)
