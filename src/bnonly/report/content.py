@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bnonly.figures.catalog import BEYOND, FIGURES, TABLES
 from bnonly.grid.resolve import Grid
 from bnonly.report import cells, claims, curves, exhibits, parity, spending, summary
-from bnonly.report.differences import Difference, differences
+from bnonly.report.differences import differences
 from bnonly.verdicts.measure import Measurements
 from bnonly.verdicts.verdict import Decision
 
@@ -27,37 +26,10 @@ CHOICES = (
 )
 
 
-@dataclass
-class Content:
-    """Everything that the template shows, in the order of the page; each module of this folder supplies a part."""
-
-    title: str
-    headline: str
-    lead: list[str]
-    tiles: list[dict[str, Any]]
-    orderings: list[dict[str, str]]
-    differences: list[Difference]
-    choices: Sequence[str]
-    failures: list[str]
-    main: list[dict[str, Any]]
-    parity: dict[str, Any]
-    curves: list[curves.Curve]
-    case_studies: list[dict[str, Any]]
-    figures: list[dict[str, Any]]
-    beyond: list[dict[str, Any]]
-    tables: list[dict[str, Any]]
-    kinds: list[dict[str, Any]]
-    chapters: list[str]
-    cells: list[dict[str, Any]]
-    stored: dict[str, Any]
-    cost: dict[str, Any]
-    provenance: list[tuple[str, str]]
-
-
 def collect(
     grid: Grid, paper: Grid | None, measured: Measurements, decisions: Sequence[Decision], root: Path
-) -> Content:
-    """Gather the report's content.
+) -> dict[str, Any]:
+    """Return everything that the templates show, in the order of the page; each module of this folder supplies a part.
 
     Parameters
     ----------
@@ -77,7 +49,7 @@ def collect(
     tables = [exhibits.table(grid, name, decisions, root) for name in TABLES.names()]
     places = {e["name"]: e["number"] for e in [*figures, *tables]}
     found = curves.curves(measured)
-    return Content(
+    return dict(
         title=grid.title,
         headline=headline,
         lead=lead,

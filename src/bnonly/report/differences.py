@@ -9,10 +9,8 @@ from bnonly.grid.resolve import Grid
 from bnonly.paper.deviations import deviations, on_request, paper
 from bnonly.verdicts.measure import Measurements
 
-Difference = tuple[str, list[str]]
 
-
-def differences(grid: Grid, measured: Measurements) -> list[Difference]:
+def differences(grid: Grid, measured: Measurements) -> list[tuple[str, list[str]]]:
     """Return the facts that a reader must know before comparing this run with the paper.
 
     Returns

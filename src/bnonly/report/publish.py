@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from bnonly.errors import UserError
 from bnonly.figures import outputs
 from bnonly.grid.resolve import Experiment, Grid
 from bnonly.paper.deviations import Place, deviations, in_words
-from bnonly.report.content import Content, collect
+from bnonly.report.content import collect
 from bnonly.results import atomic
 from bnonly.verdicts import table
 from bnonly.verdicts.judge import judge
@@ -64,7 +64,7 @@ def publish(grid: Grid, archive: Published, folder: Path, command: str) -> list[
     """
     measured, decisions = judge(grid)
     content = collect(grid, None, measured, decisions, Path())
-    drawn = [f for f in [*content.main, *content.figures] if "src" in f]
+    drawn = [f for f in [*content["main"], *content["figures"]] if "src" in f]
     if not drawn:
         raise UserError(f"{paths.shown(paths.FIGURES)}: no figure of these results; draw them first: {command}")
     environment = Environment(
@@ -77,7 +77,7 @@ def publish(grid: Grid, archive: Published, folder: Path, command: str) -> list[
     )
     environment.globals["table"] = _table
     text = environment.get_template("results.md.j2").render(
-        {f.name: getattr(content, f.name) for f in fields(content)}
+        content
         | {
             "data": listed(dict.fromkeys(e.data.title for e in _shown(grid))),
             "seeds": listed(dict.fromkeys(str(len(e.seeds)) for e in _shown(grid))),
@@ -103,16 +103,16 @@ def _places(grid: Grid) -> list[Place]:
     return [(e.name, a, r) for e in _shown(grid) for a in e.architectures for r in e.regimes]
 
 
-def _claims(decisions: Sequence[Decision], content: Content) -> list[list[str]]:
+def _claims(decisions: Sequence[Decision], content: dict[str, Any]) -> list[list[str]]:
     """Return the decided claims about training; of a run on other data, the comparisons and trends."""
     verdicts = {d.claim.id: d.verdict for d in decisions if d.claim.counted and d.verdict in DECIDED}
-    verdicts |= {c["id"]: c["verdict"] for c in content.orderings}
+    verdicts |= {c["id"]: c["verdict"] for c in content["orderings"]}
     return [[d.claim.id, d.claim.says, _evidence(d), verdicts[d.claim.id]] for d in decisions if d.claim.id in verdicts]
 
 
-def _accuracy(grid: Grid, content: Content) -> dict[str, Any]:
+def _accuracy(grid: Grid, content: dict[str, Any]) -> dict[str, Any]:
     """Return the accuracy of each network (rows) under each regime (columns)."""
-    cells = {row["name"]: row for row in content.cells}
+    cells = {row["name"]: row for row in content["cells"]}
     regimes = list(dict.fromkeys(r for e in _shown(grid) for r in e.regimes))
     names = list(dict.fromkeys(a for e in _shown(grid) for a in e.architectures))
     rows = [

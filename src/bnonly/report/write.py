@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import fields
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -59,7 +58,7 @@ def report(grid: Grid, paper: Grid | None = None, source: Path | None = None, ro
     environment.filters["slug"] = slug
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     text = environment.get_template("report.html.j2").render(
-        **{f.name: getattr(content, f.name) for f in fields(content)},
+        **content,
         marks=MARKS,
         # Our own files, not data; the policy below allows no other style or script, and no request from the page.
         style=style,
