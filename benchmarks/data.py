@@ -14,11 +14,9 @@ among the requirements), is measured where there is one.
 from __future__ import annotations
 
 import argparse
-import csv
 import io
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -26,10 +24,12 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+from common import RESULTS, machine, markdown, write, write_csv
+
 BATCH = 128
 SETS = {"cifar10-jpeg": "cifar10-jpeg", "imagenette10": "imagenette10.tar"}
 SIDES = ("torchvision", "bnonly")
@@ -285,27 +285,9 @@ def on_gpu(decoder: Callable[[list[bytes]], Callable[[], Any]], contents: list[b
     return f"{seconds / len(contents) * 1e3:.3f}"
 
 
-def machine() -> str:
-    """Return processor, cores and how busy they are, versions."""
-    from importlib.metadata import version
-
-    model = [
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
-    packages = ", ".join(f"{p} {version(p)}" for p in ("torch", "torchvision", "pillow", "numpy"))
-    return (
-        f"{model[0] if model else platform.machine()}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f} "
-        f"at the start; Python {platform.python_version()}, {packages}"
-    )
-
-
-def table(rows: list[dict[str, Any]]) -> str:
+def table(rows: list[dict[str, Any]]) -> list[str]:
     """Return the comparison as Markdown."""
-    lines = [
-        "| data set | workers | torchvision, images/s | bnonly, images/s | times | torchvision, images/s per core "
-        "| bnonly, images/s per core | times | torchvision, MB | bnonly, MB |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    lines = []
     for dataset in SETS:
         for workers in sorted({r["workers"] for r in rows}):
             a, b = (
@@ -315,8 +297,11 @@ def table(rows: list[dict[str, Any]]) -> str:
             cells = [dataset, str(workers)]
             for key in ("images_per_second", "images_per_cpu_second"):
                 cells += [f"{a[key]:,.0f}", f"{b[key]:,.0f}", f"{b[key] / a[key]:.1f}"]
-            lines.append("| " + " | ".join([*cells, f"{a['peak_mb']:,.0f}", f"{b['peak_mb']:,.0f}"]) + " |")
-    return "\n".join(lines)
+            lines.append([*cells, f"{a['peak_mb']:,.0f}", f"{b['peak_mb']:,.0f}"])
+    heads = ["data set", "workers"]
+    for what in ("images/s", "images/s per core"):
+        heads += [f"torchvision, {what}", f"bnonly, {what}", "times"]
+    return markdown([*heads, "torchvision, MB", "bnonly, MB"], lines)
 
 
 def main() -> None:
@@ -338,7 +323,7 @@ def main() -> None:
 
     from bnonly.data.prepare import prepare
 
-    about = machine()
+    about = f"{machine(options.device)}, pillow {version('pillow')}"
     with tempfile.TemporaryDirectory() as temporary:
         options.data = options.data or Path(temporary)
         for name, source in SETS.items():
@@ -360,31 +345,20 @@ def main() -> None:
     name = "data" if options.device == "cpu" else f"data-{options.device}"
     command = f"python benchmarks/data.py --shared ../shared/data --workers {' '.join(map(str, options.workers))}"
     command += f" --rounds {options.rounds} --device {options.device}"
-    RESULTS.mkdir(exist_ok=True)
-    with (RESULTS / f"{name}.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
-        writer.writeheader()
-        writer.writerows([{k: round(v, 1) if isinstance(v, float) else v for k, v in row.items()} for row in rows])
-    text = [
-        "# Batches: bnonly beside torchvision",
-        "",
-        f"`{command}`",
-        "",
-        f"{about}.",
-        "",
-        f"Training batches of {BATCH}, augmented and normalised, on {options.device}: medians of {options.rounds} rounds. "
+    write_csv(RESULTS / f"{name}.csv", rows, 1)
+    about += (
+        f".\n\nTraining batches of {BATCH}, augmented and normalised, on {options.device}: medians of {options.rounds} rounds. "
         "`workers` are processes of the DataLoader (0: none), and threads of bnonly (at least one; CIFAR has one in every row). "
-        '"Per core" is per second of CPU time of all processes. Memory is the peak, torch included.',
-        "",
-        table(rows),
+        '"Per core" is per second of CPU time of all processes. Memory is the peak, torch included.'
+    )
+    text = [
+        *table(rows),
         "",
         "One image on one core, in milliseconds of CPU time; on a GPU, if there is one, by the clock:",
         "",
-        "| images | step | ms |",
-        "|---|---|---|",
-        *(f"| {images} | {what} | {ms} |" for images, what, ms in singles),
+        *markdown(("images", "step", "ms"), singles),
     ]
-    (RESULTS / f"{name}.md").write_text("\n".join(text) + "\n")
+    write(RESULTS / f"{name}.md", "Batches: bnonly beside torchvision", command, about, text)
     print("\n".join(text))
 
 
