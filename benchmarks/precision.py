@@ -13,7 +13,6 @@ spread between seeds matters.  Writes benchmarks/results/precision-DATASET-DEVIC
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import statistics
 import sys
@@ -25,9 +24,6 @@ from typing import Any
 from common import RESULTS, ROOT, machine, markdown, write, write_csv
 
 sys.path.insert(0, str(ROOT / "src"))
-
-#: Student's t for 95%, two-sided, by degrees of freedom.
-T95 = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26, 14: 2.14, 19: 2.09, 29: 2.05}
 
 
 def cell_of(options: argparse.Namespace, regime: str, seed: int, precision: str) -> Any:
@@ -64,13 +60,6 @@ def train(cell: Any, options: argparse.Namespace) -> dict[str, float]:
         table, _ = parquet.read(paths.metrics(Path(folder)), "metrics")
     row = table.slice(table.num_rows - 1).to_pylist()[0]
     return {"top1": 100 * row["test_top1"], "loss": row["test_loss"], "seconds": seconds}
-
-
-def interval(differences: list[float]) -> tuple[float, float]:
-    """Return the mean and half the width of its 95% interval."""
-    n = len(differences)
-    t = next(v for d, v in sorted(T95.items(), reverse=True) if d <= n - 1)  # of fewer degrees of freedom: wider
-    return statistics.mean(differences), t * statistics.stdev(differences) / math.sqrt(n)
 
 
 def main() -> int:
@@ -131,6 +120,8 @@ def compare(options: argparse.Namespace) -> int:
 
 def table(rows: list[dict[str, Any]], options: argparse.Namespace) -> list[str]:
     """Return the differences as Markdown."""
+    from bnonly.commands.comparison import interval
+
     cells = []
     for regime in options.regimes:
         by = {(r["seed"], r["precision"]): r for r in rows if r["regime"] == regime}
@@ -141,8 +132,8 @@ def table(rows: list[dict[str, Any]], options: argparse.Namespace) -> list[str]:
             row = [regime, precision, str(len(seeds))]
             row += [f"{statistics.mean(v):.2f} ({statistics.stdev(v):.2f})" for v in (plain, other)]
             for key, digits in (("top1", 2), ("loss", 4)):
-                middle, half = interval([by[s, precision][key] - by[s, "fp32"][key] for s in seeds])
-                row.append(f"{middle:+.{digits}f} ± {half:.{digits}f}")
+                found = interval([by[s, precision][key] - by[s, "fp32"][key] for s in seeds], 0.95)
+                row.append(f"{found.mean:+.{digits}f} ± {found.high - found.mean:.{digits}f}")
             cells.append(row)
     heads = ("regime", "precision", "seeds", "fp32, % (sd)", "accuracy, % (sd)")
     return markdown([*heads, "difference, points (95%)", "loss, difference (95%)"], cells)
