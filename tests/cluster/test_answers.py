@@ -53,7 +53,7 @@ def test_a_refusal_for_good_is_not(text):
                                     "PartitionTimeLimit", "BadConstraints", "JobHeldAdmin", "launch failed requeued held"])  # fmt: skip
 def test_a_job_that_waits_for_ever_is_known_by_its_reason(reason):
     assert slurm.will_not_pass(reason)
-    assert queue.Job("7", "PENDING", reason, "batch", ()).why() == f"pending: {reason}, which will not pass"
+    assert queue.Job("7", "PENDING", reason, ()).why() == f"pending: {reason}, which will not pass"
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_job_that_waits_for_ever_is_known_by_its_reason(reason):
 )
 def test_a_job_that_waits_for_its_turn_is_left_alone(reason):
     assert not slurm.will_not_pass(reason)
-    assert queue.Job("7", "PENDING", reason, "batch", ()).why() == f"pending: {reason}"
+    assert queue.Job("7", "PENDING", reason, ()).why() == f"pending: {reason}"
 
 
 def test_limits_are_read_as_sacctmgr_prints_them(monkeypatch):

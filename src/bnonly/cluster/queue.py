@@ -23,8 +23,6 @@ class Job:
         RUNNING, PENDING, ...
     reason : str
         SLURM's reason for a pending job.
-    rule : str
-        The workflow's rule.
     cells : tuple
         Keys of the cells of a batch; else empty.
     """
@@ -32,7 +30,6 @@ class Job:
     number: str
     state: str
     reason: str
-    rule: str
     cells: tuple[Key, ...]
 
     def why(self) -> str:
@@ -49,8 +46,7 @@ def jobs() -> list[Job]:
     found = []
     for entry in slurm.queue(slurm.job_name(Path.cwd())) or []:
         if entry.state not in slurm.ENDED:
-            rule, cells = job_of(entry.comment)
-            found.append(Job(entry.number, entry.state, entry.reason, rule, cells))
+            found.append(Job(entry.number, entry.state, entry.reason, job_of(entry.comment)[1]))
     return found
 
 
