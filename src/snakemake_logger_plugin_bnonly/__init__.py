@@ -61,7 +61,10 @@ class _Job:
 
 
 class LogHandler(LogHandlerBase):
-    """Writes to standard error."""
+    """Writes to standard error, with Snakemake's filter, so that --quiet is obeyed, and Snakemake's formatter for its errors."""
+
+    writes_to_stream = True
+    writes_to_file = has_filter = has_formatter = needs_rulegraph = False
 
     def __post_init__(self) -> None:
         self._live = sys.stderr.isatty() and not self.common_settings.dryrun
@@ -78,31 +81,6 @@ class LogHandler(LogHandlerBase):
         self._planned: list[_Job] = []
         self._said_stats = self._stopped = False
         self._folder = self._start
-
-    @property
-    def writes_to_stream(self) -> bool:
-        """It does."""
-        return True
-
-    @property
-    def writes_to_file(self) -> bool:
-        """It does not."""
-        return False
-
-    @property
-    def has_filter(self) -> bool:
-        """No: Snakemake's, so that --quiet is obeyed."""
-        return False
-
-    @property
-    def has_formatter(self) -> bool:
-        """No: Snakemake's, for its errors."""
-        return False
-
-    @property
-    def needs_rulegraph(self) -> bool:
-        """It does not."""
-        return False
 
     def follow(self, plan: Plan, jobs: Iterable[tuple[str, Mapping[str, str]]] = ()) -> None:
         """Learn the plan, and at the start what is to be done: rule and wildcards of every job."""
