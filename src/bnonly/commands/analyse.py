@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnonly import paths
 from bnonly.commands import gpus, setup
@@ -15,11 +15,8 @@ from bnonly.errors import UserError
 from bnonly.grid.cell import Cell
 from bnonly.results import cache, failure
 
-if TYPE_CHECKING:
-    from bnonly.commands.setup import Commands
 
-
-def add(commands: Commands) -> None:
+def add(commands: setup.Commands) -> None:
     """Add the commands."""
     analyse = setup.cell_command(
         commands,

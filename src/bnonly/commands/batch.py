@@ -7,17 +7,13 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bnonly.commands import setup
 from bnonly.grid.cell import Cell, parse_cell
 from bnonly.results import cache
 
-if TYPE_CHECKING:
-    from bnonly.commands.setup import Commands
 
-
-def add(commands: Commands) -> None:
+def add(commands: setup.Commands) -> None:
     """Add the commands."""
     batch = setup.command(
         commands, "batch", run_batch, "train cells one after another, as a cluster's job does", listed=False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bnonly import paths
 from bnonly.commands import setup
@@ -13,11 +12,8 @@ from bnonly.figures.staleness import made_from_run, record
 from bnonly.grid.datasets import with_counts
 from bnonly.grid.resolve import Grid, resolve
 
-if TYPE_CHECKING:
-    from bnonly.commands.setup import Commands
 
-
-def add(commands: Commands) -> None:
+def add(commands: setup.Commands) -> None:
     """Add the commands."""
     claims = setup.command(
         commands, "claims", run_claims, "decide every claim of the paper from the results so far", tells=True

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnonly.commands import setup
 from bnonly.commands.across import Across, across
@@ -18,11 +18,8 @@ from bnonly.commands.across import as_text as across_as_text
 from bnonly.commands.comparison import Comparison, Interval, Row, Side, compare, read_side
 from bnonly.errors import UserError
 
-if TYPE_CHECKING:
-    from bnonly.commands.setup import Commands
 
-
-def add(commands: Commands) -> None:
+def add(commands: setup.Commands) -> None:
     """Add the command."""
     parser = setup.command(
         commands,

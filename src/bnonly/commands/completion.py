@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnonly.commands import setup
-
-if TYPE_CHECKING:
-    from bnonly.commands.setup import Commands
 
 SHELLS = ("bash", "zsh")
 
 
-def add(commands: Commands) -> None:
+def add(commands: setup.Commands) -> None:
     """Add the command."""
     parser = setup.command(
         commands, "completion", run_completion, "print a script that completes commands and options in your shell"

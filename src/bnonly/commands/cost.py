@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnonly.commands import setup
 from bnonly.console import columns, duration, size, two_digits
 
-if TYPE_CHECKING:
-    from bnonly.commands.setup import Commands
 
-
-def add(commands: Commands) -> None:
+def add(commands: setup.Commands) -> None:
     """Add the command."""
     cost = setup.command(
         commands,

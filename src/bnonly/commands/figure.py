@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import TYPE_CHECKING
 
 from bnonly import paths
 from bnonly.commands import setup
 from bnonly.errors import UserError
 
-if TYPE_CHECKING:
-    from bnonly.commands.setup import Commands
 
-
-def add(commands: Commands) -> None:
+def add(commands: setup.Commands) -> None:
     """Add the commands."""
     figure = setup.command(commands, "figure", run_figure, "draw a figure, or write a table, from trained cells")
     figure.add_argument(

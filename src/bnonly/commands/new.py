@@ -5,15 +5,11 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bnonly.commands import setup
 from bnonly.config.layers import parse_value, read_yaml
 from bnonly.config.reader import NAME
 from bnonly.errors import UserError
-
-if TYPE_CHECKING:
-    from bnonly.commands.setup import Commands
 
 PROFILE = """\
 # snakemake --profile {name} trainings        train the cells that grid.yaml adds, in runs/{name}
@@ -50,7 +46,7 @@ experiments:
 """
 
 
-def add(commands: Commands) -> None:
+def add(commands: setup.Commands) -> None:
     """Add the command."""
     parser = setup.command(commands, "new", run_new, "start your own profile: a folder with config.yaml and grid.yaml")
     parser.add_argument("name", help="name of the profile, its folder and its experiment")

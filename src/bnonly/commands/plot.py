@@ -5,17 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bnonly import paths
 from bnonly.commands import setup
 from bnonly.errors import UserError
 
-if TYPE_CHECKING:
-    from bnonly.commands.setup import Commands
 
-
-def add(commands: Commands) -> None:
+def add(commands: setup.Commands) -> None:
     """Add the command."""
     parser = setup.command(
         commands, "plot", run_plot, "draw learning curves and histograms of gamma for regimes of one architecture"

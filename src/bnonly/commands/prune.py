@@ -6,7 +6,6 @@ import argparse
 import shutil
 from collections.abc import Container, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bnonly import paths
 from bnonly.commands import setup
@@ -14,11 +13,8 @@ from bnonly.errors import UserError
 from bnonly.grid.resolve import Grid
 from bnonly.results import cache, lock
 
-if TYPE_CHECKING:
-    from bnonly.commands.setup import Commands
 
-
-def add(commands: Commands) -> None:
+def add(commands: setup.Commands) -> None:
     """Add the command."""
     parser = setup.command(
         commands, "prune", run_prune, "remove finished cells and checkpoints that the configuration no longer needs"

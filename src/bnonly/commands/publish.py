@@ -5,14 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bnonly.commands import setup
 from bnonly.console import size
 from bnonly.errors import UserError
-
-if TYPE_CHECKING:
-    from bnonly.commands.setup import Commands
 
 #: The archive's name in the published folder.
 ARCHIVE = "results.zip"
@@ -22,7 +18,7 @@ WEIGHTS = 500_000
 LARGEST = 15_000_000
 
 
-def add(commands: Commands) -> None:
+def add(commands: setup.Commands) -> None:
     """Add the command."""
     parser = setup.command(
         commands, "publish", run_publish, "write a page with figures, claims and cost, and the archive that redraws it"

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING
 
 from bnonly.commands import setup
 from bnonly.grid.sections import Configuration
 
-if TYPE_CHECKING:
-    from bnonly.commands.setup import Commands
 
-
-def add(commands: Commands) -> None:
+def add(commands: setup.Commands) -> None:
     """Add the command."""
     setup.command(commands, "schema", run_schema, "print the JSON schema of config.yaml, for editors")
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 from bnonly import paths
 from bnonly.commands import gpus
@@ -27,9 +27,8 @@ from bnonly.grid.datasets import DATASETS, DatasetInfo, with_counts
 from bnonly.grid.resolve import Grid, resolve
 from bnonly.grid.sections import own_datasets
 
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-
+#: The parser's collection of commands; the class has no parameters when the program runs.
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Command = Callable[[argparse.Namespace], int]
 #: The commands that start a run and may create its folder.
 MAKES_FOLDER = ("train", "counts", "import", "preflight", "cells", "cost")

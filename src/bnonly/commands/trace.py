@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnonly import paths
 from bnonly.commands import setup
@@ -13,11 +13,8 @@ from bnonly.figures import outputs
 from bnonly.grid.cell import Key
 from bnonly.results.state import state_of
 
-if TYPE_CHECKING:
-    from bnonly.commands.setup import Commands
 
-
-def add(commands: Commands) -> None:
+def add(commands: setup.Commands) -> None:
     """Add the command."""
     parser = setup.command(
         commands,
