@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import bnonly
 from bnonly import paths
@@ -27,9 +27,6 @@ from bnonly.results import atomic, parquet
 from bnonly.results.archive import ABOUT, CITATION, FORMAT, MANIFEST, PREFIX, Archive, Writer
 from bnonly.results.cache import sha256
 from bnonly.results.state import FINISHED, state_of
-
-if TYPE_CHECKING:
-    from bnonly.commands.setup import Commands
 
 #: Default size limit of exported weights files in bytes: it admits all BatchNorm and random weights.
 SMALL_WEIGHTS = 3_000_000
@@ -48,7 +45,7 @@ code version, device, data checksum and times.  published/ has the figures and t
 """
 
 
-def add(commands: Commands) -> None:
+def add(commands: setup.Commands) -> None:
     """Add the commands."""
     export = setup.command(
         commands, "export", run_export, "pack results, analyses and small weights into one archive with checksums"

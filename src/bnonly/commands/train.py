@@ -5,16 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
 
 from bnonly.commands import gpus, setup
 from bnonly.errors import UserError
 
-if TYPE_CHECKING:
-    from bnonly.commands.setup import Commands
 
-
-def add(commands: Commands) -> None:
+def add(commands: setup.Commands) -> None:
     """Add the command."""
     parser = setup.cell_command(commands, "train", run_train, "train one cell, or resume it from its checkpoint")
     parser.add_argument(
