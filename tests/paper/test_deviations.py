@@ -61,7 +61,7 @@ def test_the_papers_own_cells_have_no_difference():
 
 def test_engine_and_precision_are_said_and_do_not_disqualify():
     (found,) = compared(CONFIG)
-    assert found.text == "fast engine, bf16; the paper's framework trained in fp32 by default"
+    assert found.what == "fast engine, bf16; the paper's framework trained in fp32 by default"
     assert not found.disqualifies
 
 
@@ -90,13 +90,13 @@ def test_engine_and_precision_are_said_and_do_not_disqualify():
 )  # fmt: skip
 def test_a_difference_is_said_in_words_and_disqualifies(change, text):
     found = compared(changed(*change))
-    assert any(d.text.startswith(text) and d.disqualifies for d in found), found
+    assert any(f"{d.what} ({d.where})".startswith(text) and d.disqualifies for d in found), found
     assert len(found) == 1, found
 
 
 def test_a_regime_of_the_papers_name_is_compared_in_what_it_trains():
     config = changed("regimes", "rand2", "random", {"k": 4, "per": "layer"})
-    texts = [d.text for d in compared(config, (DEPTH,), ("rand2", "bn"))]
+    texts = [d.what for d in compared(config, (DEPTH,), ("rand2", "bn"))]
     assert texts == [
         "rand2 trains 4 random weights per channel instead of 2",
         "rand2 draws its random weights per layer instead of per channel",
@@ -105,28 +105,28 @@ def test_a_regime_of_the_papers_name_is_compared_in_what_it_trains():
 
 def test_more_seeds_and_gpus_that_share_statistics_are_said_and_do_not_disqualify():
     found = compared(changed("experiments", DEPTH, "seeds", list(range(10))), (DEPTH,))
-    assert [(d.text, d.disqualifies) for d in found] == [("10 seeds instead of 5", False)]
+    assert [(d.what, d.disqualifies) for d in found] == [("10 seeds instead of 5", False)]
     config = {**changed("recipes", "imagenet", "gpus", 4), "engine": "fast"}
     config["recipes"]["imagenet"]["batchnorm"] = "synchronised"
     found = compared(config, (IMAGENET,))
-    assert found[0].text == "4 GPUs per training" and not any(d.disqualifies for d in found)
+    assert found[0].what == "4 GPUs per training" and not any(d.disqualifies for d in found)
     config["recipes"]["imagenet"]["batchnorm"] = "local"
     found = compared(config, (IMAGENET,))
-    assert [d.text for d in found if d.disqualifies] == ["BatchNorm statistics over 256 images instead of 1024"]
+    assert [d.what for d in found if d.disqualifies] == ["BatchNorm statistics over 256 images instead of 1024"]
 
 
 def test_other_data_networks_and_experiments_are_named():
     config = merge(CONFIG, read_yaml(ROOT / "demo/grid.yaml"))
     found = compared(config, (DEPTH, IMAGENET))
-    texts = [d.text for d in found]
+    texts = [f"{d.what} ({d.where})" for d in found]
     assert "handwritten digits instead of CIFAR-10 (CIFAR-type ResNet)" in texts
     assert any(t.startswith("networks that are not the paper's: ResNet-8, ResNet-26") for t in texts)
     said = in_words(found)
     assert said.count("CIFAR-type ResNet: ") == 1 and "ImageNet-type ResNet: handwritten digits" in said
     del config["experiments"][IMAGENET]
-    assert "experiments left out: imagenet" in [d.text for d in compared(config, (DEPTH, IMAGENET))]
+    assert "experiments left out: imagenet" in [d.what for d in compared(config, (DEPTH, IMAGENET))]
     config["experiments"]["mine"] = config["experiments"][DEPTH]
-    assert compared(config, ("mine",))[0].text == "an experiment of this project, not of the paper"
+    assert compared(config, ("mine",))[0].what == "an experiment of this project, not of the paper"
 
 
 def test_the_rehearsal_is_every_cell_of_the_paper_at_its_true_size_and_marked():

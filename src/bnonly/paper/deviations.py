@@ -52,11 +52,6 @@ class Deviation:
     disqualifies: bool = True
     untrained: bool = False
 
-    @property
-    def text(self) -> str:
-        """The difference and its place."""
-        return f"{self.what} ({self.where})" if self.where else self.what
-
 
 @cache
 def paper() -> Grid:
