@@ -138,7 +138,7 @@ def test_parameters_of_the_papers_networks():
     known = {a: cell for (a, _, _), cell in PAPER.cells.items()}
     for name, row in facts.items():
         cell = known[PAPER.aliases.get(name, name) if name in known or name in PAPER.aliases else f"ImageNet-{name}"]
-        assert count_training(cell).parameters == int(row["total"]), name
+        assert step_of(cell).parameters == int(row["total"]), name
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_the_papers_groups(experiment, flops, digits):
 def test_schedule():
     cell = PAPER.cell("ResNet-14", "bn", 0)
     done = count_training(cell)
-    assert (done.iterations, done.images, done.evaluations, done.test_images) == (160 * 391, 160 * 50_000, 161, 10_000)
+    assert (done.iterations, done.images, done.evaluations) == (160 * 391, 160 * 50_000, 161)
     part = count_training(dataclasses.replace(cell, recipe=dataclasses.replace(cell.recipe, epochs=1.5, milestones=())))
     assert (part.iterations, part.images, part.evaluations) == (586, 50_000 + 195 * 128, 3)
 
@@ -208,7 +208,6 @@ def test_estimates_are_ordered_as_the_work_is(name):
 def test_an_estimate_holds_its_parts():
     cell, gpu = PAPER.cell("ResNet-110", "bn", 0), find_gpu("a100-80")
     found = estimate(cell, gpu)
-    assert 0 < found.startup_seconds < found.seconds
     assert found.error_factor is None and not found.measured
     assert found.memory_bytes > 128 * 4 * step_of(cell).saved_elements
 

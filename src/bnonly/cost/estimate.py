@@ -59,8 +59,6 @@ class Estimate:
         Whole training with start-up and evaluations, on as many GPUs as the recipe's `gpus`.
     memory_bytes : int
         Peak on the device, including driver and libraries.
-    startup_seconds : float
-        The part of `seconds` before the first step.
     error_factor : float or None
         Typical error of such estimates against measurements: two out of three true times lie within
         ``seconds / error_factor`` to ``seconds * error_factor``.  None without measurements.
@@ -70,7 +68,6 @@ class Estimate:
 
     seconds: float
     memory_bytes: int
-    startup_seconds: float
     error_factor: float | None
     measured: bool
 
@@ -103,7 +100,6 @@ def estimate(
     return Estimate(
         seconds=startup + factor * (steps + training.evaluations * evaluation),
         memory_bytes=training.memory_bytes + CONTEXT_BYTES[gpu.is_cpu],
-        startup_seconds=startup,
         error_factor=correction.error if correction else None,
         measured=correction is not None,
     )

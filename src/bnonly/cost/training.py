@@ -21,16 +21,12 @@ class Training:
         Bytes that the training steps move in the cell's engine and precision.
     iterations, images : int
         Steps; images trained on, each image once per epoch.
-    evaluations, test_images : int
-        Number of passes over the test set; images in it.
+    evaluations : int
+        Number of passes over the test set.
     memory_bytes : int
         Peak per device, without the memory of the driver and torch.
     disk_bytes : int
         Size of the finished cell's files.
-    parameters, trainable : int
-        Parameters of the network; the trainable ones.
-    step : Step
-        Costs of one step.
     """
 
     train_flops: int
@@ -39,12 +35,8 @@ class Training:
     iterations: int
     images: int
     evaluations: int
-    test_images: int
     memory_bytes: int
     disk_bytes: int
-    parameters: int
-    trainable: int
-    step: Step
 
 
 def count_training(cell: Cell) -> Training:
@@ -84,12 +76,8 @@ def count_training(cell: Cell) -> Training:
         iterations=schedule.total,
         images=images,
         evaluations=evaluations,
-        test_images=data.test_images,
         memory_bytes=saved + transient + parameters + resident,
         disk_bytes=_disk(one, evaluations),
-        parameters=one.parameters,
-        trainable=one.trainable,
-        step=one,
     )
 
 
