@@ -20,6 +20,7 @@ from bnonly.verdicts import judge
     ("test", "message"),
     [
         ({"rule": "equal", "to": 1, **ONE}, "X001: unknown rule 'equal'; did you mean 'equals'?"),
+        ({"rule": ["equals"], "to": 1, **ONE}, "X001: unknown rule \"['equals']\"; "),
         ({"rule": "equals", **ONE}, "X001: rule equals needs to"),
         ({"rule": "equals", "to": "x", **ONE}, "X001: to must be a number (got 'x')"),
         ({"rule": "equals", "to": 1, "metric": "top2", "of": "cifar-depth/*/bn"}, "X001: unknown metric 'top2'; "),

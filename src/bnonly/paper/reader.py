@@ -211,13 +211,13 @@ class _Reader:
         for key in body:
             if key not in _KEYS:
                 raise self.unknown(name, "key", key, _KEYS)
-        rule = body.get("rule")
+        rule, reduce = str(body.get("rule", "")), str(body.get("reduce", "each"))
         if rule not in RULES:
             raise self.unknown(name, "rule", rule, RULES)
         for key in (*RULES[rule], "of"):
             if key not in body:
                 raise UserError(f"{self.where}: {name}: rule {rule} needs {key}")
-        metric, reduce, minus = str(body.get("metric", "")), body.get("reduce", "each"), str(body.get("minus", ""))
+        metric, minus = str(body.get("metric", "")), str(body.get("minus", ""))
         self.check_rule(name, rule, metric, body)
         if rule in ("greater", "smaller") and not minus and reduce == "each":
             raise UserError(f"{self.where}: {name}: rule {rule} needs minus: what it is compared with")
