@@ -76,6 +76,20 @@ def test_an_import_restores_every_result_and_says_what_can_be_drawn(made, call, 
     assert "0 trainings imported, 5 already present" in call("import", made / "all.zip")[1]
 
 
+@pytest.mark.parametrize("more", [False, True])
+def test_counts_are_taken_only_if_they_have_every_network_of_the_grid(made, call, tmp_path, more):
+    """The workflow makes missing counts, but does not notice that networks are missing from them."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    config = mini()
+    if more:
+        config["architectures"]["ResNet-20-c4"] = {"family": "cifar-resnet", "depth": 20, "channels": 4}
+        config["experiments"]["cifar-depth"]["architectures"].append("ResNet-20-c4")
+    status, out, err = call("import", made / "all.zip", config=write(folder, config))
+    assert (status, err) == (0, "") and "table1" in out and "table1 cannot" not in out
+    assert paths.counts().exists() != more
+
+
 def test_weights_over_the_limit_stay_out_and_can_come_later(made, call):
     shutil.copytree(made / "results", "results")
     status, out, _ = call("export", "small.zip", "--weights-up-to", "0.001")

@@ -19,6 +19,7 @@ from bnonly.config.layers import as_yaml
 from bnonly.config.reader import NAME
 from bnonly.errors import UserError
 from bnonly.figures import outputs
+from bnonly.figures.tables import counts
 from bnonly.grid.cell import Cell, Key, differences
 from bnonly.grid.resolve import Grid, resolve
 from bnonly.results import atomic, cache, parquet
@@ -162,7 +163,7 @@ def unpack(archive: Archive, grid: Grid, keep: bool = False) -> Unpacked:
         if {f.name for f in here} >= set(paths.TRAINED.values()) and not cache.holds(digest):
             cache.keep(digest, here)  # as after a training: if Snakemake deletes the files, the cache restores them
     done.drawable, done.undrawable = outputs.drawable(
-        grid, lambda file: "" if file.exists() else f"{paths.shown(file)} does not exist"
+        grid, lambda file: "" if file.exists() or file == paths.counts() else f"{paths.shown(file)} does not exist"
     )
     return done
 
@@ -199,8 +200,14 @@ def _moves(archive: Archive, grid: Grid, staging: Path, keep: bool, done: Unpack
                 when = analysed if name in paths.ANALYSED.values() else min(trained, first - 10)
                 os.utime(staging / folder / name, (when, when))
                 yield staging / folder / name, Path(folder) / name
-    if (staging / paths.counts()).exists() and not paths.counts().exists():
-        yield staging / paths.counts(), paths.counts()
+    counted = staging / paths.counts()
+    # Of a part of this grid, the workflow would not notice that networks are missing.
+    if (
+        counted.exists()
+        and not paths.counts().exists()
+        and counts.read(counted).keys() >= outputs.architectures(grid).keys()
+    ):
+        yield counted, paths.counts()
     stem = archive.path.stem
     aside = Path(PREFIX) / (stem if re.fullmatch(NAME, stem) else sha256(archive.path)[:16])
     for name in (SUMS, MANIFEST, CITATION, ABOUT):
