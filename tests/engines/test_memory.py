@@ -105,7 +105,7 @@ def test_the_batch_that_would_fit_is_one_that_trains(changes, fits, least, monke
     ("exhaust", "message"),
     [
         (lambda: torch.empty(2**55), "a batch of 64 does not fit the .* GB that the device has left, though about .*"),
-        (lambda: [None] * 2**60, "; try a batch of 32, or more memory"),
+        (lambda: [None] * 2**60, "; try a batch of 32; otherwise use a device with more memory"),
     ],
     ids=["torch", "python"],
 )
