@@ -1,30 +1,17 @@
 """What should not move does not, what should move does: every regime of every family."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from tests.engines.cells import CPU, FAMILIES, REGIMES, ROOT
 from torch.nn.utils import parametrize
 
 from bnonly import seeds
 from bnonly.data import open_source
 from bnonly.engines.fast.engine import FastEngine
 from bnonly.engines.reference import ReferenceEngine, Sgd
-from bnonly.grid.cell import Architecture, Cell, Recipe
-from bnonly.grid.resolve import load_grid
+from bnonly.grid.cell import Cell, Recipe
 from bnonly.networks import regimes
-
-ROOT = Path(__file__).parents[2]
-GRID = load_grid(ROOT / "config.yaml")
-REGIMES = {c.regime.name: c.regime for c in GRID.cells.values()}
-CPU = torch.device("cpu")
-FAMILIES = {
-    "cifar-resnet": Architecture("a", "cifar-resnet", 8, 16),
-    "vgg": Architecture("a", "vgg", 11, 4),
-    "imagenet-basic": Architecture("a", "imagenet-resnet", 10, 16),
-    "imagenet-bottleneck": Architecture("a", "imagenet-resnet", 50, 16),
-}
 
 
 def recipe(size=16):

@@ -150,10 +150,17 @@ def test_a_name_twice_is_refused(made, call, tmp_path):
     assert f"has {METRICS} twice" in call("import", bad)[2]
 
 
-def test_another_cells_file_is_refused(made, call, tmp_path):
+def test_another_cells_file_is_refused(made, call, tmp_path, monkeypatch):
+    monkeypatch.chdir("..")  # a run's folder given with -C
     content = (made / "results/ResNet-14-c4/bn/seed0/metrics.parquet").read_bytes()
     bad = rewritten(made / "all.zip", tmp_path / "bad.zip", swap(METRICS, content))
     assert "ResNet-8-c4/bn/seed0/metrics.parquet was made with another configuration" in call("import", bad)[2]
+    assert list(Path().rglob("*")) == []
+
+
+def test_counts_that_are_no_table_are_refused(made, call, tmp_path):
+    bad = rewritten(made / "all.zip", tmp_path / "bad.zip", swap("results/counts.csv", b"hello\nworld\n"))
+    assert "bad.zip: results/counts.csv is not a table of parameter counts; get it again" in call("import", bad)[2]
     assert list(Path().rglob("*")) == []
 
 

@@ -201,12 +201,7 @@ def _moves(archive: Archive, grid: Grid, staging: Path, keep: bool, done: Unpack
                 os.utime(staging / folder / name, (when, when))
                 yield staging / folder / name, Path(folder) / name
     counted = staging / paths.counts()
-    # Of a part of this grid, the workflow would not notice that networks are missing.
-    if (
-        counted.exists()
-        and not paths.counts().exists()
-        and counts.read(counted).keys() >= outputs.architectures(grid).keys()
-    ):
+    if counted.exists() and not paths.counts().exists() and _counts_all(archive, counted, grid):
         yield counted, paths.counts()
     stem = archive.path.stem
     aside = Path(PREFIX) / (stem if re.fullmatch(NAME, stem) else sha256(archive.path)[:16])
@@ -223,6 +218,16 @@ def _same(mine: Path, theirs: Path) -> bool:
     return mine.is_file() and filecmp.cmp(mine, theirs, shallow=False)
 
 
+def _counts_all(archive: Archive, file: Path, grid: Grid) -> bool:
+    """Whether a table of counts has every network of this grid; the workflow would not notice that some are missing."""
+    try:
+        return counts.read(file).keys() >= outputs.architectures(grid).keys()
+    except UserError:
+        raise UserError(
+            f"{archive.path}: {paths.counts()} is not a table of parameter counts; get it again; nothing was unpacked"
+        ) from None
+
+
 def _check_file(archive: Archive, file: Path, cell: Cell) -> None:
     """Check a file beyond its checksum: its type, its completeness, and its cell."""
     try:
@@ -234,5 +239,5 @@ def _check_file(archive: Archive, file: Path, cell: Cell) -> None:
 
             weights.load(file, cell)
     except UserError as problem:
-        what = str(problem).removeprefix(f"{file}: ").partition(";")[0]
+        what = str(problem).removeprefix(f"{paths.shown(file)}: ").partition(";")[0]
         raise UserError(f"{archive.path}: {cell}/{file.name} {what}; nothing was unpacked") from None
